@@ -1,0 +1,194 @@
+"""What a client may say about a job: every field with its bounds, checked here and described from here.
+
+A field that is null counts as not given. All problems of a request are told at once.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from datetime import datetime, timezone
+from typing import Any, NamedTuple
+
+from taskhub.domain.errors import FieldProblem, InvalidRequestError
+from taskhub.domain.job import is_name
+
+MAX_ATTEMPTS = 100
+MAX_TIMEOUT_S = 7 * 86_400
+MAX_DELAY_S = 365 * 86_400
+MAX_TAGS = 20
+MAX_PROBLEMS = 50
+YEARS = range(1970, 3000)
+
+_NAME_PATTERN = "^[a-z0-9][a-z0-9_.-]{0,63}$"
+_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+_MOMENT = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(?P<fraction>\.[0-9]{1,9})?"
+    r"(?P<zone>[Zz]|[+-][0-9]{2}:[0-9]{2})"
+)
+
+
+class Envelope(NamedTuple):
+    """A submission as it was asked for; None where nothing was said. Moments are RFC 3339 texts, UTC."""
+
+    payload: dict[str, Any]
+    type: str
+    queue: str | None = None
+    priority: int | None = None
+    max_attempts: int | None = None
+    timeout_s: float | None = None
+    delay_s: float | None = None
+    run_at: str | None = None
+    expires_at: str | None = None
+    unique_key: str | None = None
+    tags: tuple[str, ...] = ()
+
+
+class Field(NamedTuple):
+    """One field: `read` gives its value or raises ValueError that says what is allowed; `schema` describes it."""
+
+    read: Callable[[Any], Any]
+    schema: dict[str, Any]
+
+
+def read_envelope(value: Any, path: str = "") -> Envelope:
+    """Check one submission; `path` is where it stands in the request. Raises InvalidRequestError."""
+    if type(value) is not dict:
+        raise InvalidRequestError("a job is a JSON object", [FieldProblem(path, "must be an object")])
+    problems: list[FieldProblem] = []
+    given: dict[str, Any] = {}
+    for name, item in value.items():
+        field = FIELDS.get(name)
+        if field is None:
+            problems.append(FieldProblem(_join(path, shown(name)), "is not a field"))
+        elif item is not None:
+            try:
+                given[name] = field.read(item)
+            except ValueError as error:
+                problems.append(FieldProblem(_join(path, name), str(error)))
+    payload = given.get("payload")
+    if payload is not None:
+        problems += _payload_problems(payload, _join(path, "payload"))
+    elif value.get("payload") is None:
+        problems.append(FieldProblem(_join(path, "payload"), "is required"))
+    if given.get("run_at") is not None and given.get("delay_s") is not None:
+        problems.append(FieldProblem(_join(path, "delay_s"), "cannot be combined with run_at"))
+    if problems:
+        raise InvalidRequestError("the request has bad fields", problems[:MAX_PROBLEMS])
+    return Envelope(type=given["payload"]["type"], **given)
+
+
+def is_key(text: str) -> bool:
+    """True for what may be a unique_key or an Idempotency-Key: 1 to 255 visible ASCII characters."""
+    return _KEY.fullmatch(text) is not None
+
+
+def shown(name: str) -> str:
+    """A name that a client chose, as it may appear in an answer."""
+    return ascii(name[:64])[1:-1]
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+def _payload_problems(payload: dict[str, Any], path: str) -> list[FieldProblem]:
+    job_type = payload.get("type")
+    if job_type is None:
+        return [FieldProblem(f"{path}.type", "is required")]
+    if type(job_type) is not str or not is_name(job_type):
+        return [FieldProblem(f"{path}.type", "must be 1 to 64 of a-z 0-9 _ . -, the first a letter or digit")]
+    return []
+
+
+def _read_object(value: Any) -> dict[str, Any]:
+    if type(value) is not dict:
+        raise ValueError("must be an object")
+    return value
+
+
+def _read_name(value: Any) -> str:
+    if type(value) is not str or not is_name(value):
+        raise ValueError("must be 1 to 64 of a-z 0-9 _ . -, the first a letter or digit")
+    return value
+
+
+def _whole(low: int, high: int) -> Field:
+    def read(value: Any) -> int:
+        if type(value) is not int or not low <= value <= high:
+            raise ValueError(f"must be a whole number from {low} to {high}")
+        return value
+
+    return Field(read, {"type": "integer", "minimum": low, "maximum": high})
+
+
+def _seconds(high: int, *, may_be_zero: bool) -> Field:
+    allowed = f"must be a number of seconds, {'0 or more' if may_be_zero else 'more than 0'} and at most {high}"
+
+    def read(value: Any) -> float:
+        if type(value) not in (int, float) or not math.isfinite(value) or not 0 <= value <= high:
+            raise ValueError(allowed)
+        if value == 0 and not may_be_zero:
+            raise ValueError(allowed)
+        return float(value)
+
+    low = {"minimum": 0} if may_be_zero else {"exclusiveMinimum": 0}
+    return Field(read, {"type": "number", **low, "maximum": high})
+
+
+def _read_moment(value: Any) -> str:
+    match = _MOMENT.fullmatch(value) if type(value) is str else None
+    if match is None:
+        raise ValueError("must be a time like 2030-01-31T12:00:00Z, with its zone")
+    zone = "+00:00" if match["zone"] in "Zz" else match["zone"]
+    fraction = (match["fraction"] or ".0")[:7].ljust(7, "0")
+    try:
+        moment = datetime.fromisoformat(f"{value[:10]}T{value[11:19]}{fraction}{zone}").astimezone(timezone.utc)
+    except (ValueError, OverflowError):
+        raise ValueError("is no time that there is") from None
+    if moment.year not in YEARS:
+        raise ValueError(f"must be from the year {YEARS[0]} to {YEARS[-1]}")
+    return moment.isoformat().replace("+00:00", "Z")
+
+
+def _read_key(value: Any) -> str:
+    if type(value) is not str or not is_key(value):
+        raise ValueError("must be 1 to 255 visible ASCII characters")
+    return value
+
+
+def _read_tags(value: Any) -> tuple[str, ...]:
+    if type(value) is not list or len(value) > MAX_TAGS or not all(map(_is_tag, value)):
+        raise ValueError(f"must be at most {MAX_TAGS} strings of 1 to 64 printable characters")
+    return tuple(value)
+
+
+def _is_tag(value: Any) -> bool:
+    return type(value) is str and 1 <= len(value) <= 64 and value.isprintable()
+
+
+_MOMENT_FIELD = Field(_read_moment, {"type": "string", "format": "date-time"})
+
+FIELDS: dict[str, Field] = {
+    "payload": Field(
+        _read_object,
+        {
+            "type": "object",
+            "required": ["type"],
+            "properties": {"type": {"type": "string", "pattern": _NAME_PATTERN}},
+        },
+    ),
+    "queue": Field(_read_name, {"type": "string", "pattern": _NAME_PATTERN}),
+    "priority": _whole(0, 9),
+    "max_attempts": _whole(1, MAX_ATTEMPTS),
+    "timeout_s": _seconds(MAX_TIMEOUT_S, may_be_zero=False),
+    "delay_s": _seconds(MAX_DELAY_S, may_be_zero=True),
+    "run_at": _MOMENT_FIELD,
+    "expires_at": _MOMENT_FIELD,
+    "unique_key": Field(_read_key, {"type": "string", "pattern": "^[\\x21-\\x7e]{1,255}$"}),
+    "tags": Field(
+        _read_tags,
+        {"type": "array", "maxItems": MAX_TAGS, "items": {"type": "string", "minLength": 1, "maxLength": 64}},
+    ),
+}

@@ -1,0 +1,109 @@
+"""The job object of the contract: every key always there, times RFC 3339 in UTC."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from taskhub.domain import strict_json
+from taskhub.domain.job import FAILED, QUEUED
+from taskhub.domain.submission import Receipt, Submission
+
+
+class JobRow(NamedTuple):
+    """A row as `get_jobs` reads it; times as PostgreSQL writes them, JSON as text."""
+
+    id: str
+    type: str
+    queue: str
+    priority: int
+    status: str
+    payload: str
+    result: str | None
+    attempts: int
+    max_attempts: int
+    crashes: int
+    interruptions: int
+    replays: int
+    timeout_s: float | None
+    tags: str
+    unique_key: str | None
+    run_at: str | None
+    expires_at: str | None
+    failure_reason: str | None
+    error: str | None
+    worker: str | None
+    slot: int | None
+    created_at: str
+    updated_at: str
+    started_at: str | None
+    finished_at: str | None
+    cancel_requested_at: str | None
+
+
+def new_row(submission: Submission, receipt: Receipt) -> JobRow:
+    """The row that a submission became, known without reading it."""
+    return JobRow(
+        id=submission.id,
+        type=submission.type,
+        queue=submission.queue,
+        priority=submission.priority,
+        status=QUEUED,
+        payload=submission.payload,
+        result=None,
+        attempts=0,
+        max_attempts=submission.max_attempts,
+        crashes=0,
+        interruptions=0,
+        replays=0,
+        timeout_s=submission.timeout_s,
+        tags=strict_json.encode(submission.tags),
+        unique_key=submission.unique_key,
+        run_at=receipt.run_at,
+        expires_at=receipt.expires_at,
+        failure_reason=None,
+        error=None,
+        worker=None,
+        slot=None,
+        created_at=receipt.created_at,
+        updated_at=receipt.created_at,
+        started_at=None,
+        finished_at=None,
+        cancel_requested_at=None,
+    )
+
+
+def job_object(row: JobRow, parsed: Callable[[str], Any]) -> dict[str, Any]:
+    """The job as it is shown; `parsed` makes something of JSON text (a value, or a fragment of an answer)."""
+    return {
+        "id": row.id,
+        "type": row.type,
+        "queue": row.queue,
+        "priority": row.priority,
+        "status": row.status,
+        "payload": parsed(row.payload),
+        "result": None if row.result is None else parsed(row.result),
+        "attempts": row.attempts,
+        "max_attempts": row.max_attempts,
+        "crashes": row.crashes,
+        "interruptions": row.interruptions,
+        "replays": row.replays,
+        "timeout_s": row.timeout_s,
+        "tags": parsed(row.tags),
+        "unique_key": row.unique_key,
+        "run_at": moment(row.run_at),
+        "expires_at": moment(row.expires_at),
+        "failure_reason": row.failure_reason if row.status == FAILED else None,
+        "error": None if row.error is None else parsed(row.error),
+        "worker": None if row.worker is None else {"id": row.worker, "slot": row.slot},
+        "created_at": moment(row.created_at),
+        "updated_at": moment(row.updated_at),
+        "started_at": moment(row.started_at),
+        "finished_at": moment(row.finished_at),
+        "cancel_requested_at": moment(row.cancel_requested_at),
+    }
+
+
+def moment(text: str | None) -> str | None:
+    """A time as PostgreSQL writes it in UTC (`2030-01-31 12:00:00+00`) as RFC 3339."""
+    return None if text is None else f"{text[:10]}T{text[11:-3]}Z"
