@@ -1,0 +1,1 @@
+"""PostgreSQL, the truth: one connection type, named statements in sql/, the migrations."""

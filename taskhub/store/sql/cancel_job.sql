@@ -1,0 +1,25 @@
+-- Cancel a job: at once if it is queued, by a request to its worker if it is running.
+-- params: id uuid
+-- returns: status before, if there is such a job
+--
+-- The row is locked first, so its status is decided here and nowhere else; whoever claims or settles it
+-- comes before or after.
+WITH found AS MATERIALIZED (
+    SELECT id, status, worker FROM jobs WHERE id = :id FOR UPDATE
+), changed AS (
+    UPDATE jobs j
+    SET status = CASE WHEN f.status = 'queued' THEN 'cancelled' ELSE j.status END,
+        run_at = NULL,
+        failed_at = CASE WHEN f.status = 'queued' THEN clock_timestamp() END,
+        finished_at = CASE WHEN f.status = 'queued' THEN clock_timestamp() END,
+        cancel_requested_at = coalesce(j.cancel_requested_at, clock_timestamp()),
+        updated_at = CASE WHEN j.cancel_requested_at IS NULL THEN clock_timestamp() ELSE j.updated_at END
+    FROM found f
+    WHERE j.id = f.id AND f.status IN ('queued', 'running')
+), requested AS (
+    INSERT INTO cancellations (job_id, worker, requested_at)
+    SELECT f.id, f.worker, clock_timestamp() FROM found f
+    WHERE f.status = 'running'
+    ON CONFLICT (job_id) DO UPDATE SET worker = excluded.worker
+)
+SELECT status FROM found

@@ -1,0 +1,48 @@
+-- Claim without Redis: the next fresh rows from the mark on, or due rows by run_at, in one queue and priority.
+-- params: worker uuid, slot int, generation int, queue text, priority int, amount int, lease uuid, claim_lease uuid
+-- returns: first a row (null, 0, slot open, queue paused), then a row per claimed job
+--
+-- Half comes from each kind while both last, so that neither can starve the other. The slot must still bear `lease`, that of this child's last claim: see settle_and_claim.
+WITH moment AS MATERIALIZED (
+    SELECT clock_timestamp() AS now
+), paused AS MATERIALIZED (
+    SELECT EXISTS (SELECT FROM queues WHERE name = :queue AND paused) AS yes
+), due AS MATERIALIZED (
+    SELECT j.id FROM jobs j, moment m, paused p
+    WHERE NOT p.yes AND j.queue = :queue AND j.priority = :priority AND j.run_at <= m.now AND j.status = 'queued'
+        AND (j.expires_at IS NULL OR j.expires_at > m.now)
+    ORDER BY j.run_at LIMIT :amount
+    FOR UPDATE OF j SKIP LOCKED
+), fresh AS MATERIALIZED (
+    SELECT j.id FROM jobs j, moment m, paused p
+    WHERE NOT p.yes AND j.queue = :queue AND j.priority = :priority AND j.run_at IS NULL AND j.status = 'queued'
+        AND j.id >= (SELECT mark FROM marks WHERE queue = :queue AND priority = :priority)
+        AND (j.expires_at IS NULL OR j.expires_at > m.now)
+    ORDER BY j.id LIMIT :amount
+    FOR UPDATE OF j SKIP LOCKED
+), chosen AS MATERIALIZED (
+    SELECT id FROM (
+        SELECT id, row_number() OVER () AS place FROM due
+        UNION ALL
+        SELECT id, row_number() OVER () FROM fresh
+    ) AS both_kinds
+    ORDER BY place, random() LIMIT :amount
+), open_slot AS (
+    UPDATE slots s
+    SET ids = ARRAY(SELECT id FROM chosen), lease = :claim_lease
+    WHERE s.worker = :worker AND s.slot = :slot AND s.generation = :generation AND NOT s.closed
+        AND s.lease IS NOT DISTINCT FROM :lease
+    RETURNING 1
+), claimed AS (
+    UPDATE jobs j
+    SET status = 'running', lease = :claim_lease, worker = :worker, slot = :slot, run_at = NULL,
+        attempts = j.attempts + 1, started_at = m.now, updated_at = m.now
+    FROM open_slot, moment m, chosen c
+    WHERE j.id = c.id AND j.status = 'queued'
+    RETURNING j.id, j.type, j.attempts, j.max_attempts, j.interruptions, j.crashes, j.timeout_s, j.payload::text
+)
+SELECT NULL::uuid AS id, NULL::text AS type, 0 AS attempts,
+    (SELECT count(*)::int FROM open_slot) AS max_attempts, (SELECT yes::int FROM paused) AS interruptions,
+    NULL::int AS crashes, NULL::float8 AS timeout_s, NULL::text AS payload
+UNION ALL
+SELECT * FROM claimed

@@ -1,0 +1,6 @@
+-- Declare dead those whose heartbeat is too old. From here on their heartbeats change nothing.
+-- params: dead_s float8, except_for uuid
+-- returns: id per worker
+UPDATE workers SET expired = true
+WHERE NOT expired AND id <> :except_for AND heartbeat_at < clock_timestamp() - :dead_s * interval '1 s'
+RETURNING id, host

@@ -1,0 +1,4 @@
+-- Does the server answer?
+-- params:
+-- returns: one row
+SELECT 1

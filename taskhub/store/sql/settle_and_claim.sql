@@ -1,0 +1,45 @@
+-- The child's one round trip: complete what it has finished of its last batch, and claim its next.
+-- params: ids uuid[], results text[], started_ago float8[], finished_ago float8[], lease uuid, worker uuid, slot int, generation int, queue text, claim uuid[], claim_lease uuid
+-- returns: first a row (null, settled count, slot open, queue paused), then a row per claimed job
+--
+-- The slot's row is written first and guards the claim: a rescuer closes it before it reads `ids`, so
+-- a claim either is seen by the rescue or does not happen. It must still bear the lease of this child's
+-- last claim, so a statement that was delayed on its way cannot overwrite a later one. `claim_lease` in
+-- the slot, or in a running row, means that an earlier sending of this very claim was carried out and its
+-- answer lost.
+WITH moment AS MATERIALIZED (
+    SELECT clock_timestamp() AS now
+), settled AS (
+    UPDATE jobs j
+    SET status = 'completed', result = d.result::json, updated_at = m.now,
+        started_at = m.now - d.started_ago * interval '1 s',
+        finished_at = m.now - d.finished_ago * interval '1 s'
+    FROM moment m, unnest(:ids, :results, :started_ago, :finished_ago) AS d (id, result, started_ago, finished_ago)
+    WHERE j.id = d.id AND j.status = 'running' AND j.lease = :lease
+    RETURNING 1
+), paused AS MATERIALIZED (
+    SELECT EXISTS (SELECT FROM queues WHERE name = :queue AND paused) AS yes
+), open_slot AS (
+    UPDATE slots s
+    SET ids = CASE WHEN p.yes THEN s.ids ELSE :claim END,
+        lease = CASE WHEN p.yes THEN s.lease ELSE :claim_lease END
+    FROM paused p
+    WHERE s.worker = :worker AND s.slot = :slot AND s.generation = :generation AND NOT s.closed
+        AND (s.lease IS NOT DISTINCT FROM :lease OR s.lease = :claim_lease)
+    RETURNING p.yes AS paused
+), claimed AS (
+    UPDATE jobs j
+    SET status = 'running', lease = :claim_lease, worker = :worker, slot = :slot, run_at = NULL,
+        attempts = j.attempts + (j.status = 'queued')::int, started_at = m.now, updated_at = m.now
+    FROM open_slot o, moment m
+    WHERE NOT o.paused AND j.id = ANY (:claim)
+        AND (j.status = 'queued' AND (j.run_at IS NULL OR j.run_at <= m.now)
+                AND (j.expires_at IS NULL OR j.expires_at > m.now)
+            OR j.status = 'running' AND j.lease = :claim_lease)
+    RETURNING j.id, j.type, j.attempts, j.max_attempts, j.interruptions, j.crashes, j.timeout_s, j.payload::text
+)
+SELECT NULL::uuid AS id, NULL::text AS type, (SELECT count(*)::int FROM settled) AS attempts,
+    (SELECT count(*)::int FROM open_slot) AS max_attempts, (SELECT yes::int FROM paused) AS interruptions,
+    NULL::int AS crashes, NULL::float8 AS timeout_s, NULL::text AS payload
+UNION ALL
+SELECT * FROM claimed

@@ -1,0 +1,15 @@
+-- Complete finished jobs, without claiming.
+-- params: ids uuid[], results text[], started_ago float8[], finished_ago float8[], lease uuid
+-- returns: one row: how many were still this lease's
+WITH moment AS MATERIALIZED (
+    SELECT clock_timestamp() AS now
+), settled AS (
+    UPDATE jobs j
+    SET status = 'completed', result = d.result::json, updated_at = m.now,
+        started_at = m.now - d.started_ago * interval '1 s',
+        finished_at = m.now - d.finished_ago * interval '1 s'
+    FROM moment m, unnest(:ids, :results, :started_ago, :finished_ago) AS d (id, result, started_ago, finished_ago)
+    WHERE j.id = d.id AND j.status = 'running' AND j.lease = :lease
+    RETURNING 1
+)
+SELECT count(*)::int FROM settled

@@ -1,0 +1,36 @@
+-- Settle executions that failed: each retries, fails or (if somebody asked) is cancelled, and leaves a row of history.
+-- params: ids uuid[], started_ago float8[], types text[], messages text[], causes text[], retry_in float8[], reasons text[], peaks float8[], lease uuid
+-- returns: id, status, per row that was still this lease's
+--
+-- `retry_in` null means do not retry, for `reason`; attempts that an operator's drain cut short (the first
+-- ten) do not count against max_attempts.
+WITH moment AS MATERIALIZED (
+    SELECT clock_timestamp() AS now
+), decided AS MATERIALIZED (
+    SELECT d.*, j.attempts, j.worker, j.slot,
+        CASE WHEN d.retry_in IS NULL THEN 'failed'
+            WHEN j.cancel_requested_at IS NOT NULL THEN 'cancelled'
+            WHEN j.attempts - least(j.interruptions, 10) >= j.max_attempts THEN 'failed'
+            ELSE 'queued' END AS status
+    FROM unnest(:ids, :started_ago, :types, :messages, :causes, :retry_in, :reasons, :peaks)
+        AS d (id, started_ago, type, message, cause, retry_in, reason, peak_rss_mb)
+    JOIN jobs j ON j.id = d.id AND j.status = 'running' AND j.lease = :lease
+    FOR UPDATE OF j
+), settled AS (
+    UPDATE jobs j
+    SET status = d.status, updated_at = m.now, started_at = m.now - d.started_ago * interval '1 s',
+        run_at = CASE WHEN d.status = 'queued' THEN m.now + d.retry_in * interval '1 s' END,
+        finished_at = CASE WHEN d.status <> 'queued' THEN m.now END,
+        failed_at = CASE WHEN d.status <> 'queued' THEN m.now END,
+        failure_reason = CASE WHEN d.status = 'failed' THEN coalesce(d.reason, 'attempts_exhausted') END,
+        error = json_build_object('type', d.type, 'message', d.message, 'cause', d.cause)
+    FROM decided d, moment m
+    WHERE j.id = d.id AND j.status = 'running' AND j.lease = :lease
+    RETURNING j.id, j.status
+), history AS (
+    INSERT INTO job_errors (job_id, worker, started_at, failed_at, attempt, slot, type, message, cause, peak_rss_mb)
+    SELECT d.id, d.worker, m.now - d.started_ago * interval '1 s', m.now, d.attempts, d.slot, d.type, d.message, d.cause,
+        d.peak_rss_mb
+    FROM decided d JOIN settled s ON s.id = d.id, moment m
+)
+SELECT id, status FROM settled

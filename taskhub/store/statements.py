@@ -1,0 +1,67 @@
+"""Named SQL statements, read once from the files beside this module.
+
+A file is `sql/<name>.sql`: comment lines that say what it does, a line `-- params: name type, ...`, a
+line `-- returns: ...`, then one statement that uses `:name`. It becomes a server-side prepared
+statement of the same name, whose arguments are given in the order of `params`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+
+_PARAMETER = re.compile(r"(?<![:\w]):([a-z_]+)")
+_PARAMS_LINE = re.compile(r"^-- params:(.*)$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One statement: what prepares it, what executes it with %s arguments, and itself with %s in order of use."""
+
+    name: str
+    prepare: str
+    execute: str
+    inline: str
+    parameters: tuple[str, ...]
+
+
+@cache
+def statement(name: str) -> Statement:
+    """The statement in `sql/<name>.sql`; KeyError-like failures here are bugs and surface as such."""
+    text = (resources.files("taskhub.store") / "sql" / f"{name}.sql").read_text(encoding="utf-8")
+    header = _PARAMS_LINE.search(text)
+    if header is None:
+        raise ValueError(f"sql/{name}.sql has no '-- params:' line")
+    declared = [item.split() for item in header.group(1).split(",") if item.strip()]
+    names = tuple(item[0] for item in declared)
+    types = ", ".join(" ".join(item[1:]) for item in declared)
+    body = "\n".join(line for line in text.splitlines() if not line.startswith("--"))
+    numbered = _PARAMETER.sub(lambda match: f"${names.index(match.group(1)) + 1}", body)
+    return Statement(
+        name=name,
+        prepare=f"PREPARE {name}{f'({types})' if types else ''} AS {numbered}",
+        execute=f"EXECUTE {name}{'(' + ', '.join(['%s'] * len(names)) + ')' if names else ''}",
+        inline=_PARAMETER.sub("%s", body.replace("%", "%%")),
+        parameters=names,
+    )
+
+
+def uuid_array(ids: list[str]) -> str:
+    """A PostgreSQL array literal of ids (which need no quoting)."""
+    return "{" + ",".join(ids) + "}"
+
+
+def text_array(items: list[str | None]) -> str:
+    """A PostgreSQL array literal of any texts."""
+    return "{" + ",".join(["NULL" if item is None else _quoted(item) for item in items]) + "}"
+
+
+def number_array(items: list[float | None]) -> str:
+    """A PostgreSQL array literal of numbers."""
+    return "{" + ",".join(["NULL" if item is None else repr(item) for item in items]) + "}"
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -1,0 +1,312 @@
+"""The statements of maintenance: due jobs, turns, expiry, pruning, depth, epochs; and of workers' lives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from taskhub import ids
+from taskhub.store.connection import Connection
+from tests.harness.rows import Child, Rows, claim, open_child, run
+
+NIL = "00000000-0000-0000-0000-000000000000"
+
+
+@pytest.fixture
+def child(store: Connection) -> Child:
+    return open_child(store)
+
+
+def due(store: Connection, amount: int = 100) -> list[str]:
+    return [row[2] for row in run(store, "due_jobs", amount=amount)]
+
+
+# due_jobs
+
+
+def test_due_jobs_are_found_oldest_first_in_each_queue_and_priority(store: Connection, rows: Rows) -> None:
+    late = rows.one(run_at="=clock_timestamp() - interval '1 s'")
+    early = rows.one(run_at="=clock_timestamp() - interval '2 s'")
+    urgent = rows.one(run_at="=clock_timestamp()", priority=9)
+    other = rows.one(run_at="=clock_timestamp()", queue="other")
+    rows.one(run_at="=clock_timestamp() + interval '1 h'")
+    rows.one()
+    found: dict[tuple[str, int], list[str]] = {}
+    for queue, priority, job, at_s in run(store, "due_jobs", amount=100):
+        found.setdefault((queue, priority), []).append(job)
+        assert abs(at_s - rows.now().timestamp()) < 10
+    assert found == {("default", 4): [early, late], ("default", 9): [urgent], ("other", 4): [other]}
+
+
+def test_due_jobs_are_bounded_per_queue_and_priority(store: Connection, rows: Rows) -> None:
+    rows.add(5, run_at="=clock_timestamp()")
+    rows.add(5, run_at="=clock_timestamp()", queue="other")
+    assert len(due(store, amount=2)) == 4
+
+
+def test_a_paused_queue_has_no_due_jobs(store: Connection, rows: Rows) -> None:
+    rows.one(run_at="=clock_timestamp()")
+    rows.sql("UPDATE queues SET paused = true")
+    assert due(store) == []
+
+
+@pytest.mark.parametrize("column", [{"status": "running"}, {"expires_at": "=clock_timestamp()"}])
+def test_what_cannot_run_is_not_due(store: Connection, rows: Rows, column: dict[str, Any]) -> None:
+    rows.one(run_at="=clock_timestamp()", **column)
+    assert due(store) == []
+
+
+def test_of_some_ids_those_that_wait_are_told(store: Connection, rows: Rows) -> None:
+    fresh, retry = rows.one(), rows.one(run_at="=clock_timestamp()", priority=9)
+    unwanted = [rows.one(run_at="=clock_timestamp() + interval '1 h'"), rows.one(status="completed"), ids.new_id()]
+    found = run(store, "queued_of", ids=[fresh, retry, *unwanted])
+    assert {row[:3] for row in found} == {(fresh, "default", 4), (retry, "default", 9)}
+
+
+# take_turns
+
+
+def test_a_turn_is_taken_once_in_its_time(store: Connection, rows: Rows) -> None:
+    rows.one()
+    rows.one(queue="other", priority=9)
+    rows.sql("UPDATE queues SET epoch = 7 WHERE name = 'other'")
+    assert sorted(run(store, "take_turns", every_s=60.0, amount=10)) == [("default", 4, 0), ("other", 9, 7)]
+    assert run(store, "take_turns", every_s=60.0, amount=10) == []
+    assert len(run(store, "take_turns", every_s=0.0, amount=10)) == 2
+
+
+def test_turns_go_round(store: Connection, rows: Rows) -> None:
+    for queue in ("a", "b", "c"):
+        rows.one(queue=queue)
+    taken = [row[0] for _ in range(3) for row in run(store, "take_turns", every_s=0.0, amount=1)]
+    assert sorted(taken) == ["a", "b", "c"]
+
+
+def test_two_workers_never_take_the_same_turn(connect: Callable[[], Connection], rows: Rows) -> None:
+    rows.one(queue="a")
+    rows.one(queue="b")
+    first, second = connect(), connect()
+    first.execute("BEGIN")
+    mine = run(first, "take_turns", every_s=0.0, amount=1)
+    theirs = run(second, "take_turns", every_s=0.0, amount=2)
+    first.execute("COMMIT")
+    assert {row[0] for row in mine + theirs} == {"a", "b"}
+    assert len(mine + theirs) == 2
+
+
+def test_an_epoch_only_rises(store: Connection, rows: Rows) -> None:
+    rows.one()
+    for epoch in (5, 3):
+        run(store, "raise_epoch", queue="default", epoch=epoch)
+    assert rows.value("SELECT epoch FROM queues") == 5
+
+
+# expire_jobs
+
+
+def test_jobs_that_were_not_started_in_time_fail(store: Connection, rows: Rows, child: Child) -> None:
+    late = rows.one(expires_at="=clock_timestamp()")
+    retry = rows.one(expires_at="=clock_timestamp()", run_at="=clock_timestamp() + interval '1 h'")
+    early = rows.one(expires_at="=clock_timestamp() + interval '1 h'")
+    running = rows.one(expires_at="=clock_timestamp() + interval '1 h'")
+    claim(store, child, [running])
+    rows.set(running, expires_at="=clock_timestamp()")
+    assert {row[0] for row in run(store, "expire_jobs", amount=10)} == {late, retry}
+    for row in rows.jobs([late, retry]):
+        assert (row["status"], row["failure_reason"], row["run_at"]) == ("failed", "expired", None)
+        assert row["failed_at"] is not None
+    assert rows.statuses([early, running]) == ["queued", "running"]
+
+
+def test_expiry_is_bounded_and_skips_what_another_holds(connect: Callable[[], Connection], rows: Rows) -> None:
+    first, second = connect(), connect()
+    made = rows.add(3, expires_at="=clock_timestamp()")
+    first.execute("BEGIN")
+    mine = run(first, "expire_jobs", amount=2)
+    theirs = run(second, "expire_jobs", amount=2)
+    first.execute("COMMIT")
+    assert {row[0] for row in mine + theirs} == set(made)
+
+
+# prune_jobs and prune_keys
+
+
+@pytest.mark.parametrize(
+    ("status", "days", "is_pruned"),
+    [
+        ("completed", 8, True), ("completed", 6, False), ("failed", 8, False), ("failed", 31, True),
+        ("cancelled", 31, True), ("queued", 99, False), ("running", 99, False),
+    ],
+)  # fmt: skip
+def test_finished_jobs_are_forgotten_after_their_time(
+    store: Connection, rows: Rows, status: str, days: int, is_pruned: bool
+) -> None:
+    job = old_job(rows, status, days)
+    rows.sql(
+        "INSERT INTO job_errors (job_id, failed_at, attempt, type, message, cause)"
+        " VALUES (%s, clock_timestamp(), 1, 'E', 'm', 'exception')", job,
+    )  # fmt: skip
+    assert prune(store)[1] == is_pruned
+    left = (rows.value("SELECT count(*) FROM jobs"), rows.value("SELECT count(*) FROM job_errors"))
+    assert left == ((0, 0) if is_pruned else (1, 1))
+
+
+def test_a_retention_of_nothing_keeps_for_ever(store: Connection, rows: Rows) -> None:
+    old_job(rows, "completed", 999)
+    old_job(rows, "failed", 999)
+    assert prune(store, retention_s=0.0, dead_retention_s=0.0) == (None, 0)
+    assert prune(store, retention_s=0.0)[1] == 1
+    assert rows.value("SELECT status FROM jobs") == "completed"
+
+
+def test_a_job_that_ended_lately_stays_however_old_it_is(store: Connection, rows: Rows) -> None:
+    job = old_job(rows, "completed", 99)
+    rows.set(job, finished_at="=clock_timestamp()")
+    assert prune(store)[1] == 0
+
+
+def test_pruning_goes_on_where_it_ended(store: Connection, rows: Rows) -> None:
+    made = sorted(old_job(rows, "completed" if days % 2 else "queued", days) for days in range(20, 25))
+    last, gone = prune(store, amount=3)
+    assert (last, gone) == (made[2], 1)
+    assert prune(store, since=last, amount=3) == (made[4], 1)
+    assert prune(store, since=made[4], amount=3) == (None, 0)
+
+
+def test_only_keys_that_serve_nobody_are_forgotten(store: Connection, rows: Rows) -> None:
+    waiting, done = rows.one(), rows.one(status="completed")
+    for key, job, age in (("a", waiting, "-1 h"), ("b", done, "-1 h"), ("c", done, "1 h")):
+        rows.sql(f"INSERT INTO idempotency_keys VALUES (%s, 'f', %s, clock_timestamp() + interval '{age}')", key, job)
+    for key, job in (("u", waiting), ("v", done), ("w", ids.new_id())):
+        rows.sql("INSERT INTO unique_keys VALUES (%s, %s)", key, job)
+    for job in (waiting, done):
+        rows.sql("INSERT INTO cancellations VALUES (%s, NULL, now())", job)
+    run(store, "prune_keys", amount=10)
+    assert [row["key"] for row in rows.sql("SELECT key FROM idempotency_keys ORDER BY key")] == ["a", "c"]
+    assert rows.value("SELECT unique_key FROM unique_keys") == "u"
+    assert rows.value("SELECT job_id FROM cancellations") == waiting
+
+
+def old_job(rows: Rows, status: str, days: int) -> str:
+    """A job whose id and times are `days` old."""
+    ago = f"clock_timestamp() - interval '{days} days'"
+    floor = str(rows.value(f"SELECT taskhub_id_floor({ago})"))
+    job = floor[:24] + ids.new_id()[24:]
+    rows.add(job_ids=[job], status=status, created_at=f"={ago}", updated_at=f"={ago}", finished_at=f"={ago}")
+    return job
+
+
+def prune(store: Connection, **arguments: Any) -> tuple[str | None, int]:
+    told = {"since": NIL, "retention_s": 7 * 86400.0, "dead_retention_s": 30 * 86400.0, "amount": 100, **arguments}
+    [(last, gone)] = run(store, "prune_jobs", **told)
+    return last, gone
+
+
+# Counts
+
+
+def test_the_depth_counts_what_could_run_now(store: Connection, rows: Rows) -> None:
+    rows.add(3)
+    rows.add(2, run_at="=clock_timestamp()", priority=9)
+    rows.add(4, run_at="=clock_timestamp() + interval '1 h'")
+    rows.add(4, status="completed")
+    rows.add(1, queue="other")
+    rows.sql("SELECT taskhub_know_queue('empty', 4)")
+    assert dict(run(store, "queue_depth", bound=100)) == {"default": 5, "other": 1, "empty": 0}
+    assert dict(run(store, "queue_depth", bound=4))["default"] == 4
+
+
+def test_dead_letters_are_counted_by_queue_and_type(store: Connection, rows: Rows) -> None:
+    rows.add(2, status="failed", failed_at="=clock_timestamp()")
+    rows.add(1, status="failed", failed_at="=clock_timestamp()", type="demo")
+    rows.add(1, status="cancelled", failed_at="=clock_timestamp()")
+    assert sorted(run(store, "dead_letters")) == [("default", "demo", 1), ("default", "echo", 2)]
+
+
+# Workers and slots
+
+
+def test_a_heartbeat_tells_the_open_slots_of_all_workers(store: Connection, child: Child) -> None:
+    open_child(store)
+    closed = open_child(store)
+    run(store, "close_slot", **closed._asdict())
+    [(open_slots, now_s, started_s)] = run(store, "heartbeat", worker=child.worker)
+    assert open_slots == 2
+    assert now_s > started_s
+
+
+def test_a_silent_worker_is_declared_dead_and_its_heartbeat_refused(store: Connection, rows: Rows) -> None:
+    silent, fresh, other = open_child(store), open_child(store), open_child(store)
+    rows.sql("UPDATE workers SET heartbeat_at = clock_timestamp() - interval '16 s' WHERE id <> %s", fresh.worker)
+    found = run(store, "expire_workers", dead_s=15.0, except_for=other.worker)
+    assert [row[0] for row in found] == [silent.worker]
+    assert run(store, "heartbeat", worker=silent.worker) == []
+    assert len(run(store, "heartbeat", worker=other.worker)) == 1
+
+
+def test_a_dead_worker_opens_no_slot(store: Connection, child: Child) -> None:
+    assert run(store, "expire_worker", worker=child.worker) == [(child.worker,)]
+    assert run(store, "open_slot", worker=child.worker, slot=1, generation=1, pid=3) == []
+    assert run(store, "open_slot", worker=ids.new_token(), slot=0, generation=1, pid=3) == []
+
+
+def test_a_closed_generation_is_not_opened_again_but_the_next_is(store: Connection, child: Child) -> None:
+    run(store, "close_slot", **child._asdict())
+    assert run(store, "open_slot", **child._asdict(), pid=3) == []
+    assert run(store, "open_slot", **child._replace(generation=2)._asdict(), pid=3) == [(0,)]
+
+
+def test_a_dead_worker_goes_only_when_all_its_slots_are_rescued(store: Connection, rows: Rows, child: Child) -> None:
+    second = open_child(store, slot=1, worker=child.worker)
+    alive = open_child(store)
+    assert run(store, "forget_worker", worker=child.worker) == []
+    run(store, "expire_worker", worker=child.worker)
+    assert run(store, "slots_to_rescue", amount=10) == [(child.worker, 0, 1), (child.worker, 1, 1)]
+    run(store, "forget_slot", **child._asdict())
+    assert rows.slot(child) is not None, "an open slot was forgotten"
+    for slot in (child, second):
+        run(store, "close_slot", **slot._asdict())
+        assert run(store, "forget_worker", worker=child.worker) == []
+        run(store, "forget_slot", **slot._asdict())
+    assert run(store, "slots_to_rescue", amount=10) == [(child.worker, None, None)]
+    assert run(store, "forget_worker", worker=child.worker) == [(child.worker,)]
+    assert run(store, "slots_of_worker", worker=alive.worker) == [(0, 1)]
+
+
+def test_registering_twice_is_harmless(store: Connection, rows: Rows) -> None:
+    worker: dict[str, Any] = {"worker": ids.new_token(), "host": "h", "pid": 1, "version": "1", "queues": ["a", "b"]}
+    run(store, "register_worker", **worker)
+    run(store, "register_worker", **worker)
+    assert rows.value("SELECT queues FROM workers") == ["a", "b"]
+
+
+# Cancellation, and a handler's own transaction
+
+
+def test_a_worker_sees_the_cancellations_of_what_it_runs(store: Connection, rows: Rows, child: Child) -> None:
+    mine, finished = rows.add(2)
+    lease, _ = claim(store, child, [mine, finished])
+    theirs = rows.one()
+    other = open_child(store)
+    claim(store, other, [theirs])
+    for job, worker in ((mine, child.worker), (finished, child.worker), (theirs, other.worker)):
+        rows.set(job, cancel_requested_at="=clock_timestamp()")
+        rows.sql("INSERT INTO cancellations VALUES (%s, %s, now())", job, worker)
+    rows.set(finished, status="completed")
+    assert run(store, "cancellations_of_worker", worker=child.worker) == [(mine, 0, lease)]
+    assert {row[0] for row in run(store, "cancelled_of", ids=[mine, rows.one()])} == {mine}
+
+
+def test_a_commit_in_doubt_is_resolved_by_taking_the_job_back(store: Connection, rows: Rows, child: Child) -> None:
+    lost, done = rows.add(2)
+    lease, _ = claim(store, child, [lost, done])
+    run(store, "complete_in_transaction", id=done, lease=lease)
+    assert run(store, "resolve_commit", id=lost, lease=lease) == [(lost,)]
+    assert run(store, "resolve_commit", id=done, lease=lease) == []
+    row = rows.job(lost)
+    assert (row["status"], row["interruptions"], row["attempts"], row["lease"]) == ("queued", 1, 1, None)
+    assert row["run_at"] is not None
+    run(store, "complete_in_transaction", id=lost, lease=lease)
+    assert rows.statuses([lost, done]) == ["queued", "completed"]

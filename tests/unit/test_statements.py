@@ -1,0 +1,45 @@
+"""Named statements: every file can be read, and says what it takes and gives."""
+
+from __future__ import annotations
+
+import re
+from importlib import resources
+
+import pytest
+
+from taskhub.store.statements import number_array, statement, text_array, uuid_array
+
+FOLDER = resources.files("taskhub.store") / "sql"
+NAMES = sorted(entry.name.removesuffix(".sql") for entry in FOLDER.iterdir() if entry.name.endswith(".sql"))
+
+
+def test_there_are_statements() -> None:
+    assert "settle_and_claim" in NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_statement_is_named_described_and_uses_what_it_declares(name: str) -> None:
+    text = (FOLDER / f"{name}.sql").read_text()
+    lines = text.splitlines()
+    assert re.fullmatch(r"-- [A-Z].*[.:?]", lines[0]), "the first line says what it does, as a sentence"
+    assert sum(line.startswith("-- params:") for line in lines) == 1
+    assert sum(line.startswith("-- returns:") for line in lines) == 1
+    made = statement(name)
+    assert ":" not in re.sub(r"::\w+|'[^']*'", "", made.prepare), "a parameter was not replaced"
+    used = {int(number) for number in re.findall(r"\$(\d+)", made.prepare)}
+    assert used == set(range(1, len(made.parameters) + 1)), "a declared parameter is not used"
+    assert made.execute.count("%s") == len(made.parameters)
+
+
+def test_an_undeclared_parameter_is_a_bug_that_shows_at_once() -> None:
+    with pytest.raises(FileNotFoundError):
+        statement("no_such_statement")
+
+
+def test_arrays_of_nothing() -> None:
+    assert uuid_array([]) == text_array([]) == number_array([]) == "{}"
+
+
+def test_arrays_know_null() -> None:
+    assert text_array([None, "NULL", ""]) == '{NULL,"NULL",""}'
+    assert number_array([1.5, None]) == "{1.5,NULL}"
