@@ -1,0 +1,34 @@
+"""The Lua scripts, read once from the files beside this module."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any
+
+import redis
+from redis.exceptions import NoScriptError
+
+
+@dataclass(frozen=True)
+class Script:
+    """One script: EVALSHA, and EVAL only where the server does not know it yet."""
+
+    name: str
+    source: str
+    sha: str
+
+    def __call__(self, client: redis.Redis, keys: list[str], arguments: list[Any]) -> Any:
+        try:
+            return client.evalsha(self.sha, len(keys), *keys, *arguments)
+        except NoScriptError:  # says that nothing was executed, so sending it whole is safe
+            return client.eval(self.source, len(keys), *keys, *arguments)
+
+
+@cache
+def script(name: str) -> Script:
+    """The script in `scripts/<name>.lua`."""
+    source = (resources.files("taskhub.queue") / "scripts" / f"{name}.lua").read_text(encoding="utf-8")
+    return Script(name, source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())

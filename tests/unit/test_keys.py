@@ -1,0 +1,35 @@
+"""Redis keys: each bears its queue's hash tag, so that a script touches one slot of a cluster."""
+
+from __future__ import annotations
+
+import pytest
+
+from taskhub.queue import keys
+
+QUEUE = "mail.eu-1"
+ALL = [
+    keys.ready(QUEUE, 4), keys.again(QUEUE, 4), keys.bell(QUEUE), keys.epoch(QUEUE),
+    keys.inflight(QUEUE, "0190-worker", 3, 2, 1), *keys.waiting(QUEUE),
+]  # fmt: skip
+
+
+def test_the_keys_are_those_of_the_contract() -> None:
+    assert ALL[:5] == [
+        "taskhub:{mail.eu-1}:ready:4",
+        "taskhub:{mail.eu-1}:again:4",
+        "taskhub:{mail.eu-1}:bell",
+        "taskhub:{mail.eu-1}:epoch",
+        "taskhub:{mail.eu-1}:inflight:0190-worker:3:2:1",
+    ]
+
+
+@pytest.mark.parametrize("key", ALL)
+def test_every_key_tells_its_queue(key: str) -> None:
+    assert keys.queue_of(key) == QUEUE
+
+
+def test_what_waits_is_listed_highest_priority_first_in_pairs() -> None:
+    listed = keys.waiting(QUEUE)
+    assert listed[:2] == [keys.again(QUEUE, 9), keys.ready(QUEUE, 9)]
+    assert listed[-2:] == [keys.again(QUEUE, 0), keys.ready(QUEUE, 0)]
+    assert len(set(listed)) == 20
