@@ -1,0 +1,74 @@
+"""Metrics shared by a group of processes: one set of files per slot, never per pid.
+
+Invariants:
+- The number of files is bounded by the number of slots; a slot's next process goes on counting where
+  the last one was killed, so no counter ever goes backwards.
+- At most one process uses an identity at a time: a slot is forked again only after its last process
+  was reaped.
+- A file that a kill has torn or left empty is removed by the next process of its slot.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import struct
+from pathlib import Path
+
+from prometheus_client import values
+from prometheus_client.mmap_dict import MmapedDict
+
+UNREADABLE = (OSError, struct.error, RuntimeError, ValueError, LookupError)
+
+_FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"  # the client library reads it whenever it opens a file
+_folder: Path | None = None
+_identity = ""
+
+
+def prepare(folder: Path, identity: str, *, wipe: bool) -> None:
+    """Keep this process's metrics in `folder` as `identity`; call it before `definitions` is imported.
+
+    wipe: begin with none; for the group's first process, before it forks, and not when it re-executes itself.
+    """
+    global _folder
+    if wipe:
+        shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _folder = folder
+    os.environ[_FOLDER_VARIABLE] = str(folder)
+    become(identity)
+    # The library names this class as its own extension point; it has no setter for it.
+    values.ValueClass = values.MultiProcessValue(process_identifier=_current_identity)  # type: ignore[no-untyped-call]
+
+
+def become(identity: str) -> None:
+    """Be another process of the group from now on: right after a fork, before anything is counted.
+
+    identity: like `w0` or `sidecar`; no underscore, which the library's file names use.
+    """
+    global _identity
+    if not identity or "_" in identity or "/" in identity:
+        raise ValueError(f"metrics identity {identity!r}: use letters and digits")
+    if _folder is not None:
+        for file in _folder.glob(f"*_{identity}.db"):
+            if not _is_readable(file):
+                file.unlink(missing_ok=True)
+    _identity = identity
+
+
+def folder() -> Path | None:
+    """Where the group's files are; None in a process that shares its metrics with nobody."""
+    return _folder
+
+
+def _current_identity() -> str:
+    return _identity
+
+
+def _is_readable(file: Path) -> bool:
+    try:
+        for _ in MmapedDict.read_all_values_from_file(str(file)):  # type: ignore[no-untyped-call]
+            pass
+    except UNREADABLE:
+        return False
+    return True
