@@ -1,0 +1,48 @@
+"""Cancel a job: at once while it waits, by a request to its worker while it runs."""
+
+from __future__ import annotations
+
+from taskhub import clock, ids
+from taskhub.domain.errors import JobFinishedError, JobNotFoundError, StatementError, StoreUnavailableError
+from taskhub.domain.job import COMPLETED, FAILED, RUNNING
+from taskhub.store.pool import Pool
+
+_TIME_S = 1.5
+_LEAST_TRY_S = 0.3
+_PAUSE_S = 0.05
+_LOCKED = ("55P03", "40P01")
+
+
+def cancel_job(store: Pool, job_id: str) -> bool:
+    """True if the job is cancelled now, False if its worker was asked to stop it.
+
+    One statement decides under the row's lock; it may be repeated. Raises JobNotFoundError; JobFinishedError
+    if it had completed or failed; StoreUnavailableError.
+    """
+    canonical = job_id.lower()
+    if not ids.is_id(canonical):
+        raise JobNotFoundError("there is no job with this id")
+    status = _cancel(store, canonical)
+    if status is None:
+        raise JobNotFoundError("there is no job with this id")
+    if status in (COMPLETED, FAILED):
+        raise JobFinishedError(f"the job has already ended: {status}", status)
+    return status != RUNNING
+
+
+def _cancel(store: Pool, job_id: str) -> str | None:
+    """The status that the cancellation met."""
+    deadline = clock.monotonic_s() + _TIME_S
+    while True:
+        left_s = max(deadline - clock.monotonic_s(), _LEAST_TRY_S)
+        try:
+            with store.connection() as connection:
+                rows = connection.run("cancel_job", job_id, timeout_s=left_s)
+            return rows[0][0] if rows else None
+        except StoreUnavailableError:
+            if deadline - clock.monotonic_s() < _LEAST_TRY_S:
+                raise
+        except StatementError as error:
+            if error.sqlstate not in _LOCKED or deadline - clock.monotonic_s() < _LEAST_TRY_S:
+                raise StoreUnavailableError(f"the job stayed locked: {error}") from error
+        clock.sleep(_PAUSE_S)

@@ -1,0 +1,245 @@
+"""Claim jobs for one child: ids from Redis, the right to run them from PostgreSQL; or both from PostgreSQL.
+
+Invariants:
+- Ids lie in one of the slot's two in-flight lists from the moment that they leave the ready list until
+  after their claim is committed, when the slot's own row holds them; the next take of the same queue deletes
+  that list. The row holds them until the statement that settles them has replaced it.
+- A claim whose answer was lost is sent again with the same lease: rows that it already got count as got.
+- A slot that was closed claims nothing ever again: SlotClosedError.
+- Redis failing costs this child nothing but speed: it claims from PostgreSQL until Redis is back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import NamedTuple
+
+from taskhub import clock, failpoints, ids
+from taskhub.domain.backoff import reconnect_delay_s
+from taskhub.domain.errors import QueueUnavailableError, StatementError, StoreUnavailableError, TaskhubError
+from taskhub.domain.job import ClaimedJob
+from taskhub.domain.outcome import Completed
+from taskhub.queue import keys
+from taskhub.queue.broker import Broker
+from taskhub.services.settle import CompletedArrays, completed_arrays
+from taskhub.store.connection import Connection, Row
+from taskhub.store.statements import uuid_array
+
+_PAUSE_LASTS_S = 1.0
+_PRIORITIES_LAST_S = 1.0
+_ROOM_LASTS_S = 1.0
+_SENDINGS = 3
+_SENDINGS_S = 2.0  # no sending begins later: a server that does not answer is waited for by the caller
+_NOT_A_UUID = "22P02"
+
+
+class SlotClosedError(TaskhubError):
+    """This generation of the slot was closed by a rescuer: whatever it holds is no longer its own."""
+
+    code = "slot_closed"
+
+
+class Claim(NamedTuple):
+    """A batch in the order to run it, its lease, and how many of the settled jobs were still this child's.
+
+    `is_empty`: nothing waited. Without it a batch may still bring no job, if all its ids were stale.
+    """
+
+    queue: str
+    lease: str | None
+    jobs: list[ClaimedJob]
+    settled: int
+    is_empty: bool = False
+
+
+class _Sending(NamedTuple):
+    """A claim on its way: sent again as it is while its outcome is unknown."""
+
+    queue: str
+    ids: list[str]
+    lease: str
+
+
+class Slot(NamedTuple):
+    """Whose claims these are."""
+
+    worker: str
+    number: int
+    generation: int
+
+
+class Claimer:
+    """The claims of one child, over its own two connections."""
+
+    def __init__(self, store: Connection, broker: Broker, slot: Slot, on_redis: Callable[[bool], None]) -> None:
+        self._store = store
+        self._broker = broker
+        self._slot = slot
+        self._on_redis = on_redis
+        self._unresolved: _Sending | None = None
+        self._bank: dict[str, int] = {}
+        self._settled_lists: dict[str, str] = {}
+        self._paused_until: dict[str, float] = {}
+        self._priorities: dict[str, list[int]] = {}
+        self._priorities_at = -_PRIORITIES_LAST_S
+        self._redis_failures = 0
+        self._redis_again_at = 0.0
+        self._has_room_until = 0.0
+
+    @property
+    def redis_is_away(self) -> bool:
+        return self._redis_failures > 0
+
+    def claim(self, queue: str, want: int, peers: int, lease: str | None, finished: list[Completed]) -> Claim | None:
+        """Settle `finished` (of `lease`) and claim up to `want` jobs of `queue`, in one round trip.
+
+        None: there is nothing to claim, and nothing was settled. A returned claim's lease is the slot's
+        from now on, also when it brought no job. Raises SlotClosedError; StoreUnavailableError and
+        StatementError, after which `finished` is still to be settled.
+        """
+        if self._unresolved is not None:
+            return self._claim_taken(self._unresolved, lease, finished)
+        if self._paused_until.get(queue, 0.0) > clock.monotonic_s():
+            return None
+        taken = self._take(queue, want, peers)
+        if taken is None:
+            return None if finished else self._claim_from_store(queue, want, lease)
+        if not taken:
+            return None
+        return self._claim_taken(_Sending(queue, taken, ids.new_token()), lease, finished)
+
+    def acknowledge(self) -> None:
+        """Forget the in-flight lists of batches that are settled; for when no next take does it."""
+        settled, self._settled_lists = self._settled_lists, {}
+        for key in settled.values():  # each is of another queue: one by one, for a cluster's sake
+            try:
+                self._broker.forget(key)
+            except QueueUnavailableError:
+                self._redis_failed()
+                return
+
+    # Redis
+
+    def _take(self, queue: str, want: int, peers: int) -> list[str] | None:
+        """Ids from Redis into the in-flight list; None while Redis is away."""
+        if self._redis_failures and clock.monotonic_s() < self._redis_again_at:
+            return None
+        bank = self._bank.get(queue, 0)
+        target = self._inflight(queue, bank)
+        settled = self._settled_lists.get(queue, target + ":none")
+        try:
+            if self._redis_failures:
+                self._require_room(queue)
+            taken = self._broker.take(queue, settled, target, want, peers)
+            if not taken:
+                self._require_room(queue)
+        except QueueUnavailableError:
+            # Unknown whether it was carried out: the list to forget may be filled by now. Never delete it again.
+            self._settled_lists.pop(queue, None)
+            self._redis_failed()
+            return None
+        self._redis_worked()
+        self._settled_lists.pop(queue, None)
+        return taken
+
+    def _require_room(self, queue: str) -> None:
+        """A full Redis gives what it holds and takes nothing in: then that nothing waits in it means nothing."""
+        if clock.monotonic_s() >= self._has_room_until:
+            self._broker.require_room(queue)
+            self._has_room_until = clock.monotonic_s() + _ROOM_LASTS_S
+
+    def _inflight(self, queue: str, bank: int) -> str:
+        return keys.inflight(queue, self._slot.worker, self._slot.number, self._slot.generation, bank)
+
+    def _redis_failed(self) -> None:
+        self._redis_failures += 1
+        self._has_room_until = 0.0
+        self._redis_again_at = clock.monotonic_s() + reconnect_delay_s(self._redis_failures, 0.2, 2.0)
+        if self._redis_failures == 1:
+            self._on_redis(False)
+
+    def _redis_worked(self) -> None:
+        if self._redis_failures:
+            self._redis_failures = 0
+            self._on_redis(True)
+
+    # PostgreSQL
+
+    def _claim_taken(self, sending: _Sending, lease: str | None, finished: list[Completed]) -> Claim:
+        """One round trip. If its outcome stays unknown, the next claim begins by sending the same again."""
+        self._unresolved = sending
+        arrays = completed_arrays(finished)
+        failpoints.hit("worker.before_claim")
+        rows = self._send(sending, lease, arrays, bool(finished))
+        failpoints.hit("worker.after_claim")
+        self._unresolved = None
+        queue, taken, claim_lease = sending
+        bank = self._bank.get(queue, 0)
+        self._settled_lists[queue] = self._inflight(queue, bank)
+        self._bank[queue] = 1 - bank
+        settled, is_paused = self._read_header(queue, rows[0])
+        if is_paused:
+            with contextlib.suppress(QueueUnavailableError):  # Redis went since; the reconciler pushes them again
+                requeue(self._store, self._broker, taken)
+            return Claim(queue, lease, [], settled, is_empty=True)
+        found = {row[0]: ClaimedJob._make(row) for row in rows[1:]}
+        jobs = [found[job_id] for job_id in dict.fromkeys(taken) if job_id in found]
+        return Claim(queue, claim_lease, jobs, settled)
+
+    def _send(self, sending: _Sending, lease: str | None, arrays: CompletedArrays, settles: bool) -> list[Row]:
+        wanted, until_s = sending.ids, clock.monotonic_s() + _SENDINGS_S
+        for attempt in range(_SENDINGS):
+            try:
+                return self._store.run(
+                    "settle_and_claim", *arrays, lease, *self._slot, sending.queue, uuid_array(wanted), sending.lease
+                )
+            except StatementError as error:
+                if error.sqlstate != _NOT_A_UUID or settles:
+                    self._unresolved = None  # refused as a whole: nothing happened
+                    raise
+                wanted = [job_id for job_id in wanted if ids.is_id(job_id)]  # somebody's junk in the list
+            except StoreUnavailableError:
+                if attempt == _SENDINGS - 1 or clock.monotonic_s() > until_s:
+                    raise
+        raise StoreUnavailableError("ids that are none were found again and again")
+
+    def _read_header(self, queue: str, header: Row) -> tuple[int, bool]:
+        """How many were settled, and whether the queue is paused."""
+        _, _, settled, is_open, is_paused, *_ = header
+        if not is_open:
+            raise SlotClosedError("this slot was closed by a rescuer")
+        if is_paused:
+            self._paused_until[queue] = clock.monotonic_s() + _PAUSE_LASTS_S
+        return int(settled), bool(is_paused)
+
+    def _claim_from_store(self, queue: str, want: int, lease: str | None) -> Claim | None:
+        """Without Redis. A claim of unknown outcome closes this slot in effect: the next one is refused."""
+        for priority in self._known_priorities(queue):
+            claim_lease = ids.new_token()
+            rows = self._store.run("claim_from_store", *self._slot, queue, priority, want, lease, claim_lease)
+            _, is_paused = self._read_header(queue, rows[0])
+            if is_paused:
+                return None
+            lease = claim_lease
+            if len(rows) > 1:
+                return Claim(queue, lease, sorted(map(ClaimedJob._make, rows[1:])), 0)
+        return Claim(queue, lease, [], 0, is_empty=True)
+
+    def _known_priorities(self, queue: str) -> list[int]:
+        if clock.monotonic_s() - self._priorities_at >= _PRIORITIES_LAST_S:
+            self._priorities = {}
+            for name, priority in self._store.run("known_priorities"):
+                self._priorities.setdefault(name, []).insert(0, priority)
+            self._priorities_at = clock.monotonic_s()
+        return self._priorities.get(queue, [])
+
+
+def requeue(store: Connection, broker: Broker, job_ids: list[str]) -> int:
+    """Push those of some ids that wait to be run; returns how many wait."""
+    by_place: dict[tuple[str, int], list[tuple[float, str]]] = {}
+    for job_id, queue, priority, due in store.run("queued_of", uuid_array([i for i in job_ids if ids.is_id(i)])):
+        by_place.setdefault((queue, priority), []).append((due, job_id))
+    for (queue, priority), due_ids in by_place.items():
+        broker.push_again(queue, priority, due_ids)
+    return sum(map(len, by_place.values()))

@@ -1,0 +1,89 @@
+"""How much waits in the queues: as Redis knows it, or counted in PostgreSQL while Redis is away.
+
+What neither can tell is left out, never called zero. Answers are kept for a second.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterable
+
+from taskhub import clock
+from taskhub.domain.errors import QueueFullError, QueueUnavailableError, TaskhubError
+from taskhub.queue.broker import Broker
+from taskhub.store.connection import Row
+
+Read = Callable[..., list[Row]]
+
+_KEPT_S = 1.0
+_READ_S = 0.5
+_COUNTED_TO = 100_000
+
+
+class Depths:
+    """Depths for one process; `read` runs a statement that changes nothing."""
+
+    def __init__(self, read: Read, broker: Broker, queues: Iterable[str] = ()) -> None:
+        self._read = read
+        self._broker = broker
+        self._queues = sorted(set(queues))
+        self._lock = threading.Lock()
+        self._depths: dict[str, int] = {}
+        self._read_at_s = float("-inf")
+
+    def depths(self) -> dict[str, int]:
+        """Jobs that could run now, by queue; empty if nobody can tell."""
+        with self._lock:
+            if clock.monotonic_s() - self._read_at_s >= _KEPT_S:
+                self._depths = self._now()
+                self._read_at_s = clock.monotonic_s()
+            return self._depths
+
+    def _now(self) -> dict[str, int]:
+        with contextlib.suppress(TaskhubError):  # then by the names known so far
+            self._queues = sorted({*self._queues, *(row[0] for row in self._read("queue_names", timeout_s=_READ_S))})
+        try:
+            return self._broker.depths(self._queues) if self._queues else {}
+        except QueueUnavailableError:
+            pass
+        try:
+            return {queue: int(count) for queue, count in self._read("queue_depth", _COUNTED_TO, timeout_s=_READ_S)}
+        except TaskhubError:
+            return {}
+
+
+class Limits:
+    """Refuses submissions to a queue that holds too much, or is too late; None: no such limit."""
+
+    def __init__(self, depths: Depths, read: Read, max_depth: int | None, max_age_s: float | None) -> None:
+        self._depths = depths
+        self._read = read
+        self._max_depth = max_depth
+        self._max_age_s = max_age_s
+        self._ages: dict[str, tuple[float, float]] = {}  # by queue: read at, age
+
+    def check(self, queues: Iterable[str]) -> None:
+        """Raises QueueFullError. A queue of which nothing can be learned is not full."""
+        if self._max_depth is None and self._max_age_s is None:
+            return
+        for queue in queues:
+            depth = self._depths.depths().get(queue, 0)
+            if self._max_depth is not None and depth >= self._max_depth:
+                raise QueueFullError(f"queue {queue} holds {depth} jobs, {self._max_depth} are allowed", depth)
+            if self._max_age_s is not None and self._age_s(queue) >= self._max_age_s:
+                raise QueueFullError(f"jobs in queue {queue} wait longer than {self._max_age_s:g} s", depth)
+
+    def _age_s(self, queue: str) -> float:
+        now_s = clock.monotonic_s()
+        read_at_s, age_s = self._ages.get(queue, (float("-inf"), 0.0))
+        if now_s - read_at_s < _KEPT_S:
+            return age_s
+        try:
+            [(found,)] = self._read("oldest_waiting", queue, timeout_s=_READ_S)
+        except TaskhubError:
+            found = None
+        if len(self._ages) > 1_000:
+            self._ages.clear()
+        self._ages[queue] = (now_s, found or 0.0)
+        return found or 0.0

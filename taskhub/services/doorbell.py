@@ -1,0 +1,76 @@
+"""Ring Redis for jobs that are committed: best effort, soon given up, never in the way of an answer.
+
+What is not pushed is found by the reconciler. After a failure Redis is left alone for a second.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+
+from taskhub import clock
+from taskhub.domain.errors import QueueUnavailableError
+from taskhub.domain.submission import Submission
+from taskhub.logs import get_logger
+from taskhub.queue.broker import Broker
+
+log = get_logger(__name__)
+
+_REST_S = 1.0
+
+
+class Doorbell:
+    """One process's pushes, from any of its threads."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+        self._lock = threading.Lock()
+        self._is_up = True
+        self._again_at = 0.0
+
+    @property
+    def is_up(self) -> bool:
+        """False from a failed push to the next one that works."""
+        return self._is_up
+
+    def ring(self, submissions: Iterable[Submission]) -> None:
+        """Push the ids that are to run at once. Never raises."""
+        by_place: dict[tuple[str, int], list[str]] = {}
+        for submission in submissions:
+            if not submission.waits:
+                by_place.setdefault((submission.queue, submission.priority), []).append(submission.id)
+        if not by_place or (not self._is_up and clock.monotonic_s() < self._again_at):
+            return
+        try:
+            for (queue, priority), ids in by_place.items():
+                self._broker.push(queue, priority, ids)
+        except QueueUnavailableError as error:
+            self._lost(error)
+        else:
+            self._worked()
+
+    def ask(self) -> bool:
+        """True if Redis answers now; asked at most once a second while it is away."""
+        if self._is_up or clock.monotonic_s() >= self._again_at:
+            try:
+                self._broker.ping()
+            except QueueUnavailableError as error:
+                self._lost(error)
+            else:
+                self._worked()
+        return self._is_up
+
+    def _lost(self, error: QueueUnavailableError) -> None:
+        with self._lock:
+            was_up, self._is_up = self._is_up, False
+            self._again_at = clock.monotonic_s() + _REST_S
+        if was_up:
+            log.warning("redis.lost", extra={"text": f"jobs are accepted and run a little later: {error}"})
+
+    def _worked(self) -> None:
+        if self._is_up:
+            return
+        with self._lock:
+            was_up, self._is_up = self._is_up, True
+        if not was_up:
+            log.info("redis.back")

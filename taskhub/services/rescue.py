@@ -1,0 +1,112 @@
+"""Take back what a dead generation of a slot held: settle what it finished, charge what it ran, free the rest.
+
+Invariants:
+- The slot is closed first, in a statement of its own that waits for a claim in flight; what it holds is
+  read in a later one. So a claim that commits late is either seen here or did not happen.
+- Only rows still running under the slot's own lease change: a finished job stays finished, a job that
+  another has claimed since stays that other's.
+- Every step may be repeated from the start after a failure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from taskhub import failpoints
+from taskhub.domain.outcome import Outcome
+from taskhub.queue import keys
+from taskhub.queue.broker import Broker
+from taskhub.services.claim import Slot, requeue
+from taskhub.services.settle import settle, storable
+from taskhub.store.connection import Connection
+from taskhub.store.statements import uuid_array
+
+
+@dataclass(frozen=True)
+class Death:
+    """Why a generation ended: what the job that it was running is told and charged.
+
+    cause: as in the contract (`signal:SIGKILL`, `exit:1`, `worker_lost`). interrupted: an operator's
+    deadline, which costs the job nothing.
+    """
+
+    cause: str
+    message: str
+    peak_rss_mb: float | None = None
+    interrupted: bool = False
+
+
+@dataclass(frozen=True)
+class Remains:
+    """What is known of a dead generation: `record_is_lost` if nobody can say which job it was running."""
+
+    slot: Slot
+    lease: str | None = None
+    outcomes: list[Outcome] = field(default_factory=list)
+    running: str | None = None
+    record_is_lost: bool = False
+
+
+@dataclass(frozen=True)
+class Rescued:
+    """A job that was taken back: what became of it, and whether it had started."""
+
+    id: str
+    status: str
+    queue: str
+    type: str
+    priority: int
+    started: bool
+
+
+def rescue(store: Connection, remains: Remains, death: Death) -> list[Rescued]:
+    """Account for everything that the generation held in PostgreSQL. Raises StoreUnavailableError: call again."""
+    slot = remains.slot
+    store.run("close_slot", *slot)
+    failpoints.hit("rescue.after_close")
+    if remains.outcomes and remains.lease:
+        settle(store, remains.lease, remains.outcomes)
+    rows = store.run(
+        "rescue_jobs",
+        *slot,
+        uuid_array([remains.running] if remains.running else []),
+        remains.record_is_lost,
+        "WorkerLost",
+        storable(death.message),
+        death.cause,
+        death.peak_rss_mb,
+        death.interrupted,
+        0.0,
+    )
+    return [Rescued(*row) for row in rows]
+
+
+def return_lists(store: Connection, broker: Broker, slot: Slot, queues: list[str]) -> None:
+    """Push again what the generation's in-flight lists hold, then delete them. Raises QueueUnavailableError."""
+    for queue in queues:
+        for bank in (0, 1):
+            key = keys.inflight(queue, slot.worker, slot.number, slot.generation, bank)
+            job_ids = broker.inflight(key)
+            if job_ids:
+                requeue(store, broker, job_ids)
+                broker.forget(key)
+
+
+def push_rescued(store: Connection, broker: Broker, rescued: list[Rescued]) -> None:
+    """Ring for rescued jobs that wait again (the dispatcher would, half a second later)."""
+    waiting = [job.id for job in rescued if job.status == "queued"]
+    if waiting:
+        requeue(store, broker, waiting)
+
+
+def forget_slot(store: Connection, slot: Slot) -> None:
+    """The generation is accounted for, and its lists are gone."""
+    store.run("forget_slot", *slot)
+
+
+def release_from_outside(store: Connection, lease: str, outcomes: list[Outcome], unstarted: list[str]) -> None:
+    """For a living child whose handler holds the interpreter: settle what is finished, give back the rest."""
+    if outcomes:
+        settle(store, lease, outcomes)
+    if unstarted:
+        store.run("release_jobs", uuid_array(unstarted), lease, 0.0)
