@@ -1,0 +1,44 @@
+"""Read a request's body: JSON and nothing else, no larger than allowed, strictly."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from flask import Request
+from werkzeug.exceptions import RequestEntityTooLarge
+
+from taskhub.api.errors import RequestError
+from taskhub.domain import strict_json
+
+_LARGE_BYTES = 1 << 20
+
+# A body can take 20 times its size as objects; of large ones a process decodes one at a time.
+_large = threading.Lock()
+
+
+def read_json(request: Request, limit: int) -> Any:
+    """The decoded body. Raises RequestError, MalformedJsonError, TooDeepError."""
+    data = read_bytes(request, limit)
+    if len(data) <= _LARGE_BYTES:
+        return strict_json.decode(data)
+    with _large:
+        return strict_json.decode(data)
+
+
+def read_bytes(request: Request, limit: int) -> bytes:
+    """The body as it came, checked for its type and size. Raises RequestError."""
+    environ = request.environ
+    if environ.get("CONTENT_TYPE") != "application/json":
+        parameters = request.mimetype_params
+        if request.mimetype != "application/json" or parameters.get("charset", "utf-8").lower() != "utf-8":
+            raise RequestError("unsupported_media_type", "Content-Type must be application/json, in UTF-8")
+    if environ.get("HTTP_CONTENT_ENCODING", "identity").lower() != "identity":
+        raise RequestError("unsupported_media_type", "Content-Encoding is not supported: send the JSON itself")
+    request.max_content_length = limit
+    try:
+        return request.get_data(cache=False)
+    except RequestEntityTooLarge:
+        raise RequestError("body_too_large", f"the body may take {limit} bytes at the most") from None
+    except Exception as error:  # noqa: BLE001 (each server has its own for bad chunks and for clients that left)
+        raise RequestError("bad_request", f"the body could not be read: {type(error).__name__}") from None

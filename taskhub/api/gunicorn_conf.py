@@ -1,0 +1,101 @@
+"""How gunicorn runs the API: `gunicorn --config python:taskhub.api.gunicorn_conf taskhub.wsgi:app`.
+
+Metrics files belong to slots: each worker process gets the lowest number that no living one has, so their
+number is bounded however often workers are replaced.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import struct
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from taskhub import logs
+from taskhub.config import Settings, SettingsError
+from taskhub.metrics import multiprocess
+
+_STALL_S = 10
+
+try:
+    _settings = Settings.load()
+    _settings.require_meant_exposure()
+except SettingsError as error:
+    sys.exit("\n".join(error.problems))
+
+bind = [f"[{_settings.http_host}]:{_settings.http_port}" if ":" in _settings.http_host else
+        f"{_settings.http_host}:{_settings.http_port}"]  # fmt: skip
+worker_class = "gthread"
+workers = _settings.api_processes
+threads = _settings.api_threads
+keepalive = 75
+timeout = 60
+graceful_timeout = int(_settings.wait_max_s) + 5
+accesslog = None
+errorlog = "-"
+loglevel = "warning"
+preload_app = False
+control_socket_disable = True  # it would be a file outside of our own folders
+forwarded_allow_ips = "127.0.0.1,::1"
+limit_request_line = 4094
+limit_request_fields = 100
+limit_request_field_size = 8190
+if Path("/dev/shm").is_dir():  # noqa: S108 (gunicorn makes private files there; a disk could block its heartbeats)
+    worker_tmp_dir = "/dev/shm"  # noqa: S108
+
+
+def on_starting(server: Any) -> None:
+    """In the master, before the first fork."""
+    logs.configure(_settings)
+    _log_like_the_application()
+    multiprocess.prepare(_metrics_folder(), "master", wipe=True)
+
+
+def when_ready(server: Any) -> None:
+    """In the master, when it listens. Connections inherit what is set here."""
+    for listener in server.LISTENERS:
+        if listener.sock.family in (socket.AF_INET, socket.AF_INET6):
+            # A connection on which nothing was sent yet takes no thread: the kernel keeps it.
+            listener.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, _STALL_S)
+        # A client that stops in the middle of a request, or of reading its answer, gives its thread back.
+        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            listener.sock.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", _STALL_S, 0))
+
+
+def pre_fork(server: Any, worker: Any) -> None:
+    """In the master: choose the slot. A worker is in WORKERS until it has been reaped."""
+    taken = {getattr(other, "taskhub_slot", None) for other in server.WORKERS.values()}
+    worker.taskhub_slot = next(slot for slot in range(len(taken) + 1) if slot not in taken)
+
+
+def post_fork(server: Any, worker: Any) -> None:
+    """In the worker, before the application and with it any metric is imported."""
+    multiprocess.become(f"api{worker.taskhub_slot}")
+
+
+def post_worker_init(worker: Any) -> None:
+    """In the worker, when the application is there: it shall know when it is told to stop."""
+    from taskhub.api.app import services_of
+
+    services_of(worker.wsgi).is_draining = lambda: not worker.alive
+
+
+def _log_like_the_application() -> None:
+    """gunicorn's own words go where all others go, in the same form."""
+    for name in ("gunicorn.error", "gunicorn.access"):
+        logger = logging.getLogger(name)
+        logger.handlers.clear()
+        logger.propagate = True
+
+
+def _metrics_folder() -> Path:
+    """One of this port's own, below the state folder where that can be written."""
+    folder = _settings.state_dir / f"api-metrics-{_settings.http_port}"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError:
+        return Path(tempfile.mkdtemp(prefix="taskhub-api-metrics-"))
+    return folder

@@ -1,0 +1,67 @@
+"""/livez, /readyz, /health and /metrics."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response
+
+from taskhub.api.answers import json_answer
+from taskhub.api.services import Services
+from taskhub.domain.errors import SchemaOutdatedError, TaskhubError
+from taskhub.metrics import definitions as metrics
+from taskhub.metrics import exposition
+from taskhub.store.migrations import MigrationError, require_current
+
+_CHECK_S = 1.0
+
+
+class _Readiness:
+    """Is PostgreSQL there, with the schema that this version needs? Once current, a schema stays so."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._is_current = False
+
+    def postgres(self) -> str:
+        try:
+            with self._services.store.connection() as connection:
+                if not self._is_current:
+                    require_current(connection)
+                    self._is_current = True
+            self._services.store.read("ping", timeout_s=_CHECK_S)
+        except (SchemaOutdatedError, MigrationError):
+            return "schema outdated: run taskhub migrate"
+        except TaskhubError:
+            return "away"
+        return "ok"
+
+
+def blueprint(services: Services) -> Blueprint:
+    """The routes over one process's services."""
+    routes = Blueprint("health", __name__)
+    readiness = _Readiness(services)
+
+    @routes.get("/livez")
+    def live() -> Response:
+        return json_answer({"status": "ok", "checks": {}})
+
+    @routes.get("/readyz")
+    @routes.get("/health")
+    def ready() -> Response:
+        postgres = readiness.postgres()
+        is_draining = services.is_draining()
+        redis = "ok" if services.doorbell.ask() else "away"
+        is_ready = postgres == "ok" and not is_draining
+        checks = {"postgres": postgres, "redis": redis, "draining": is_draining}
+        return json_answer({"status": "ok" if is_ready else "unready", "checks": checks}, 200 if is_ready else 503)
+
+    @routes.get("/metrics")
+    def scrape() -> Response:
+        depths = services.depths.depths()
+        computed = [
+            metrics.QUEUE_DEPTH.of({(queue,): depth for queue, depth in depths.items()}),
+            metrics.REDIS_UP.of({(): int(services.doorbell.is_up)}),
+            metrics.POSTGRES_UP.of({(): int(readiness.postgres() == "ok")}),
+        ]
+        return Response(exposition.render(computed), content_type=exposition.CONTENT_TYPE)
+
+    return routes

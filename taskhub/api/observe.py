@@ -1,0 +1,95 @@
+"""One look at every request, around the whole application: its id, its log line, its metrics."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from taskhub import clock, ids
+from taskhub.logs import get_logger
+from taskhub.metrics import definitions as metrics
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+log = get_logger(__name__)
+
+ROUTE = "taskhub.route"
+NO_ROUTE = "none"
+
+_REQUEST_ID = "taskhub.request_id"
+_SANE_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
+_PROBES = frozenset(("/livez", "/readyz", "/health", "/metrics"))
+_LONGEST_PATH = 200
+_DISCARDED_BYTES = 32 << 20
+
+
+def request_id(environ: WSGIEnvironment) -> str:
+    """The request's id: the client's own X-Request-Id if that is sane, else a new one."""
+    found: str = environ.get(_REQUEST_ID, "")
+    return found
+
+
+class Observed:
+    """WSGI middleware."""
+
+    def __init__(self, application: WSGIApplication) -> None:
+        self._application = application
+        self._requests: dict[tuple[str, str, str], Any] = {}
+        self._durations: dict[tuple[str, str], Any] = {}
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        started_s = clock.monotonic_s()
+        given = environ.get("HTTP_X_REQUEST_ID", "")
+        name = environ[_REQUEST_ID] = given if _SANE_ID.fullmatch(given) else ids.new_token()
+        status = "500"
+
+        def start(line: str, headers: list[tuple[str, str]], *error: Any) -> Callable[[bytes], object]:
+            nonlocal status
+            status = line[:3]
+            headers.append(("X-Request-Id", name))
+            return start_response(line, headers, *error)
+
+        try:
+            answer = self._application(environ, start)
+            if status >= "400":
+                _discard_body(environ)
+            return answer
+        finally:
+            self._note(environ, status, clock.monotonic_s() - started_s)
+
+    def _note(self, environ: WSGIEnvironment, status: str, duration_s: float) -> None:
+        method, route = environ.get("REQUEST_METHOD", ""), environ.get(ROUTE, NO_ROUTE)
+        self._count(method if method in _METHODS else "other", route, status, duration_s)
+        level = logging.DEBUG if route in _PROBES and status < "500" else logging.INFO
+        if log.isEnabledFor(level):
+            fields = {
+                "request_id": environ[_REQUEST_ID],
+                "method": method[:20],
+                "path": environ.get("PATH_INFO", "")[:_LONGEST_PATH],
+                "status": int(status),
+                "duration_ms": round(duration_s * 1000, 3),
+            }
+            log.log(level, "request", extra=fields)
+
+    def _count(self, method: str, route: str, status: str, duration_s: float) -> None:
+        # Labels are looked up once: the library's own look-up costs as much as counting does.
+        requests = self._requests.get((method, route, status))
+        if requests is None:
+            # This table first: a thread that finds its entry in the other one needs both.
+            self._durations[method, route] = metrics.HTTP_DURATION.labels(method, route)
+            requests = self._requests[method, route, status] = metrics.HTTP_REQUESTS.labels(method, route, status)
+        requests.inc()
+        self._durations[method, route].observe(duration_s)
+
+
+def _discard_body(environ: WSGIEnvironment) -> None:
+    """Read what a refused request still sends, to a bound: else its connection breaks before the answer is read."""
+    left = _DISCARDED_BYTES
+    with contextlib.suppress(Exception):  # what cannot be read need not be
+        while left > 0 and (data := environ["wsgi.input"].read(min(left, 65_536))):
+            left -= len(data)

@@ -1,0 +1,78 @@
+"""What the views need of one API process, made once, after fork."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from taskhub.config import Settings
+from taskhub.execution.acceptance import Acceptor
+from taskhub.execution.registry import Registry
+from taskhub.queue.broker import Broker
+from taskhub.services.depth import Depths, Limits
+from taskhub.services.doorbell import Doorbell
+from taskhub.services.submit import Submitter
+from taskhub.store.connection import Connection
+from taskhub.store.pool import Pool
+
+# An answer, also that PostgreSQL is away, is due within two seconds.
+_CONNECT_S = 0.7
+_READERS = 4
+
+
+def _never() -> bool:
+    return False
+
+
+@dataclass
+class Services:
+    """The process's services. is_draining: told by whatever runs the process; no wait outlasts it."""
+
+    settings: Settings
+    registry: Registry
+    store: Pool
+    submitter: Submitter
+    acceptor: Acceptor
+    doorbell: Doorbell
+    depths: Depths
+    limits: Limits
+    waiters: threading.Semaphore
+    is_draining: Callable[[], bool] = field(default=_never)
+
+    def close(self) -> None:
+        self.submitter.close()
+        self.store.close()
+
+
+def make_services(settings: Settings, registry: Registry) -> Services:
+    """Connects to nothing yet. Raises SettingsError if a server's URL is not set."""
+    database_url, redis_url = settings.server_urls()
+
+    def connect(index_only: bool = False) -> Connection:
+        timers = settings.timers
+        return Connection(
+            database_url,
+            application="taskhub api",
+            statement_s=timers.pg_statement_s,
+            lock_s=timers.pg_lock_s,
+            connect_s=min(timers.pg_connect_s, _CONNECT_S),
+            index_only=index_only,
+        )
+
+    store = Pool(lambda: connect(index_only=True), _READERS, wait_s=1.0)
+    broker = Broker(redis_url, timeout_s=settings.timers.redis_api_s)
+    doorbell = Doorbell(broker)
+    depths = Depths(store.read, broker, registry.queues())
+    return Services(
+        settings=settings,
+        registry=registry,
+        store=store,
+        submitter=Submitter(connect, doorbell),
+        acceptor=Acceptor(registry, max_attempts=settings.max_attempts, max_payload_bytes=settings.max_body_bytes),
+        doorbell=doorbell,
+        depths=depths,
+        limits=Limits(depths, store.read, settings.queue_max_depth, settings.queue_max_age_s),
+        # Some threads always stay free for others than those who wait.
+        waiters=threading.Semaphore(max(settings.api_threads - 2, min(1, settings.api_threads - 1))),
+    )

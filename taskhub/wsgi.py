@@ -1,0 +1,13 @@
+"""The WSGI application that gunicorn serves: `taskhub.wsgi:app`."""
+
+from __future__ import annotations
+
+from taskhub import failpoints, logs
+from taskhub.api.app import create_app
+from taskhub.config import Settings
+from taskhub.execution import registry
+
+settings = Settings.load()
+logs.configure(settings)
+failpoints.arm(settings.failpoints)
+app = create_app(settings, registry.load(settings.handlers))
