@@ -1,0 +1,127 @@
+"""Turn what a client asked for into rows to insert: is the type known, does its schema hold, what are its defaults?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from taskhub import ids
+from taskhub.domain import strict_json
+from taskhub.domain.envelope import MAX_PROBLEMS, Envelope, shown
+from taskhub.domain.errors import FieldProblem, InvalidInputError, InvalidPayloadError, UnknownTypeError
+from taskhub.domain.job import DEFAULT_PRIORITY, DEFAULT_QUEUE
+from taskhub.domain.submission import Submission
+from taskhub.execution.registry import Handler, Registry
+from taskhub.logs import get_logger
+
+log = get_logger(__name__)
+
+
+class Acceptor:
+    """Checks envelopes against the registered types.
+
+    must_know: refuse types that are not registered here; a Producer in another program need not know them.
+    encode: writes payloads; those of a Producer come from no JSON and must be checked by it.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        *,
+        max_attempts: int,
+        max_payload_bytes: int,
+        must_know: bool = True,
+        encode: Callable[[Any], str] = strict_json.encode,
+    ) -> None:
+        self._registry = registry
+        self._max_attempts = max_attempts
+        self._max_payload_bytes = max_payload_bytes
+        self._must_know = must_know
+        self._encode = encode
+
+    def accept(self, envelopes: list[Envelope], paths: list[str]) -> list[Submission]:
+        """A submission for each; `paths` tell where they stand in the request. Raises InvalidInputError."""
+        errors: list[InvalidInputError] = []
+        made: list[Submission] = []
+        for job_id, envelope, path in zip(ids.new_ids(len(envelopes)), envelopes, paths, strict=True):
+            try:
+                made.append(self._submission(job_id, envelope, path))
+            except InvalidInputError as error:
+                errors.append(error)
+                if len(errors) >= MAX_PROBLEMS:
+                    break
+        if errors:
+            raise merged(errors)
+        return made
+
+    def _submission(self, job_id: str, envelope: Envelope, path: str) -> Submission:
+        handler = self._registry.get(envelope.type)
+        if handler is None and self._must_know:
+            known = ", ".join(self._registry.types())
+            problem = FieldProblem(f"{path}payload.type", "is not a known type")
+            raise UnknownTypeError(f"unknown type {envelope.type}; known types: {known}", [problem])
+        payload = self._encode(envelope.payload)
+        if handler is not None and handler.schema is not None:
+            _check_schema(handler, self._as_json(envelope.payload, payload), path)
+        if len(payload) > self._max_payload_bytes:
+            problem = FieldProblem(f"{path}payload", f"takes more than {self._max_payload_bytes} bytes as ASCII JSON")
+            raise InvalidPayloadError("the payload is too large", [problem])
+        defaults = handler or _NO_HANDLER
+        return Submission(
+            job_id,
+            envelope.queue or defaults.queue,
+            envelope.type,
+            defaults.priority if envelope.priority is None else envelope.priority,
+            payload,
+            envelope.max_attempts or defaults.max_attempts or self._max_attempts,
+            envelope.timeout_s,
+            envelope.delay_s,
+            envelope.run_at,
+            envelope.expires_at,
+            envelope.unique_key,
+            envelope.tags,
+        )
+
+    def _as_json(self, payload: dict[str, Any], text: str) -> dict[str, Any]:
+        """The payload as the handler will see it."""
+        if self._encode is strict_json.encode:
+            return payload
+        value: dict[str, Any] = strict_json.decode(text.encode())
+        return value
+
+
+def merged(errors: list[InvalidInputError]) -> InvalidInputError:
+    """One error that tells the problems of several, of the kind of the first."""
+    first = errors[0]
+    if len(errors) == 1:
+        return first
+    same = [error for error in errors if type(error) is type(first)]
+    return type(first)(str(first), [problem for error in same for problem in error.problems][:MAX_PROBLEMS])
+
+
+def _check_schema(handler: Handler, payload: dict[str, Any], path: str) -> None:
+    assert handler.schema is not None
+    try:
+        found = handler.schema.validate({name: value for name, value in payload.items() if name != "type"})
+    except Exception:
+        # The schema is the installation's own code and stumbled over this payload: refuse it, and tell its owner.
+        log.exception("schema.failed", extra={"type": handler.type})
+        found = {"_schema": ["could not be checked: its schema failed"]}
+    if found:
+        problems = list(_problems(found, f"{path}payload"))[:MAX_PROBLEMS]
+        raise InvalidPayloadError(f"the payload does not fit type {handler.type}", problems)
+
+
+def _problems(found: Any, path: str) -> Iterator[FieldProblem]:
+    """marshmallow's nested messages, flat."""
+    if isinstance(found, dict):
+        for name, inner in found.items():
+            yield from _problems(inner, path if name == "_schema" else f"{path}.{shown(str(name))}")
+    elif isinstance(found, list):
+        for inner in found:
+            yield from _problems(inner, path)
+    else:
+        yield FieldProblem(path, str(found)[:200])
+
+
+_NO_HANDLER = Handler("", lambda job: None, queue=DEFAULT_QUEUE, priority=DEFAULT_PRIORITY)

@@ -1,0 +1,47 @@
+"""The job types that every installation knows: for a first try, for probes and for tests."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from marshmallow import Schema, fields, validate
+
+from taskhub.execution.registry import handler
+
+
+class SleepPayload(Schema):
+    seconds = fields.Float(required=True, validate=validate.Range(min=0, max=86_400))
+
+
+class FailPayload(Schema):
+    message = fields.String(load_default="failed on request", validate=validate.Length(max=1_000))
+    times = fields.Integer(load_default=None, allow_none=True, validate=validate.Range(min=0, max=1_000))
+
+
+@handler("demo")
+def demo(job: Any) -> Any:
+    """Return the payload."""
+    return job.payload
+
+
+@handler("echo")
+def echo(job: Any) -> Any:
+    """Return the payload."""
+    return job.payload
+
+
+@handler("sleep", schema=SleepPayload)
+def sleep(job: Any) -> dict[str, float]:
+    """Sleep for `seconds`."""
+    time.sleep(job.payload["seconds"])
+    return {"slept_s": job.payload["seconds"]}
+
+
+@handler("fail", schema=FailPayload)
+def fail(job: Any) -> dict[str, int]:
+    """Fail while `attempt <= times`; without `times`, always."""
+    times = job.payload.get("times")
+    if times is None or job.attempt <= times:
+        raise RuntimeError(job.payload.get("message", "failed on request"))
+    return {"attempt": job.attempt}

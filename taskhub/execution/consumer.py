@@ -1,0 +1,327 @@
+"""One child's life: claim a batch, run it, settle it with the next claim, and so on until it is told to leave.
+
+Duties, in order: take turns among the queues; settle the last batch and claim the next in one round
+trip; run each job and note its outcome in the journal; when there is nothing, settle, acknowledge, and
+wait for a bell. A dependency that is away is waited for; it never ends this process.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+
+from taskhub import clock, failpoints
+from taskhub.domain.backoff import reconnect_delay_s
+from taskhub.domain.errors import QueueUnavailableError, StatementError, StoreUnavailableError
+from taskhub.domain.job import ClaimedJob
+from taskhub.domain.outcome import journal_entry
+from taskhub.execution.executor import Executor
+from taskhub.execution.holding import Holding, raw_id, split
+from taskhub.execution.lifeline import Lifeline
+from taskhub.execution.pacing import Pacing
+from taskhub.execution.registry import Registry
+from taskhub.execution.relief import Relief
+from taskhub.execution.reporter import Reporter
+from taskhub.execution.settler import Settler
+from taskhub.execution.turns import Turns
+from taskhub.logs import get_logger
+from taskhub.queue.broker import Broker
+from taskhub.services.claim import Claimer, SlotClosedError
+from taskhub.store.connection import Connection
+
+log = get_logger(__name__)
+
+LEFT_IN_ORDER = 0
+SLOT_WAS_CLOSED = 71  # exit status: a rescuer closed this slot; whatever was in hand is its business
+_EMPTY_LASTS_S = 0.05
+_QUEUES_LAST_S = 1.0
+_POLL_S = 0.1  # between two looks into PostgreSQL while Redis is away
+
+
+@dataclass(frozen=True)
+class Timing:
+    """The waits of a consumer, in seconds, and its limit of jobs."""
+
+    block_s: float
+    budget_s: float
+    settle_within_s: float
+    max_jobs: int | None
+
+
+class Consumer:
+    """Runs in the child's main thread; `run` returns the exit status."""
+
+    def __init__(
+        self,
+        lifeline: Lifeline,
+        store: Connection,
+        broker: Broker,
+        claimer: Claimer,
+        registry: Registry,
+        executor: Executor,
+        reporter: Reporter,
+        turns: Turns,
+        timing: Timing,
+        *,
+        serves_all: bool,
+    ) -> None:
+        self._lifeline = lifeline
+        self._store = store
+        self._broker = broker
+        self._claimer = claimer
+        self._registry = registry
+        self._executor = executor
+        self._reporter = reporter
+        self._turns = turns
+        self._timing = timing
+        self._serves_all = serves_all
+        self._holding = Holding()
+        self._settler = Settler(self._holding, store, broker, reporter)
+        self._pacing = Pacing(timing.budget_s)
+        self._lock = threading.Lock()
+        self._relief = Relief(
+            self._holding,
+            lifeline,
+            self._lock,
+            settle=self._settler.settle_all,
+            give_back=self._settler.give_back,
+            settle_within_s=timing.settle_within_s,
+            budget_s=timing.budget_s,
+        )
+        self._empty_until: dict[str, float] = {}
+        self._queues_at = -_QUEUES_LAST_S
+        self._store_failures = 0
+        self._cancel_serial = 0
+        self._jobs_run = 0
+
+    def run(self) -> int:
+        """Consume until unwanted; returns the exit status for this process."""
+        self._relief.start()
+        try:
+            while self._is_wanted():
+                self._turn()
+            self._finish()
+        except SlotClosedError:
+            self._settler.abandon()
+            log.warning("child.fenced", extra={"text": "a rescuer closed this slot; leaving what was in hand to it"})
+            return SLOT_WAS_CLOSED
+        self._lifeline.leaving()
+        return LEFT_IN_ORDER
+
+    def _is_wanted(self) -> bool:
+        limit = self._timing.max_jobs
+        is_wanted = self._lifeline.is_wanted() and self._lifeline.has_supervisor()
+        return is_wanted and not (limit and self._jobs_run >= limit)
+
+    def _turn(self) -> None:
+        """One batch, or one wait."""
+        try:
+            if self._lifeline.is_quiet() or not self._lifeline.may_start():
+                self._rest()
+                return
+            self._lifeline.idle()
+            if self._claim_next():
+                self._run_batch()
+            else:
+                self._wait_for_bell()
+            self._store_is(True)
+        except StoreUnavailableError as error:
+            self._store_is(False, error)
+
+    # Claiming
+
+    def _claim_next(self) -> bool:
+        """Settle what is finished and claim a batch; False: there is nothing to do anywhere."""
+        self._refresh_queues()
+        with self._lock:
+            self._settler.give_back()  # left over when starting was not allowed, or could not be given back then
+            if self._claimer.redis_is_away:
+                self._settler.settle_all()
+            else:
+                self._settler.settle_failures()
+            peers = self._lifeline.peers()
+            now = clock.monotonic_s()
+            for patient in (True, False):  # first pass over queues that were not empty a moment ago
+                for queue in self._turns.order():
+                    if patient == (self._empty_until.get(queue, 0.0) > now):
+                        continue
+                    if self._claim_from(queue, peers):
+                        self._empty_until.pop(queue, None)
+                        self._turns.served(queue)
+                        return True
+                    self._empty_until[queue] = clock.monotonic_s() + _EMPTY_LASTS_S
+            self._settler.settle_all()
+        return False
+
+    def _claim_from(self, queue: str, peers: int) -> bool:
+        finished, _ = split(self._holding.drain_finished())
+        want = self._pacing.want(queue)
+        if self._timing.max_jobs:
+            want = min(want, self._timing.max_jobs - self._jobs_run)
+        try:
+            claim = self._claimer.claim(queue, want, peers, self._holding.lease, finished)
+        except StatementError as error:  # one of the results cannot be stored: settle them apart, claim later
+            log.warning("claim.refused", extra={"queue": queue, "text": str(error)})
+            self._holding.put_back(list(finished))
+            self._settler.settle_all()
+            return False
+        except BaseException:
+            self._holding.put_back(list(finished))
+            raise
+        if claim is None:
+            self._holding.put_back(list(finished))
+            return False
+        self._settler.settled_by(claim, finished)
+        self._holding.take_over(claim.queue, claim.lease, _ordered(claim.jobs))
+        self._lifeline.clear_notes()
+        self._lifeline.hold(self._holding.token)
+        return not claim.is_empty  # what lies behind stale ids must not wait for the next bell
+
+    # Running
+
+    def _run_batch(self) -> None:
+        totals: dict[str, tuple[int, float]] = {}
+        pending = self._holding.pending
+        while pending and self._lifeline.is_wanted() and self._may_go_on():
+            try:
+                job = pending.popleft()
+            except IndexError:  # the relief thread took the last
+                break
+            duration_s = self._run_one(job)
+            count, seconds = totals.get(job.type, (0, 0.0))
+            totals[job.type] = (count + 1, seconds + duration_s)
+        self._relief.batch_ends()
+        self._jobs_run += sum(count for count, _ in totals.values())
+        self._pacing.record(self._holding.queue, totals)
+        if pending:
+            with self._lock:
+                self._settler.give_back()
+
+    def _may_go_on(self) -> bool:
+        if self._lifeline.cancel_serial() != self._cancel_serial:
+            self._look_for_cancellations()
+        if self._lifeline.is_revoked(self._holding.token):
+            log.info("child.relieved", extra={"text": "unstarted jobs were given back from outside"})
+            return False
+        return self._lifeline.may_start()
+
+    def _run_one(self, job: ClaimedJob) -> float:
+        """Run a job and keep its outcome; returns the seconds it took."""
+        handler = self._registry.get(job.type)
+        if handler is None:
+            with self._lock:
+                self._settler.postpone(job)
+            return 0.0
+        if job.crashes:
+            self._run_alone()
+        raw = raw_id(job.id)
+        self._relief.job_begins()
+        self._lifeline.begin(raw, self._executor.timeout_s(handler, job))
+        if self._lifeline.is_revoked(self._holding.token):  # only now: who revokes looks at what has begun after
+            self._lifeline.settling()
+            self._holding.pending.appendleft(job)
+            return 0.0
+        self._reporter.started(self._holding.queue, job)
+        outcome = self._executor.run(handler, job, self._holding.queue, self._holding.lease or "")
+        failpoints.hit("worker.after_handler")
+        if self._lifeline.note(journal_entry(outcome, raw)):
+            self._holding.finished.append(outcome)
+        else:  # no room: then it must be settled before anything else starts
+            self._holding.finished.append(outcome)
+            self._lifeline.finishing()
+            self._settle_until_done()
+        self._lifeline.end()
+        return outcome.finished_s - outcome.started_s
+
+    def _run_alone(self) -> None:
+        """A job that has crashed its child before runs with nothing else at stake."""
+        with self._lock:
+            self._settler.give_back()
+        self._settle_until_done()
+
+    def _look_for_cancellations(self) -> None:
+        """Cancelled jobs that have not begun never do."""
+        self._cancel_serial = self._lifeline.cancel_serial()
+        with self._lock:
+            self._settler.release_cancelled()
+
+    # Waiting
+
+    def _settle_until_done(self) -> None:
+        """Settle everything, however long PostgreSQL is away. What the record says of the job stays as it is."""
+        while self._holding.finished:
+            try:
+                with self._lock:
+                    self._settler.settle_all()
+                self._store_is(True)
+            except StoreUnavailableError as error:
+                self._note_absence(error)
+                clock.sleep(reconnect_delay_s(self._store_failures, 0.1, 2.0))
+
+    def _finish(self) -> None:
+        """Leave nothing behind."""
+        self._relief.batch_ends()
+        self._lifeline.settling()
+        while self._holding.pending or self._holding.finished:
+            try:
+                with self._lock:
+                    self._settler.settle_all()
+                    self._settler.give_back()
+            except StoreUnavailableError as error:
+                self._store_is(False, error)
+        self._lifeline.clear_notes()
+        self._claimer.acknowledge()
+        self._reporter.flush()
+
+    def _rest(self) -> None:
+        """Nothing may be started now: settle, and look again soon."""
+        with self._lock:
+            self._settler.settle_all()
+            self._lifeline.clear_notes()
+        self._lifeline.waiting()
+        clock.sleep(min(0.1, self._timing.block_s))
+
+    def _wait_for_bell(self) -> None:
+        self._lifeline.clear_notes()
+        self._claimer.acknowledge()
+        self._reporter.flush()
+        self._lifeline.idle()
+        if self._claimer.redis_is_away:
+            clock.sleep(_POLL_S)
+            return
+        try:
+            self._broker.wait(self._turns.queues, self._timing.block_s)
+            self._empty_until.clear()
+        except QueueUnavailableError:
+            clock.sleep(_POLL_S)
+
+    def _store_is(self, answers: bool, error: Exception | None = None) -> None:
+        """Note whether PostgreSQL answered; wait a little if it did not."""
+        if not answers:
+            self._note_absence(error)
+            self._lifeline.waiting()
+            clock.sleep(reconnect_delay_s(self._store_failures, 0.1, 2.0))
+        elif self._store_failures:
+            self._store_failures = 0
+            log.info("postgres.back", extra={"slot": self._lifeline.slot})
+
+    def _note_absence(self, error: Exception | None) -> None:
+        """One line for a whole outage."""
+        self._store_failures += 1
+        if self._store_failures == 1:
+            log.warning("postgres.lost", extra={"slot": self._lifeline.slot, "text": str(error)})
+
+    def _refresh_queues(self) -> None:
+        """Serving `*`, learn of queues that came since."""
+        if not self._serves_all or clock.monotonic_s() - self._queues_at < _QUEUES_LAST_S:
+            return
+        self._queues_at = clock.monotonic_s()
+        with self._lock:
+            known = {name for name, _ in self._store.run("queue_names")} | set(self._registry.queues())
+        if known != set(self._turns.queues):
+            self._turns.reweigh(dict.fromkeys(sorted(known), 1))
+
+
+def _ordered(jobs: list[ClaimedJob]) -> list[ClaimedJob]:
+    """As they came, but those that have crashed a child before come last (each then runs alone)."""
+    return sorted(jobs, key=lambda job: job.crashes > 0)

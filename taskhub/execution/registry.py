@@ -1,0 +1,139 @@
+"""Job types and their handlers. The API reads it to validate, the workers to run; both import the same modules."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from marshmallow import Schema
+
+from taskhub.domain.errors import TaskhubError
+from taskhub.domain.job import DEFAULT_PRIORITY, DEFAULT_QUEUE, PRIORITIES, is_name
+
+HandlerFunction = Callable[..., Any]
+SchemaClass = type[Schema]
+F = TypeVar("F", bound=HandlerFunction)
+
+
+class HandlerError(TaskhubError):
+    """A handler is declared wrongly, or its module cannot be imported."""
+
+    code = "handler"
+
+
+@dataclass(frozen=True)
+class Handler:
+    """One job type: what runs it, and the defaults of its jobs. None means the settings' default."""
+
+    type: str
+    function: HandlerFunction
+    schema: Schema | None = None
+    queue: str = DEFAULT_QUEUE
+    max_attempts: int | None = None
+    timeout_s: float | None = None
+    priority: int = DEFAULT_PRIORITY
+
+
+class Registry:
+    """The known job types by name."""
+
+    def __init__(self) -> None:
+        self._handlers: dict[str, Handler] = {}
+
+    def add(self, handler: Handler) -> None:
+        """Make a type known. Raises HandlerError for a bad declaration or a second one."""
+        problem = _problem(handler)
+        if problem:
+            raise HandlerError(f"handler {handler.type!r}: {problem}")
+        known = self._handlers.get(handler.type)
+        if known is not None and known.function is not handler.function:
+            raise HandlerError(f"handler {handler.type!r} is declared twice: {_place(known)} and {_place(handler)}")
+        self._handlers[handler.type] = handler
+
+    def get(self, job_type: str) -> Handler | None:
+        return self._handlers.get(job_type)
+
+    def types(self) -> list[str]:
+        """The known types, sorted."""
+        return sorted(self._handlers)
+
+    def handlers(self) -> list[Handler]:
+        return [self._handlers[job_type] for job_type in self.types()]
+
+    def queues(self) -> list[str]:
+        """The queues that the known types go to by default."""
+        return sorted({handler.queue for handler in self._handlers.values()})
+
+
+registry = Registry()
+
+
+def handler(
+    type: str,
+    *,
+    schema: SchemaClass | Schema | None = None,
+    queue: str = DEFAULT_QUEUE,
+    max_attempts: int | None = None,
+    timeout_s: float | None = None,
+    priority: int = DEFAULT_PRIORITY,
+) -> Callable[[F], F]:
+    """Declare the function that runs jobs of `type`; its return value (any JSON) becomes the job's result.
+
+    schema: a marshmallow schema, class or instance, for the payload less its `type`; None accepts any object.
+    queue, priority (0-9, 9 first): where jobs of this type go unless the submission says otherwise.
+    max_attempts, timeout_s (seconds): None takes TASKHUB_MAX_ATTEMPTS and TASKHUB_JOB_TIMEOUT_S.
+
+    Raises HandlerError for a bad or second declaration. The function is returned as it is.
+    """
+
+    def declare(function: F) -> F:
+        made = schema() if inspect.isclass(schema) else schema
+        registry.add(Handler(type, function, made, queue, max_attempts, timeout_s, priority))
+        return function
+
+    return declare
+
+
+def load(modules: Iterable[str]) -> Registry:
+    """Import the modules that declare handlers, the built-in ones first; returns the registry.
+
+    The working directory is importable, as it is for `python -m`. Raises HandlerError that names the
+    module whose import failed.
+    """
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    for module in ("taskhub.execution.builtin", *modules):
+        try:
+            importlib.import_module(module)
+        except HandlerError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise HandlerError(
+                f"cannot import handler module {module!r} (TASKHUB_HANDLERS): {type(error).__name__}: {error}"
+            ) from error
+    return registry
+
+
+def _problem(handler: Handler) -> str | None:
+    if not is_name(handler.type):
+        return "a type is 1 to 64 of a-z 0-9 _ . - and begins with a letter or digit"
+    if not is_name(handler.queue):
+        return f"queue {handler.queue!r} is not 1 to 64 of a-z 0-9 _ . -"
+    if handler.priority not in PRIORITIES:
+        return f"priority {handler.priority!r} is not 0 to 9"
+    if handler.max_attempts is not None and not 1 <= handler.max_attempts <= 100:
+        return f"max_attempts {handler.max_attempts!r} is not 1 to 100"
+    if handler.timeout_s is not None and not 0 < handler.timeout_s <= 86_400 * 7:
+        return f"timeout_s {handler.timeout_s!r} is not more than 0 and at most a week"
+    return None
+
+
+def _place(handler: Handler) -> str:
+    function = handler.function
+    return f"{function.__module__}.{function.__qualname__}"

@@ -1,0 +1,86 @@
+"""The helper thread of a child: beside a long job, finished neighbours are settled and waiting ones given back.
+
+It sleeps while there is no batch. It uses the child's connections under their lock, and touches only
+outcomes and jobs that it has popped, so the main thread cannot settle or start the same.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from taskhub import clock
+from taskhub.domain.errors import TaskhubError
+from taskhub.execution.holding import Holding
+from taskhub.execution.lifeline import Lifeline
+from taskhub.logs import get_logger
+
+log = get_logger(__name__)
+
+
+class Relief:
+    """Watches the present job of one child; `settle` and `give_back` are the child's own, called under `lock`."""
+
+    def __init__(
+        self,
+        holding: Holding,
+        lifeline: Lifeline,
+        lock: threading.Lock,
+        *,
+        settle: Callable[[], None],
+        give_back: Callable[[], None],
+        settle_within_s: float,
+        budget_s: float,
+    ) -> None:
+        self._holding = holding
+        self._lifeline = lifeline
+        self._lock = lock
+        self._settle = settle
+        self._give_back = give_back
+        self._settle_within_s = settle_within_s
+        self._budget_s = budget_s
+        self._batch = threading.Event()
+        self._began_s = 0.0  # when the present job began; 0 between jobs
+        self._thread = threading.Thread(target=self._watch, name="relief", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def job_begins(self) -> None:
+        """The main thread is about to run a job."""
+        self._began_s = clock.monotonic_s()
+        if not self._batch.is_set():
+            self._lifeline.relieved(True)  # by this thread: the other may not get the interpreter in time
+            self._batch.set()
+
+    def batch_ends(self) -> None:
+        """The main thread holds nothing that this one could help with."""
+        self._began_s = 0.0
+        self._batch.clear()
+        self._lifeline.relieved(False)
+
+    def _watch(self) -> None:
+        while True:
+            self._batch.wait()
+            self._lifeline.relieved(True)
+            clock.sleep(self._settle_within_s)
+            try:
+                self._look()
+            except TaskhubError as error:
+                log.debug("relief.waits", extra={"text": str(error)})
+                clock.sleep(self._settle_within_s)
+
+    def _look(self) -> None:
+        began_s = self._began_s
+        if not began_s:
+            return
+        runs_for_s = clock.monotonic_s() - began_s
+        if runs_for_s < self._settle_within_s or not (self._holding.finished or self._holding.pending):
+            return
+        with self._lock:
+            if began_s != self._began_s:
+                return  # the main thread went on in the meantime
+            if self._holding.finished:
+                self._settle()
+            if runs_for_s >= self._budget_s and self._holding.pending:
+                self._give_back()

@@ -1,0 +1,175 @@
+"""What becomes of everything that a handler can do."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from supervisor import memory as m
+from supervisor.lifeline import Lifeline
+from supervisor.memory import Memory
+from taskhub import ids
+from taskhub.domain.job import NON_RETRYABLE, RESULT_UNSTORABLE, ClaimedJob
+from taskhub.domain.outcome import Completed, Failed, Outcome
+from taskhub.execution.control import Fail, Retry
+from taskhub.execution.executor import RESULT_MAX_BYTES, Executor, Policy
+from taskhub.execution.holding import raw_id
+from taskhub.execution.registry import Handler
+from tests.waiting import pause
+
+POLICY = Policy(retry_base_s=2, retry_cap_s=600, timeout_s=900)
+Run = Callable[[Any], Any]
+
+
+class Bench:
+    """An executor with a real record."""
+
+    def __init__(self, folder: Path) -> None:
+        self.memory = Memory.create(folder, ids.new_token())
+        self.bank = self.memory.bank(0, 1)
+        self.bank.begin(1)
+        self.lifeline = Lifeline(self.memory, 0, 1)
+        self.executor = Executor(self.lifeline, POLICY, lambda job: pytest.fail("no transaction was asked for"))
+
+    def run(self, function: Run, *, timeout_s: float = 60, **changes: Any) -> Outcome:
+        job = ClaimedJob(ids.new_token(), "t", 1, 5, 0, 0, None, '{"type":"t","a":1}')._replace(**changes)
+        self.lifeline.begin(raw_id(job.id), timeout_s)
+        outcome = self.executor.run(Handler("t", function), job, "q", ids.new_token())
+        self.lifeline.end()
+        return outcome
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+def raising(error: BaseException) -> Run:
+    def run(_: Any) -> None:
+        raise error
+
+    return run
+
+
+def test_a_result_becomes_json_text_and_none_stays_none(bench: Bench) -> None:
+    completed = bench.run(lambda job: {"payload": job.payload, "ü": [1, 2.5, None]})
+    assert isinstance(completed, Completed)
+    assert completed.result == '{"payload":{"a":1},"ü":[1,2.5,null]}'
+    assert completed.finished_s >= completed.started_s
+    nothing = bench.run(lambda job: None)
+    assert isinstance(nothing, Completed)
+    assert nothing.result is None
+
+
+@pytest.mark.parametrize(
+    "result",
+    [{1, 2}, object(), float("nan"), {"deep": [float("inf")]}, "x" * RESULT_MAX_BYTES, b"bytes", {1: "int key"}, 2**70],
+    ids=["set", "object", "nan", "infinity", "too large", "bytes", "int key", "large int"],
+)
+def test_a_result_that_json_cannot_say_fails_the_job_for_good(bench: Bench, result: Any) -> None:
+    failed = bench.run(lambda job: result)
+    assert isinstance(failed, Failed)
+    assert (failed.reason, failed.retry_in_s, failed.type) == (RESULT_UNSTORABLE, None, "ResultUnstorable")
+
+
+def test_a_result_without_end_fails_the_job_for_good(bench: Bench) -> None:
+    endless: list[Any] = []
+    endless.append(endless)
+    failed = bench.run(lambda job: endless)
+    assert isinstance(failed, Failed)
+    assert failed.reason == RESULT_UNSTORABLE
+
+
+def test_an_exception_is_a_failure_with_its_place_and_a_delay_of_full_jitter(bench: Bench) -> None:
+    delays = []
+    for _ in range(50):
+        failed = bench.run(raising(ValueError("no such customer")), attempt=3)
+        assert isinstance(failed, Failed)
+        assert (failed.type, failed.cause, failed.reason) == ("ValueError", "exception", None)
+        assert "no such customer (at " in failed.message
+        assert "test_executor.py" in failed.message
+        delays.append(failed.retry_in_s or 0)
+    assert 0 <= min(delays) < max(delays) <= 8
+
+
+@pytest.mark.parametrize(
+    "error", [SystemExit(3), KeyboardInterrupt(), GeneratorExit(), RecursionError(), MemoryError()]
+)
+def test_what_would_end_a_program_is_only_a_failure_of_its_job(bench: Bench, error: BaseException) -> None:
+    failed = bench.run(raising(error))
+    assert isinstance(failed, Failed)
+    assert (failed.type, failed.cause) == (type(error).__name__, "exception")
+
+
+def test_an_error_whose_text_cannot_be_read_is_a_failure_like_any_other(bench: Bench) -> None:
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("not even that")
+
+    failed = bench.run(raising(Mute()))
+    assert isinstance(failed, Failed)
+    assert "cannot be read" in failed.message
+
+
+def test_retry_and_fail_say_how_it_goes_on(bench: Bench) -> None:
+    asked = bench.run(raising(Retry(after_s=7)))
+    assert isinstance(asked, Failed)
+    assert (asked.retry_in_s, asked.reason) == (7, None)
+    usual = bench.run(raising(Retry()))
+    assert isinstance(usual, Failed)
+    assert usual.retry_in_s is not None
+    given_up = bench.run(raising(Fail("no such account")))
+    assert isinstance(given_up, Failed)
+    assert (given_up.retry_in_s, given_up.reason, given_up.message) == (None, NON_RETRYABLE, "no such account")
+
+
+@pytest.mark.parametrize(("job_s", "type_s", "taken_s"), [(None, None, 900), (None, 7, 7), (3.0, 7, 3)])
+def test_the_time_is_the_jobs_else_its_types_else_the_settings(
+    bench: Bench, job_s: float | None, type_s: float | None, taken_s: float
+) -> None:
+    job = ClaimedJob(ids.new_token(), "t", 1, 5, 0, 0, job_s, "{}")
+    assert bench.executor.timeout_s(Handler("t", lambda job: None, timeout_s=type_s), job) == taken_s
+
+
+def test_an_interrupt_ends_an_overdue_task_by_an_exception_that_no_except_exception_stops(bench: Bench) -> None:
+    def stubborn(_: Any) -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGUSR2)
+            pause(10)
+        except Exception:
+            pytest.fail("a broad except has caught it")
+
+    before = signal.signal(signal.SIGUSR2, bench.executor.interrupt)
+    try:
+        failed = bench.run(stubborn, timeout_s=0)
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+    assert isinstance(failed, Failed)
+    assert (failed.type, failed.cause) == ("JobTimeout", "timeout")
+
+
+def test_an_interrupt_for_another_task_or_between_tasks_is_ignored(bench: Bench) -> None:
+    bench.executor.interrupt(signal.SIGUSR2, None)
+    bench.bank.set_id(m.B_CANCEL, ids.new_token())
+
+    def calm(_: Any) -> str:
+        bench.executor.interrupt(signal.SIGUSR2, None)
+        return "done"
+
+    completed = bench.run(calm)
+    assert isinstance(completed, Completed)
+
+
+def test_an_interrupt_for_a_cancelled_task_is_told_as_such(bench: Bench) -> None:
+    def run(job: Any) -> None:
+        bench.bank.set_id(m.B_CANCEL, job.id)
+        bench.executor.interrupt(signal.SIGUSR2, None)
+
+    failed = bench.run(run)
+    assert isinstance(failed, Failed)
+    assert (failed.type, failed.cause) == ("JobCancelled", "cancelled")

@@ -1,0 +1,61 @@
+"""How many jobs a child takes at once."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from taskhub.execution.pacing import Pacing
+
+BUDGET_S = 0.05
+
+
+def after(*batches: tuple[int, float]) -> int:
+    """The next batch's size after batches of so many jobs of so many seconds each."""
+    pacing = Pacing(BUDGET_S)
+    for count, seconds in batches:
+        pacing.record("q", {"t": (count, count * seconds)})
+    return pacing.want("q")
+
+
+def test_what_is_unknown_comes_alone() -> None:
+    assert after() == 1
+
+
+def test_fast_jobs_come_in_batches_that_grow_step_by_step_up_to_a_limit() -> None:
+    sizes, done = [], []
+    for _ in range(6):
+        sizes.append(after(*done))
+        done.append((sizes[-1], 1e-6))
+    assert sizes == [1, 8, 64, 500, 500, 500]
+
+
+def test_a_batch_is_about_the_budgets_work() -> None:
+    assert after(*[(10, 0.005)] * 30) == 10
+    assert after(*[(1, 0.02)] * 30) == 2
+
+
+def test_jobs_longer_than_the_budget_come_alone() -> None:
+    assert after(*[(1, 10.0)] * 3) == 1
+
+
+def test_slower_than_known_counts_at_once_and_faster_only_bit_by_bit() -> None:
+    fast = [(100, 1e-4)] * 10
+    assert after(*fast, (100, 0.05)) == 1
+    slow = [(8, 0.05)] * 5
+    assert after(*slow, (1, 1e-5)) < after(*slow, *[(1, 1e-5)] * 10)
+
+
+def test_queues_are_known_apart() -> None:
+    pacing = Pacing(BUDGET_S)
+    pacing.record("fast", {"t": (100, 0.001)})
+    assert pacing.want("fast") > 100
+    assert pacing.want("other") == 1
+
+
+@given(st.lists(st.tuples(st.integers(0, 500), st.floats(0, 1e6)), max_size=20))
+def test_a_size_is_always_from_one_to_the_limit(batches: list[tuple[int, float]]) -> None:
+    pacing = Pacing(BUDGET_S)
+    for count, seconds in batches:
+        pacing.record("q", {"t": (count, seconds)})
+        assert 1 <= pacing.want("q") <= 500

@@ -1,0 +1,81 @@
+"""The registry: handlers are declared once, and wrong declarations are told."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from marshmallow import Schema, fields
+
+from taskhub.execution.registry import Handler, HandlerError, Registry, load, registry
+
+
+def nothing(job: Any) -> None:
+    """A handler."""
+
+
+def something(job: Any) -> None:
+    """Another handler."""
+
+
+def declared(**changes: Any) -> Registry:
+    made = Registry()
+    made.add(Handler(**{"type": "mail", "function": nothing, **changes}))
+    return made
+
+
+def test_a_declared_type_is_found() -> None:
+    made = declared(queue="post", schema=Schema.from_dict({"to": fields.String()})())
+    found = made.get("mail")
+    assert found is not None
+    assert (found.function, found.queue, found.priority) == (nothing, "post", 4)
+    assert (made.types(), made.queues(), made.handlers()) == (["mail"], ["post"], [found])
+    assert made.get("other") is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"type": "Mail"}, {"type": ""}, {"queue": "a b"}, {"priority": 10}, {"priority": -1},
+        {"max_attempts": 0}, {"max_attempts": 101}, {"timeout_s": 0}, {"timeout_s": -1}, {"timeout_s": float("nan")},
+    ],
+)  # fmt: skip
+def test_a_wrong_declaration_is_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(HandlerError, match="handler"):
+        declared(**change)
+
+
+def test_a_type_declared_twice_is_refused_by_both_names() -> None:
+    with pytest.raises(HandlerError, match=r"twice.*nothing.*something"):
+        declared().add(Handler("mail", something))
+
+
+def test_the_same_function_may_be_declared_again() -> None:
+    declared().add(Handler("mail", nothing, queue="post"))
+
+
+def test_the_built_in_types_are_always_there() -> None:
+    assert {"demo", "echo", "sleep", "fail"} <= set(load(()).types())
+
+
+def test_modules_of_the_working_directory_can_be_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "chores_of_this_test.py").write_text(
+        "from taskhub.execution.registry import handler\n@handler('chore.test')\ndef run(job):\n    pass\n"
+    )
+    assert "chore.test" in load(["chores_of_this_test"]).types()
+    registry._handlers.pop("chore.test")
+
+
+@pytest.mark.parametrize("source", ["import no_such_module_at_all", "1 / 0", "def broken(:"])
+def test_a_module_that_cannot_be_imported_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "broken_of_this_test.py").write_text(source)
+    sys.modules.pop("broken_of_this_test", None)
+    with pytest.raises(HandlerError, match="broken_of_this_test"):
+        load(["broken_of_this_test"])
