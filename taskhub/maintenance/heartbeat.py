@@ -1,0 +1,60 @@
+"""Prove to PostgreSQL that this worker is alive, and to its children that PostgreSQL believes it.
+
+Each heartbeat that changes the worker's row extends the validity in shared memory, counted from before it
+was sent; never while the supervisor itself does not turn. A heartbeat that changes no row means that
+somebody has declared this worker dead: everything it holds is being run elsewhere, so it must begin anew.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from importlib import metadata
+
+from taskhub import clock
+from taskhub.logs import get_logger
+from taskhub.maintenance.records import Watch
+from taskhub.store.connection import Connection
+from taskhub.store.statements import text_array
+
+log = get_logger(__name__)
+
+_PARENT_SILENT_S = 3.0
+
+
+class Heartbeat:
+    """One worker's heartbeat, on a connection of its own."""
+
+    def __init__(self, store: Connection, watch: Watch, *, validity_s: float, queues: Callable[[], list[str]]) -> None:
+        self._store = store
+        self._watch = watch
+        self._validity_s = validity_s
+        self._queues = queues
+        self._is_registered = False
+
+    def step(self) -> None:
+        """Register at first, then beat. Raises StoreUnavailableError."""
+        sent_s = clock.boottime_s()
+        if self._watch.parent_silent_for_s > _PARENT_SILENT_S or self._watch.is_fenced:
+            return
+        if not self._is_registered:
+            self._register()
+        beaten = self._store.run("heartbeat", self._watch.worker, timeout_s=self._validity_s / 2)
+        if not beaten:
+            log.error("worker.fenced", extra={"worker": self._watch.worker, "text": "declared dead; beginning anew"})
+            self._watch.fence()
+            return
+        [(children, _now, _started)] = beaten
+        self._watch.set_peers(children)
+        self._watch.extend_validity(sent_s + self._validity_s)
+
+    def _register(self) -> None:
+        self._store.run(
+            "register_worker",
+            self._watch.worker,
+            socket.gethostname(),
+            self._watch.host_pid,
+            metadata.version("taskhub"),
+            text_array(list(self._queues())),
+        )
+        self._is_registered = True

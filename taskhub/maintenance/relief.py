@@ -1,0 +1,73 @@
+"""Help a living child from outside: while its handler holds the interpreter, and when jobs it holds are cancelled.
+
+A handler that holds the interpreter in C stops the child's own relief thread too. So its finished
+neighbours are settled from the journal, and what it has not begun is given back. The child is told first
+(`revoke`): it looks at that word after it has announced a job and before it runs it, and this side looks
+at the announcement after a pause, so a job is never both given back and begun.
+"""
+
+from __future__ import annotations
+
+from taskhub import clock
+from taskhub.domain.errors import QueueUnavailableError
+from taskhub.domain.outcome import read_journal
+from taskhub.logs import get_logger
+from taskhub.maintenance.records import Record, Watch
+from taskhub.queue.broker import Broker
+from taskhub.services.claim import requeue
+from taskhub.services.rescue import release_from_outside
+from taskhub.store.connection import Connection
+
+log = get_logger(__name__)
+
+_PAUSE_S = 0.02
+
+
+class OutsideRelief:
+    def __init__(self, store: Connection, broker: Broker, watch: Watch, hold_s: float) -> None:
+        self._store = store
+        self._broker = broker
+        self._watch = watch
+        self._hold_s = hold_s
+        self._relieved: dict[int, str] = {}
+
+    def step(self) -> None:
+        """Relieve each child once per batch."""
+        for record in self._watch.all():
+            token = record.token
+            if record.is_dead or not token or self._relieved.get(record.slot) == token:
+                continue
+            if record.running and min(record.runs_for_s, record.unrelieved_for_s) > self._hold_s:
+                self._relieve(record, token)
+                self._relieved[record.slot] = token
+
+    def cancel(self) -> None:
+        """Tell the children of cancellations: the running job's own, or that something they hold is concerned."""
+        living = {record.slot: record for record in self._watch.all() if not record.is_dead}
+        for job_id, number, lease in self._store.run("cancellations_of_worker", self._watch.worker):
+            record = living.get(number)
+            if record is None or record.token != lease:
+                continue
+            if record.running == job_id:
+                record.cancel(job_id)
+            else:
+                record.announce_cancellations()
+
+    def _relieve(self, record: Record, token: str) -> None:
+        held = [job_id for (job_ids,) in self._store.run("held_under", self._watch.worker, token) for job_id in job_ids]
+        outcomes = list(read_journal(record.journal_bytes()))
+        if len(held) <= len(outcomes) + 1 and not outcomes:
+            return  # it holds nothing but what it runs
+        record.revoke(token)
+        clock.sleep(_PAUSE_S)
+        running, outcomes = record.running, list(read_journal(record.journal_bytes()))
+        if record.token != token or running is None:
+            return  # it came back by itself
+        begun = {outcome.id for outcome in outcomes} | {running}
+        unstarted = [job_id for job_id in held if job_id not in begun]
+        release_from_outside(self._store, token, outcomes, unstarted)
+        log.info("child.relieved", extra={"slot": record.slot, "job_id": running, "count": len(unstarted)})
+        try:
+            requeue(self._store, self._broker, unstarted)
+        except QueueUnavailableError:
+            return
