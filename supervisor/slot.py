@@ -1,0 +1,58 @@
+"""What the supervisor knows of one slot: its present child, and when the next may be forked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from supervisor.memory import Bank
+
+BOOT_DEATHS_LIMIT = 5
+
+
+@dataclass
+class Slot:
+    """One stable place for children, one at a time. `bank` is the present (or last) generation's."""
+
+    number: int
+    generation: int = 0
+    pid: int | None = None
+    bank: Bank | None = None
+    is_old_code: bool = False
+    is_surplus: bool = False  # the operator wants fewer: gone once its child is
+    boot_deaths: int = 0
+    forked_at_s: float = 0.0
+    fork_at_s: float = 0.0
+    asked: tuple[bytes, int] | None = None  # the task and start that were asked to stop
+    asked_at_s: float = 0.0
+
+    def died(self, had_worked: bool, was_orderly: bool, now_s: float, base_s: float, cap_s: float) -> None:
+        """The child was reaped: decide when the next is forked.
+
+        At once if it had worked, or left in order; else after a wait that doubles with every such
+        death in a row. A child that lived longer than the longest wait begins a new row.
+        """
+        self.pid = None
+        self.asked = None
+        self.is_old_code = False
+        if had_worked or was_orderly or now_s - self.forked_at_s > cap_s:
+            self.boot_deaths = 0
+        if had_worked or was_orderly:
+            self.fork_at_s = now_s
+            return
+        self.boot_deaths += 1
+        self.fork_at_s = now_s + boot_backoff_s(self.boot_deaths, base_s, cap_s)
+
+    def is_in_backoff(self, now_s: float) -> bool:
+        return self.pid is None and self.fork_at_s > now_s
+
+    def may_fork(self, now_s: float) -> bool:
+        return self.pid is None and self.fork_at_s <= now_s
+
+
+def boot_backoff_s(deaths: int, base_s: float, cap_s: float) -> float:
+    """Seconds to wait after so many deaths in a row before a first job.
+
+    >>> [boot_backoff_s(n, 0.5, 30) for n in (1, 2, 3, 9)]
+    [0.5, 1.0, 2.0, 30.0]
+    """
+    return float(min(cap_s, base_s * 2 ** min(deaths - 1, 16)))
