@@ -1,0 +1,1 @@
+"""The `taskhub` command: wiring only."""

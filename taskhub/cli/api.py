@@ -1,0 +1,20 @@
+"""`taskhub api`: check the settings, then become gunicorn."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from taskhub.config import Settings
+
+
+@click.command()
+def command() -> None:
+    """Serve the HTTP API (gunicorn, TASKHUB_API_PROCESSES x TASKHUB_API_THREADS)."""
+    settings = Settings.load()
+    settings.server_urls()
+    settings.require_meant_exposure()
+    gunicorn = [sys.executable, "-m", "gunicorn", "--config", "python:taskhub.api.gunicorn_conf", "taskhub.wsgi:app"]
+    os.execv(gunicorn[0], gunicorn)  # noqa: S606

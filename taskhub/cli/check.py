@@ -1,0 +1,69 @@
+"""`taskhub check`: are the settings good, and do the servers that they name answer?"""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from taskhub.cli.shadow import ShadowedError, require_own_supervisor
+from taskhub.config import Settings, mask_url
+from taskhub.domain.errors import SchemaOutdatedError, UnavailableError
+from taskhub.queue import client
+from taskhub.store.connection import Connection
+from taskhub.store.migrations import require_current
+
+OK, REFUSED, AWAY = 0, 1, 3
+
+
+@click.command()
+def command() -> None:
+    """Check the settings, then try PostgreSQL and Redis; exit 2 for bad settings, 3 if one is away."""
+    settings = Settings.load()
+    database_url, redis_url = settings.server_urls()
+    for warning in settings.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    click.echo("settings: good")
+    sys.exit(max(_try_packages(), _try_postgres(database_url, settings), _try_redis(redis_url, settings)))
+
+
+def _try_packages() -> int:
+    try:
+        require_own_supervisor()
+    except ShadowedError as error:
+        click.echo(f"packages: {error}")
+        return REFUSED
+    return OK
+
+
+def _try_postgres(url: str, settings: Settings) -> int:
+    timers = settings.timers
+    connection = Connection(url, statement_s=timers.pg_statement_s, connect_s=timers.pg_connect_s)
+    where = f"PostgreSQL at {mask_url(url)}"
+    try:
+        require_current(connection)
+    except UnavailableError as error:
+        click.echo(f"{where}: {error}")
+        return AWAY
+    except SchemaOutdatedError as error:
+        click.echo(f"{where}: answers, but {error}")
+        return REFUSED
+    finally:
+        connection.close()
+    click.echo(f"{where}: answers, schema current")
+    return OK
+
+
+def _try_redis(url: str, settings: Settings) -> int:
+    server = client.connect(url, timeout_s=settings.timers.redis_worker_s)
+    where = f"Redis at {mask_url(url)}"
+    try:
+        with client.translated(server):
+            policy = server.info("memory").get("maxmemory_policy", "noeviction")
+    except UnavailableError as error:
+        click.echo(f"{where}: {error}")
+        return AWAY
+    click.echo(f"{where}: answers")
+    if policy != "noeviction":
+        click.echo(f"warning: Redis evicts keys ({policy}); set maxmemory-policy noeviction", err=True)
+    return OK

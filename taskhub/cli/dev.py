@@ -1,0 +1,29 @@
+"""`taskhub dev`: everything that taskhub needs, on one machine, from one command."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from taskhub import logs
+from taskhub.cli.development import Development
+from taskhub.cli.interrupts import Interrupts
+from taskhub.cli.shadow import require_own_supervisor
+from taskhub.config import Settings
+
+
+@click.command()
+def command() -> None:
+    """Start PostgreSQL, Redis, the API and a worker, until Ctrl-C.
+
+    The servers are real ones, with their data in TASKHUB_DATA_DIR; TASKHUB_DATABASE_URL and
+    TASKHUB_REDIS_URL each replace one of them by a server of yours.
+    """
+    interrupts = Interrupts()
+    log_format = "console" if sys.stdout.isatty() else "json"
+    settings = Settings.load(defaults={"auth": "off", "env": "development", "log_format": log_format})
+    logs.configure(settings)
+    require_own_supervisor()
+    Development(settings, os.environ, interrupts).run()

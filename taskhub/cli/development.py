@@ -1,0 +1,182 @@
+"""What `taskhub dev` runs, and in which order it starts, is watched and stops.
+
+- Start: lock the folder, end what an earlier run left, PostgreSQL, Redis, migrations, API, worker.
+- Stop, whatever the reason: API, worker (drain), Redis, PostgreSQL. Nothing is left running.
+- While it starts, a program that dies stops everything; later it is started again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+
+import click
+
+from taskhub import clock, logs
+from taskhub.cli import ports
+from taskhub.cli.folder import locked
+from taskhub.cli.interrupts import Interrupts, Stopping
+from taskhub.cli.program import Program
+from taskhub.cli.restarts import Restarts
+from taskhub.config import PREFIX, SECRETS, Settings
+from taskhub.embedded.postgres import EmbeddedPostgres
+from taskhub.embedded.process import EmbeddedError
+from taskhub.embedded.redis import EmbeddedRedis
+from taskhub.store.migrations import migrate
+
+READY_WITHIN_S = 60
+WATCH_S = 1.0
+API_STOPS_WITHIN_S = 35
+DRAIN_MARGIN_S = 10
+
+log = logs.get_logger(__name__)
+
+Part = EmbeddedPostgres | EmbeddedRedis | Program
+
+
+class Development:
+    """One run on one data folder; an URL that is set takes the place of our own server."""
+
+    def __init__(self, settings: Settings, environ: Mapping[str, str], interrupts: Interrupts) -> None:
+        self._settings = settings
+        self._environ = environ
+        self._interrupts = interrupts
+        self._host = settings.http_host
+        self._metrics_port = settings.metrics_port or ports.free_port(self._host)
+        folder = settings.data_dir
+        self._postgres = None if settings.database_url else EmbeddedPostgres(folder / "postgres")
+        self._redis = None if settings.redis_url else EmbeddedRedis(folder / "redis")
+        self._api = Program("api", folder, API_STOPS_WITHIN_S)
+        self._worker = Program("worker", folder, settings.drain_s + DRAIN_MARGIN_S)
+
+    def run(self) -> None:
+        """Run until a signal asks to stop."""
+        with locked(self._settings.data_dir):
+            try:
+                self._start()
+                self._watch()
+            except Stopping:
+                pass
+            finally:
+                self._stop()
+
+    def _start(self) -> None:
+        for program in (self._api, self._worker):
+            program.end_orphans()
+        self._require_ports()
+        for server in self._servers:
+            self._start_part(server)
+        migrate(self._database_url)
+        for program in (self._api, self._worker):
+            self._start_part(program)
+        self._await_ready(self._api, self._settings.http_port)
+        self._await_ready(self._worker, self._metrics_port)
+        self._greet()
+
+    def _require_ports(self) -> None:
+        ports.require_free(self._host, self._settings.http_port, "TASKHUB_HTTP_PORT")
+        ports.require_free(self._host, self._metrics_port, "TASKHUB_METRICS_PORT")
+        if self._settings.http_port == self._metrics_port:
+            raise EmbeddedError(f"TASKHUB_HTTP_PORT and TASKHUB_METRICS_PORT are both {self._metrics_port}")
+
+    def _await_ready(self, program: Program, port: int) -> None:
+        deadline = clock.monotonic_s() + READY_WITHIN_S
+        while not ports.is_ready(self._host, port):
+            self._interrupts.check()
+            for part in (self._api, self._worker):
+                if part.exit_code is not None:
+                    raise EmbeddedError(f"the {part.name} ended with {part.exit_code} while starting: see above")
+            if clock.monotonic_s() > deadline:
+                raise EmbeddedError(f"the {program.name} is not ready after {READY_WITHIN_S} s: see above")
+            self._interrupts.wait(0.05)
+
+    def _watch(self) -> None:
+        """Start again whatever dies, until a stop is asked for."""
+        watched = [(part, Restarts()) for part in (*self._servers, self._api, self._worker)]
+        while True:
+            self._interrupts.check()
+            for part, restarts in watched:
+                if part.pid is None:
+                    self._restart(part, restarts)
+            self._interrupts.wait(WATCH_S)
+
+    def _restart(self, part: Part, restarts: Restarts) -> None:
+        delay_s = restarts.died()
+        if delay_s is not None:
+            text = f"{part.name} died; it is started again in {delay_s:g} s"
+            log.error("dev.died", extra={"text": text, "part": part.name})
+        if not restarts.is_due:
+            return
+        restarts.started()
+        try:
+            self._start_part(part)
+        except EmbeddedError as error:
+            log.error("dev.start_failed", extra={"text": str(error), "part": part.name})
+        else:
+            log.info("dev.restarted", extra={"text": f"{part.name} was started again", "part": part.name})
+
+    def _start_part(self, part: Part) -> None:
+        if isinstance(part, Program):
+            part.start(self._program_environ())
+        else:
+            part.start(self._interrupts.check)
+
+    def _stop(self) -> None:
+        """Stop all, in order; trouble with one does not keep the others running."""
+        if self._worker.pid and self._interrupts.count == 1:
+            running = ports.running_jobs(self._host, self._metrics_port)
+            self._say(f"draining{'' if running is None else f', {running} running'}; Ctrl-C again stops now")
+        with ExitStack() as last_first:
+            for server in self._servers:
+                last_first.callback(self._stop_server, server)
+            for program in (self._worker, self._api):
+                last_first.callback(program.stop, self._interrupts)
+
+    def _stop_server(self, server: EmbeddedPostgres | EmbeddedRedis) -> None:
+        server.stop(now=self._interrupts.count > 1)
+
+    @property
+    def _servers(self) -> list[EmbeddedPostgres | EmbeddedRedis]:
+        """Our own servers, in the order in which they start."""
+        return [server for server in (self._postgres, self._redis) if server]
+
+    @property
+    def _database_url(self) -> str:
+        return self._postgres.url if self._postgres else str(self._settings.database_url)
+
+    @property
+    def _redis_url(self) -> str:
+        return self._redis.url if self._redis else str(self._settings.redis_url)
+
+    def _program_environ(self) -> dict[str, str]:
+        """The environment for our programs: this one, with what was decided here."""
+        ours = {
+            "DATABASE_URL": self._database_url,
+            "REDIS_URL": self._redis_url,
+            "METRICS_PORT": str(self._metrics_port),
+            "DATA_DIR": str(self._settings.data_dir),
+            "AUTH": self._settings.auth,
+            "ENV": self._settings.env,
+            "LOG_FORMAT": self._settings.log_format,
+        }
+        replaced = [f"{PREFIX}{name.upper()}_FILE" for name in SECRETS]
+        kept = {name: value for name, value in self._environ.items() if name not in replaced}
+        return {**kept, **{PREFIX + name: value for name, value in ours.items()}}
+
+    def _greet(self) -> None:
+        api = f"http://localhost:{self._settings.http_port}"
+        self._say(f"""
+taskhub is ready; Ctrl-C stops it
+  API      {api}  (/jobs, /readyz, /metrics)
+  worker   http://localhost:{self._metrics_port}/metrics
+  data     {self._settings.data_dir}
+Try it:
+  curl -s -X POST {api}/jobs -H "Content-Type: application/json" -d '{{"payload":{{"type":"demo","value":123}}}}'
+""")
+
+    def _say(self, text: str) -> None:
+        """Tell the person at the terminal, if there still is one; standard output is for the log."""
+        try:
+            click.echo(text, err=True)
+        except OSError:
+            log.debug("dev.unheard", extra={"text": text})

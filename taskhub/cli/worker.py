@@ -1,0 +1,17 @@
+"""`taskhub worker`: the same program as `python -m supervisor`."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from taskhub.cli.shadow import require_own_supervisor
+
+
+@click.command()
+def command() -> None:
+    """Run jobs: a supervisor with TASKHUB_WORKER_PROCESSES children."""
+    require_own_supervisor()
+    os.execv(sys.executable, [sys.executable, "-m", "supervisor"])  # noqa: S606

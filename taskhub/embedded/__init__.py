@@ -1,0 +1,1 @@
+"""Real PostgreSQL and Redis servers in a folder, for a laptop and for tests."""

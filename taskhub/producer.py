@@ -1,0 +1,131 @@
+"""Submit jobs from Python, straight into PostgreSQL: no HTTP between.
+
+The same checks and the same commit as behind POST /jobs. A type need not be registered in this process;
+if it is, its schema and its defaults hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from itertools import islice
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from taskhub.config import Settings
+from taskhub.domain import strict_json
+from taskhub.domain.envelope import Envelope, read_envelope
+from taskhub.domain.errors import FieldProblem, InvalidPayloadError, InvalidRequestError
+from taskhub.domain.job import TERMINAL
+from taskhub.domain.job_object import job_object
+from taskhub.execution.acceptance import Acceptor
+from taskhub.execution.registry import registry
+from taskhub.queue.broker import Broker
+from taskhub.services.doorbell import Doorbell
+from taskhub.services.inspect import get_job, wait_for_end
+from taskhub.services.submit import Submitter
+from taskhub.store.connection import Connection
+from taskhub.store.pool import Pool
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+_CHUNK = 1_000
+
+
+class Producer:
+    """Submits jobs; for all threads of one process. Make it after a fork.
+
+    database_url, redis_url: None takes TASKHUB_DATABASE_URL and TASKHUB_REDIS_URL.
+    Options of a submission are those of POST /jobs: queue, priority, max_attempts, timeout_s, delay_s,
+    run_at, expires_at, unique_key, tags.
+    """
+
+    def __init__(self, database_url: str | None = None, redis_url: str | None = None) -> None:
+        settings = Settings.load()
+        if database_url is None:
+            [database_url] = settings.needed("database_url")
+        if redis_url is None:
+            [redis_url] = settings.needed("redis_url")
+        timers = settings.timers
+
+        def connect() -> Connection:
+            return Connection(
+                database_url,
+                application="taskhub producer",
+                statement_s=timers.pg_statement_s,
+                lock_s=timers.pg_lock_s,
+                connect_s=timers.pg_connect_s,
+            )
+
+        self._store = Pool(connect, 4, wait_s=timers.pg_connect_s)
+        self._submitter = Submitter(connect, Doorbell(Broker(redis_url, timeout_s=timers.redis_api_s)))
+        self._acceptor = Acceptor(
+            registry,
+            max_attempts=settings.max_attempts,
+            max_payload_bytes=settings.max_body_bytes,
+            must_know=False,
+            encode=strict_json.encode_foreign,
+        )
+
+    def submit(self, type: str, payload: Mapping[str, Any] | None = None, **options: Any) -> str:
+        """Commit one job and return its id; the holder's id if `unique_key` is held.
+
+        Raises InvalidInputError; StoreUnavailableError, after which the job may or may not be there.
+        """
+        [submission] = self._acceptor.accept([_envelope(type, payload or {}, options)], [""])
+        return self._submitter.submit(submission).row.id
+
+    def submit_many(self, jobs: Iterable[tuple[str, Mapping[str, Any]]], **options: Any) -> list[str]:
+        """Commit many jobs with the same options, 1,000 in a transaction; returns their ids in order.
+
+        Raises as `submit`; then chunks before the failing one are committed.
+        """
+        model = _envelope("any", {}, options)
+        waiting, submitted = iter(jobs), list[str]()
+        while chunk := list(islice(waiting, _CHUNK)):
+            for type in {type for type, _ in chunk}:
+                _envelope(type, {}, {})
+            envelopes = [Envelope(_payload(type, payload), type, *model[2:]) for type, payload in chunk]
+            first = len(submitted)
+            paths = [f"jobs.{first + number}." for number in range(len(chunk))]
+            submitted += self._submitter.submit_all(self._acceptor.accept(envelopes, paths))
+        return submitted
+
+    def wait(self, job_id: str, timeout_s: float) -> dict[str, Any]:
+        """The job once it has ended, as GET /jobs/<id> shows it; or as it is after `timeout_s`.
+
+        Raises JobNotFoundError, StoreUnavailableError.
+        """
+        row = get_job(self._store, job_id)
+        if row.status not in TERMINAL:
+            row = wait_for_end(self._store, row.id, timeout_s)
+        return job_object(row, orjson.loads)
+
+    def close(self) -> None:
+        """Leave the connections."""
+        self._submitter.close()
+        self._store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _envelope(type: str, payload: Mapping[str, Any], options: Mapping[str, Any]) -> Envelope:
+    """The same checks as a client's JSON gets; the payload's own are made where it is encoded."""
+    if "payload" in options:
+        raise InvalidRequestError("payload is no option", [FieldProblem("payload", "is given twice")])
+    listed = {name: list(value) if isinstance(value, tuple) else value for name, value in options.items()}
+    return read_envelope({"payload": _payload(type, payload), **listed})
+
+
+def _payload(type: str, payload: Mapping[str, Any]) -> dict[str, Any]:
+    if payload.get("type", type) != type:
+        raise InvalidPayloadError("the payload names another type", [FieldProblem("payload.type", f"must be {type}")])
+    return {"type": type, **payload}

@@ -1,0 +1,117 @@
+"""Submitting from Python, straight into PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from typing import Any
+
+import pytest
+
+from taskhub import Producer
+from taskhub.config import SettingsError
+from taskhub.domain.errors import InvalidInputError, JobNotFoundError, StoreUnavailableError
+from taskhub.queue.broker import Broker
+from tests.harness.rows import Rows
+
+
+@pytest.fixture
+def producer(pg_url: str, redis_url: str) -> Iterator[Producer]:
+    with Producer(pg_url, redis_url) as made:
+        yield made
+
+
+def test_a_job_of_an_unknown_type_is_committed_and_rung(producer: Producer, rows: Rows, broker: Broker) -> None:
+    job = producer.submit("somebody.elses", {"n": 1}, queue="q", priority=9, tags=("a", "b"))
+    row = rows.job(job)
+    assert (row["type"], row["payload"], row["queue"], row["tags"]) == (
+        "somebody.elses", {"type": "somebody.elses", "n": 1}, "q", ["a", "b"],
+    )  # fmt: skip
+    assert broker.tail("q", 9) == job
+
+
+def test_many_are_committed_in_order(producer: Producer, rows: Rows, broker: Broker) -> None:
+    made = producer.submit_many((("t", {"n": n}) for n in range(2_500)), priority=2, delay_s=None)
+    assert [row["payload"]["n"] for row in rows.jobs(made)] == list(range(2_500))
+    assert broker.depths(["default"]) == {"default": 2_500}
+    assert producer.submit_many([]) == []
+
+
+def test_a_held_unique_key_is_its_holder(producer: Producer) -> None:
+    first = producer.submit("t", {}, unique_key="k")
+    assert producer.submit("t", {}, unique_key="k") == first
+    assert producer.submit_many([("t", {}), ("t", {})], unique_key="k") == [first, first]
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {"x": float("nan")},
+        {"x": float("inf")},
+        {"x": 2**63},
+        {"x": object()},
+        {"x": b"bytes"},
+        {"x": "\ud800"},
+        {1: "a", "1": "b"},
+        {"type": 5},
+        {"type": "No Name"},
+        {"x": [[]] * 10**5 + [2**70]},
+    ],
+    ids=lambda payload: repr(payload)[:20],
+)
+def test_what_is_no_json_is_refused(producer: Producer, rows: Rows, payload: dict[Any, Any]) -> None:
+    for call in (lambda: producer.submit("t", payload), lambda: producer.submit_many([("t", {}), ("t", payload)])):
+        with pytest.raises(InvalidInputError):
+            call()
+    assert rows.value("SELECT count(*) FROM jobs") == 0
+
+
+def test_what_json_can_carry_is_kept(producer: Producer, rows: Rows) -> None:
+    payload = {"x": [1.0, None, 2**63 - 1, "\N{SNOWMAN}", {"y": [[]]}], "deep": [[[[[[[[[[[]]]]]]]]]]] * 9}
+    assert rows.job(producer.submit("t", payload))["payload"] == {"type": "t", **payload}
+    moment = datetime(2030, 1, 1, tzinfo=timezone.utc)
+    assert rows.job(producer.submit("t", {"at": moment}))["payload"]["at"] == "2030-01-01T00:00:00+00:00"
+
+
+def test_circles_and_depths_are_refused(producer: Producer) -> None:
+    circle: dict[str, Any] = {}
+    circle["x"] = circle
+    deep: Any = 1
+    for _ in range(5_000):
+        deep = [deep]
+    for payload in (circle, {"x": deep}):
+        with pytest.raises(InvalidInputError):
+            producer.submit("t", payload)
+
+
+@pytest.mark.parametrize("options", [{"queue": "!"}, {"priority": 10}, {"nope": 1}, {"run_at": "soon"}])
+def test_bad_options_are_refused(producer: Producer, options: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInputError):
+        producer.submit("t", {}, **options)
+
+
+def test_a_known_types_schema_holds(producer: Producer) -> None:
+    import taskhub.execution.builtin  # noqa: F401 (declares the type)
+
+    with pytest.raises(InvalidInputError, match="sleep"):
+        producer.submit("sleep", {"seconds": "long"})
+
+
+def test_waiting(producer: Producer, rows: Rows) -> None:
+    job = producer.submit("t", {})
+    assert producer.wait(job, 0.05)["status"] == "queued"
+    rows.set(job, status="completed", result='{"a":1}', finished_at="=clock_timestamp()")
+    shown = producer.wait(job, 5)
+    assert (shown["status"], shown["result"], shown["payload"]) == ("completed", {"a": 1}, {"type": "t"})
+    with pytest.raises(JobNotFoundError):
+        producer.wait("nobody", 1)
+
+
+def test_servers_are_named_or_set(monkeypatch: pytest.MonkeyPatch, pg_url: str, redis_url: str) -> None:
+    with pytest.raises(SettingsError, match="TASKHUB_DATABASE_URL"):
+        Producer()
+    monkeypatch.setenv("TASKHUB_DATABASE_URL", pg_url)
+    with Producer(redis_url=redis_url) as producer:
+        assert producer.submit("t", {})
+    with Producer("postgresql://nobody@127.0.0.1:1/none", redis_url) as producer, pytest.raises(StoreUnavailableError):
+        producer.submit("t", {})
