@@ -1,0 +1,217 @@
+"""The sabotages: each takes one safeguard away, and names the test that must then fail.
+
+An edit is (file, text, replacement); the text must be in the file exactly once, so that a sabotage whose
+code has changed is noticed and not skipped.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+Edit = tuple[str, str, str]
+
+
+class Sabotage(NamedTuple):
+    """One safeguard less."""
+
+    name: str
+    test: str
+    edits: list[Edit]
+
+
+CLAIMS = "tests/fault/test_claims.py::"
+DEATHS = "tests/fault/test_deaths.py::"
+LIVENESS = "tests/fault/test_liveness.py::"
+REDIS = "tests/fault/test_redis.py::"
+SETTLING = "tests/fault/test_settling.py::"
+SUBMISSION = "tests/fault/test_submission.py::"
+
+SQL = "taskhub/store/sql/"
+
+PUSHED_RETRIES = """\
+        again = [(0.0, job_id) for job_id, status in result.statuses.items() if status == "queued"]
+        self._broker.push_again(self._holding.queue, 4, again)
+"""
+
+SABOTAGES = [
+    Sabotage(
+        "no lease guard: whoever has run a job may settle it",
+        SETTLING + "test_w10_a_zombie_finishes_while_another_runs_the_job",
+        [(SQL + "settle_completed.sql", "AND j.status = 'running' AND j.lease = :lease", "AND j.status = 'running'")],
+    ),
+    Sabotage(
+        "no slot guard: a claim of the dead is carried out after the rescue",
+        CLAIMS + "test_w30_killed_with_its_claim_in_flight[after_the_rescue]",
+        [
+            (
+                SQL + "settle_and_claim.sql",
+                "AND s.generation = :generation AND NOT s.closed",
+                "AND s.generation = :generation",
+            )
+        ],
+    ),
+    Sabotage(
+        "no order among claims: a late one overwrites a later one",
+        CLAIMS + "test_p6_a_claim_delayed_on_its_way_does_not_overwrite_a_later_one",
+        [
+            (
+                SQL + "settle_and_claim.sql",
+                "AND (s.lease IS NOT DISTINCT FROM :lease OR s.lease = :claim_lease)",
+                "AND (s.lease IS NOT DISTINCT FROM :lease OR true)",
+            )
+        ],
+    ),
+    Sabotage(
+        "push before commit",
+        SUBMISSION + "test_a2_the_push_comes_after_the_commit",
+        [
+            (
+                "taskhub/services/submit.py",
+                "            receipts = self._plain.insert(",
+                "            self._doorbell.ring(_rows(batch))\n            receipts = self._plain.insert(",
+            )
+        ],
+    ),
+    Sabotage(
+        "acknowledge before claim: ids are forgotten as they are taken",
+        CLAIMS + "test_w1_killed_between_the_take_and_the_claim",
+        [
+            (
+                "taskhub/services/claim.py",
+                "        self._redis_worked()\n",
+                "        self._redis_worked()\n        self._broker.forget(target)\n",
+            )
+        ],
+    ),
+    Sabotage(
+        "acknowledge before settle: the journal is emptied as its settlement is sent",
+        SETTLING + "test_the_journal_is_kept_until_its_settlement_is_committed",
+        [
+            (
+                "taskhub/execution/consumer.py",
+                "            claim = self._claimer.claim(",
+                "            self._lifeline.clear_notes()\n            claim = self._claimer.claim(",
+            )
+        ],
+    ),
+    Sabotage(
+        "no journal: what a dead child had finished is unknown",
+        SETTLING + "test_what_was_finished_is_settled_from_the_journal_of_the_dead",
+        [
+            (
+                "supervisor/lifeline.py",
+                "        self._words[m.B_JOURNAL_END] = self._journal_end = end  # last",
+                "        self._journal_end = end  # last",
+            )
+        ],
+    ),
+    Sabotage(
+        "an unknown outcome is forgotten, not sent again",
+        CLAIMS + "test_w2_claim_committed_every_answer_lost_until_the_next_turn",
+        [("taskhub/services/claim.py", "        self._unresolved = sending\n", "        self._unresolved = None\n")],
+    ),
+    Sabotage(
+        "no PDEATHSIG: children outlive their supervisor",
+        DEATHS + "test_w13_children_die_with_their_supervisor",
+        [("supervisor/process.py", "        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)\n", "")],
+    ),
+    Sabotage(
+        "blind kill: no stop, no second look at what runs",
+        DEATHS + "test_w29_the_kill_arrives_after_the_child_has_moved_on",
+        [
+            (
+                "supervisor/guard.py",
+                "        if is_guilty():\n",
+                "        if True:\n",
+            )
+        ],
+    ),
+    Sabotage(
+        "no crash limit",
+        DEATHS + "test_w18_a_poison_job_is_a_dead_letter_after_three_crashes",
+        [
+            (
+                SQL + "rescue_jobs.sql",
+                "            WHEN h.charged AND j.crashes + 1 >= 3 THEN 'failed'\n",
+                "            WHEN h.charged AND j.crashes + 1 >= 30 THEN 'failed'\n",
+            )
+        ],
+    ),
+    Sabotage(
+        "expiry right after an outage of PostgreSQL",
+        LIVENESS + "test_w17_an_outage_of_postgresql_declares_nobody_dead",
+        [
+            (
+                "taskhub/maintenance/recoverer.py",
+                "        if healthy_s >= self._timers.rescue_healthy_s:\n",
+                "        if True:\n",
+            )
+        ],
+    ),
+    Sabotage(
+        "no proof of life: children start whatever they hold",
+        LIVENESS + "test_w11_a_zombie_does_not_start_what_was_taken_from_it",
+        [
+            (
+                "supervisor/lifeline.py",
+                "        return time.clock_gettime_ns(_BOOTTIME) < self._header[m.H_VALID_UNTIL]\n",
+                "        return True\n",
+            )
+        ],
+    ),
+    Sabotage(
+        "the heart beats for a supervisor that stands still",
+        LIVENESS + "test_w14_a_stopped_supervisors_children_start_nothing_new",
+        [
+            (
+                "taskhub/maintenance/heartbeat.py",
+                "        if self._watch.parent_silent_for_s > _PARENT_SILENT_S or self._watch.is_fenced:\n",
+                "        if self._watch.is_fenced:\n",
+            )
+        ],
+    ),
+    Sabotage(
+        "the mark passes rows whose transaction is open",
+        REDIS + "test_p8_the_mark_never_passes_a_row_whose_transaction_is_open",
+        [
+            (SQL + "move_mark.sql", "        coalesce(:horizon, mark))),", "        coalesce(:horizon, :upto))),"),
+            (
+                SQL + "walk_mark.sql",
+                "    CASE WHEN pg_snapshot_xmin(pg_current_snapshot()) >= b.horizon_xid THEN b.horizon_id END, true\n",
+                "    b.upto, true\n",
+            ),
+        ],
+    ),
+    Sabotage(
+        "retry kept only in Redis",
+        REDIS + "test_r14_the_retry_that_redis_knew_is_gone",
+        [
+            (
+                SQL + "settle_failures.sql",
+                "        run_at = CASE WHEN d.status = 'queued' THEN m.now + d.retry_in * interval '1 s' END,\n",
+                "        run_at = NULL,\n",
+            ),
+            (
+                "taskhub/execution/settler.py",
+                '        failpoints.hit("worker.after_settle")\n',
+                PUSHED_RETRIES + '        failpoints.hit("worker.after_settle")\n',
+            ),
+        ],
+    ),
+    Sabotage(
+        "repair by age alone: an honest backlog is pushed again",
+        REDIS + "test_r11_an_honest_backlog_is_not_pushed_again",
+        [(SQL + "walk_mark.sql", "least(clock_timestamp(), taskhub_id_moment(:tail))", "clock_timestamp()")],
+    ),
+    Sabotage(
+        "a flush of Redis goes unnoticed",
+        REDIS + "test_r1_everything_is_flushed",
+        [
+            (
+                "taskhub/maintenance/reconciler.py",
+                "            has_forgotten = epoch > 0 and (known is None or known < epoch)\n",
+                "            has_forgotten = False\n",
+            )
+        ],
+    ),
+]

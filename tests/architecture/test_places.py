@@ -1,0 +1,99 @@
+"""Each kind of thing has one place: SQL, Lua, keys, metrics, settings, clocks."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.architecture.sources import ROOT, Source, sources
+
+SQL = re.compile(
+    r"\b(SELECT\s.+\sFROM|INSERT\s+INTO|UPDATE\s+\w+\s+SET|DELETE\s+FROM|CREATE\s+TABLE|ALTER\s+TABLE)\b", re.S
+)
+KEY = re.compile(r"taskhub:\{|taskhub:%|:(ready|again|bell|epoch|inflight)\b")
+SQL_PLACES = {
+    "taskhub/store/migrations.py",  # the migrations' own history
+    "taskhub/store/connection.py",  # the session's settings
+}
+ENVIRON_PLACES = {
+    "taskhub/config.py",
+    "taskhub/metrics/multiprocess.py",  # where prometheus-client looks for its folder
+    "supervisor/__main__.py",  # what one re-execution
+    "supervisor/reload.py",  # hands on to the next
+}
+CLOCK_PLACES = {"taskhub/clock.py", "taskhub/failpoints.py"}
+WALL_CLOCKS = {"time.time", "time.time_ns", "datetime.now", "datetime.utcnow", "datetime.datetime.now"}
+METRIC_CLASSES = re.compile(r"\b(Counter|Gauge|Histogram|Summary|Info|Enum)\(")
+
+everywhere = pytest.mark.parametrize("source", sources(), ids=lambda source: source.name)
+
+
+@everywhere
+def test_sql_lives_in_files(source: Source) -> None:
+    if source.name not in SQL_PLACES:
+        assert [line for text, line in source.strings() if SQL.search(text)] == []
+
+
+@everywhere
+def test_redis_keys_are_built_in_one_module(source: Source) -> None:
+    if source.name != "taskhub/queue/keys.py":
+        assert [line for text, line in source.strings() if KEY.search(text)] == []
+
+
+@everywhere
+def test_lua_lives_in_files(source: Source) -> None:
+    assert [line for text, line in source.strings() if "redis.call" in text] == []
+
+
+@everywhere
+def test_metrics_are_made_in_one_module(source: Source) -> None:
+    if source.name != "taskhub/metrics/definitions.py":
+        imported = {name for name in source.imports() if name.startswith("prometheus_client.")}
+        assert not [name for name in imported if METRIC_CLASSES.match(name.rsplit(".", 1)[1] + "(")]
+
+
+@everywhere
+def test_the_environment_is_read_by_settings_and_the_command_line_only(source: Source) -> None:
+    if source.name not in ENVIRON_PLACES and not source.name.startswith("taskhub/cli/"):
+        assert [line for name, line in source.calls() if name in ("os.environ", "os.getenv", "os.environb")] == []
+
+
+@everywhere
+def test_the_wall_clock_is_read_in_one_module(source: Source) -> None:
+    if source.name not in CLOCK_PLACES:
+        assert [line for name, line in source.calls() if name in WALL_CLOCKS] == []
+
+
+@everywhere
+def test_nothing_sleeps_but_the_clock_and_a_handler(source: Source) -> None:
+    allowed = CLOCK_PLACES | {"taskhub/execution/builtin.py"}  # the sleep job
+    if source.name not in allowed:
+        assert [line for name, line in source.calls() if name == "time.sleep"] == []
+
+
+@pytest.mark.parametrize("source", sources("tests"), ids=lambda source: source.name)
+def test_tests_wait_for_conditions(source: Source) -> None:
+    jobs = {f"tests/harness/{name}.py" for name in ("handlers", "unruly", "dummy")}  # these are what is waited for
+    if source.name not in jobs | {"tests/waiting.py"}:
+        assert [line for name, line in source.calls() if name == "time.sleep"] == []
+
+
+def test_every_metric_bears_a_name_of_the_contract_or_ours() -> None:
+    contract = {
+        "jobs_processed_total", "job_failures_total", "job_processing_duration_seconds", "queue_depth",
+        "worker_active_processes",
+    }  # fmt: skip
+    [definitions] = [source for source in sources("taskhub/metrics") if source.path.name == "definitions.py"]
+    named = [text for text, _ in definitions.strings() if re.fullmatch(r"[a-z]+(_[a-z]+)+", text)]
+    assert contract <= set(named)
+
+
+def test_no_stranger_stands_at_the_top() -> None:
+    allowed = {
+        "setup.cfg", "setup.py", "taskhub", "supervisor", "db", "docker", "compose", "scripts", "tests", "README.md",
+        "LICENSE", "pyproject.toml", "k8s", "docs", "CHANGELOG.md", "MANIFEST.in",
+    }  # fmt: skip
+    made = {"build", "dist", "taskhub.egg-info"}
+    found = {path.name for path in ROOT.iterdir() if not path.name.startswith(".")}
+    assert found - allowed - made - {"__pycache__"} == set()

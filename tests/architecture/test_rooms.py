@@ -1,0 +1,100 @@
+"""Imports go down only, siblings never import each other, and each library has one door."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.architecture.sources import Source, sources
+
+# The floors from the ground up; the rooms of one floor are siblings.
+FLOORS: list[dict[str, tuple[str, ...]]] = [
+    {"base": ("taskhub.config", "taskhub.clock", "taskhub.logs", "taskhub.ids", "taskhub.failpoints")},
+    {"domain": ("taskhub.domain",)},
+    {
+        "store": ("taskhub.store",),
+        "queue": ("taskhub.queue",),
+        "metrics": ("taskhub.metrics",),
+        "embedded": ("taskhub.embedded",),
+    },
+    {"services": ("taskhub.services",)},
+    {"execution": ("taskhub.execution",), "maintenance": ("taskhub.maintenance",)},
+    {
+        "api": ("taskhub.api",),
+        "producer": ("taskhub.producer",),
+        "client": ("taskhub.client",),
+        "supervisor": ("supervisor",),
+    },
+    {"entry": ("taskhub.cli", "taskhub.wsgi", "supervisor.__main__", "supervisor.program", "taskhub")},
+]
+LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
+ROOM_OF = {module: room for rooms in FLOORS for room, modules in rooms.items() for module in modules}
+
+# A library may be imported in these rooms only.
+DOORS = {
+    "psycopg2": {"store"},
+    "redis": {"queue"},
+    "flask": {"api", "entry"},
+    "flask_smorest": {"api"},
+    "webargs": {"api"},
+    "gunicorn": {"api", "entry"},
+    "prometheus_client": {"metrics"},
+    "pythonjsonlogger": {"base"},
+    "environs": {"base"},
+    "dotenv": {"base"},
+    "click": {"entry"},
+    "rich": {"entry"},
+}
+
+
+def room_of(module: str) -> str | None:
+    """The room of an imported name, the most specific first; None for what is not ours."""
+    parts = module.split(".")
+    for length in range(len(parts), 0, -1):
+        if room := ROOM_OF.get(".".join(parts[:length])):
+            return room
+    return None
+
+
+def own_room(source: Source) -> str:
+    room = room_of(source.name.removesuffix(".py").removesuffix("/__init__").replace("/", "."))
+    assert room, f"{source.name} is in no room of the design"
+    return room
+
+
+def complaint(source: Source, imported: str) -> str | None:
+    """What is wrong with one import, if anything is."""
+    here, there = own_room(source), room_of(imported)
+    if there is None or there == here:
+        return None
+    if here == "supervisor" and LEVEL[there] > 0:
+        return "the supervisor knows nothing of jobs: it may import only the base"
+    if LEVEL[there] > LEVEL[here]:
+        return f"imports go down only: {here} is below {there}"
+    if LEVEL[there] == LEVEL[here]:
+        return f"siblings never import each other: {here} and {there}"
+    return None
+
+
+@pytest.mark.parametrize("source", sources(), ids=lambda source: source.name)
+def test_imports_go_down_only(source: Source) -> None:
+    assert [f"{name}: {told}" for name in source.imports() if (told := complaint(source, name))] == []
+
+
+@pytest.mark.parametrize("source", sources(), ids=lambda source: source.name)
+def test_each_library_has_one_door(source: Source) -> None:
+    room = own_room(source)
+    wrong = [name for name in source.imports() if room not in DOORS.get(name.split(".")[0], {room})]
+    assert wrong == []
+
+
+def test_only_services_and_above_bring_store_and_queue_together() -> None:
+    for source in sources():
+        used = {room_of(name) for name in source.imports()}
+        if {"store", "queue"} <= used:
+            assert LEVEL[own_room(source)] >= LEVEL["services"], source.name
+
+
+def test_embedded_servers_are_for_the_entry_only() -> None:
+    for source in sources():
+        if own_room(source) not in ("embedded", "entry"):
+            assert "embedded" not in {room_of(name) for name in source.imports()}, source.name

@@ -1,0 +1,137 @@
+"""Fixtures: servers started once per test process, a fresh database and an empty Redis for each test."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+
+import pytest
+import redis as redis_client
+
+from taskhub import failpoints
+from taskhub.config import Settings
+from taskhub.queue.broker import Broker
+from taskhub.store.connection import Connection
+from taskhub.store.migrations import migrate
+from tests.harness.rows import Rows
+from tests.harness.servers import Postgres, Redis
+
+_TEMPLATE = "taskhub_template"
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """The test process's own PostgreSQL."""
+    server = Postgres()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[Redis]:
+    """The test process's own Redis 6.2."""
+    server = Redis()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
+
+
+@pytest.fixture(scope="session")
+def _template(postgres: Postgres) -> str:
+    postgres.run(f"CREATE DATABASE {_TEMPLATE}")
+    migrate(postgres.url(_TEMPLATE))
+    return _TEMPLATE
+
+
+@pytest.fixture
+def empty_pg_url(postgres: Postgres) -> Iterator[str]:
+    """A database with nothing in it."""
+    name = f"empty_{next(_numbers)}"
+    postgres.run(f"CREATE DATABASE {name}")
+    yield postgres.url(name)
+    postgres.run(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def pg_url(postgres: Postgres, _template: str) -> Iterator[str]:
+    """A database with the current schema and no rows."""
+    name = f"test_{next(_numbers)}"
+    copy = " STRATEGY file_copy" if postgres.version >= 150000 else ""  # 15 ms; wal_log, the default, takes 25
+    postgres.run(f"CREATE DATABASE {name} TEMPLATE {_template}{copy}")
+    yield postgres.url(name)
+    postgres.run(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def redis_url(redis_server: Redis) -> Iterator[str]:
+    """The URL of an empty Redis."""
+    with redis_server.client() as client:
+        client.flushall()
+        yield redis_server.url
+        client.flushall()
+
+
+@pytest.fixture
+def redis(redis_server: Redis, redis_url: str) -> Iterator[redis_client.Redis]:
+    """A plain client of the empty Redis, to look behind taskhub's back."""
+    with redis_server.client() as client:
+        yield client
+
+
+@pytest.fixture
+def connect(pg_url: str) -> Iterator[Callable[[], Connection]]:
+    """Makes connections to the test's database, and closes them."""
+    made: list[Connection] = []
+
+    def make() -> Connection:
+        made.append(Connection(pg_url, application="taskhub test"))
+        return made[-1]
+
+    yield make
+    for connection in made:
+        connection.close()
+
+
+@pytest.fixture
+def store(connect: Callable[[], Connection]) -> Connection:
+    """A connection to the test's database."""
+    return connect()
+
+
+@pytest.fixture
+def rows(pg_url: str) -> Iterator[Rows]:
+    """The test's database, behind taskhub's back."""
+    made = Rows(pg_url)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def broker(redis_url: str) -> Iterator[Broker]:
+    """taskhub's own access to the empty Redis."""
+    made = Broker(redis_url, timeout_s=5)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def settings(pg_url: str, redis_url: str) -> Callable[..., Settings]:
+    """Makes settings for the test's servers: `settings(max_attempts=1, internal_heartbeat_s=0.5)`."""
+
+    def make(**changes: object) -> Settings:
+        environ = {"TASKHUB_DATABASE_URL": pg_url, "TASKHUB_REDIS_URL": redis_url, "TASKHUB_ENV": "test"}
+        return Settings.load(environ | {f"TASKHUB_{name.upper()}": str(value) for name, value in changes.items()})
+
+    return make
+
+
+@pytest.fixture(autouse=True)
+def _no_failpoints() -> Iterator[None]:
+    yield
+    failpoints.arm("")

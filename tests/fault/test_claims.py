@@ -1,0 +1,201 @@
+"""Between Redis and the handler: every way in which a claim can be cut short, none of which loses or doubles a job."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from supervisor import memory as m
+from taskhub.queue import keys
+from taskhub.queue.broker import Broker
+from taskhub.services.claim import Slot
+from taskhub.services.rescue import Death, Remains, rescue
+from taskhub.store.connection import Connection
+from tests.harness.audit import history
+from tests.harness.ledger import Ledger
+from tests.harness.proxy import Proxy
+from tests.harness.rows import Rows, submit
+from tests.harness.stage import Stage
+from tests.waiting import wait_until
+
+CLAIM = b"EXECUTE settle_and_claim"
+KILLED = Death("signal:SIGKILL", "the process was killed")
+
+
+def test_w1_killed_between_the_take_and_the_claim(
+    stage: Stage, store: Connection, broker: Broker, rows: Rows, ledger: Ledger
+) -> None:
+    dying = stage.child(failpoints="worker.before_claim=kill")
+    made = submit(store, broker, "ledger.noop", 5)
+    stage.reap(dying)
+    assert rows.counts() == {"queued": 5}
+    stage.bury()
+    wait_until(lambda: broker.depths(["default"])["default"] == 5, 1, "all ids wait in Redis again")
+    stage.child()
+    rows.wait_counts({"completed": 5}, 10)
+    assert ledger.executions() == Counter(made)
+    assert rows.value("SELECT max(attempts) FROM jobs") == 1
+
+
+def test_w2_claim_committed_answer_lost(
+    stage: Stage, store: Connection, broker: Broker, rows: Rows, ledger: Ledger, pg_proxy: Proxy, proxied_pg_url: str
+) -> None:
+    lost = pg_proxy.lose_answer(CLAIM)
+    stage.child(database_url=proxied_pg_url)
+    [job] = submit(store, broker, "ledger.noop")
+    lost.wait()
+    rows.wait_counts({"completed": 1}, 10)
+    assert history(rows, job) == ["running", "completed"]
+    assert (rows.job(job)["attempts"], ledger.starts()) == (1, 1)
+
+
+def test_w2_claim_committed_every_answer_lost_until_the_next_turn(
+    stage: Stage, store: Connection, broker: Broker, rows: Rows, ledger: Ledger, pg_proxy: Proxy, proxied_pg_url: str
+) -> None:
+    """More answers are lost than one call of the claim repeats: the child comes back to it."""
+    lost = [pg_proxy.lose_answer(CLAIM) for _ in range(5)]
+    stage.child(database_url=proxied_pg_url)
+    [job] = submit(store, broker, "ledger.noop")
+    lost[-1].wait()
+    rows.wait_counts({"completed": 1}, 10)
+    assert history(rows, job) == ["running", "completed"]
+    assert (rows.job(job)["attempts"], ledger.starts()) == (1, 1)
+
+
+def test_w3_killed_between_the_claim_and_the_handler(
+    stage: Stage, store: Connection, broker: Broker, rows: Rows, ledger: Ledger
+) -> None:
+    dying = stage.child(failpoints="worker.after_claim=kill")
+    [job] = submit(store, broker, "ledger.noop")
+    stage.reap(dying)
+    assert rows.job(job)["status"] == "running"
+    stage.bury()
+    released = rows.job(job)
+    assert (released["status"], released["attempts"], released["crashes"]) == ("queued", 0, 0), "it had not started"
+    stage.child()
+    rows.wait_counts({"completed": 1}, 10)
+    assert ledger.starts() == 1
+    assert rows.errors(job) == []
+
+
+def test_w7_killed_between_settling_and_acknowledging(
+    stage: Stage,
+    store: Connection,
+    broker: Broker,
+    rows: Rows,
+    ledger: Ledger,
+    redis_proxy: Proxy,
+    proxied_redis_url: str,
+) -> None:
+    """The take that would delete the in-flight list is lost on its way; the job is settled all the same."""
+    first, second = (keys.inflight("default", stage.worker, 0, 1, bank) for bank in (0, 1))
+    take = redis_proxy.lose_request(second.encode())
+    dying = stage.child(redis_url=proxied_redis_url, failpoints="worker.after_settle=kill")
+    [job] = submit(store, broker, "ledger.noop")
+    stage.reap(dying)
+    assert take.happened
+    assert broker.inflight(first) == [job], "settled, and not acknowledged"
+    stage.bury()
+    assert broker.inflight(first) == []
+    assert broker.depths(["default"])["default"] == 0, "a settled job is not pushed again"
+    stage.child()
+    broker.push("default", 4, [job])  # and were it pushed: its claim is refused
+    wait_until(lambda: broker.depths(["default"])["default"] == 0, 10, "the id is taken")
+    [other] = submit(store, broker, "ledger.noop")
+    rows.wait_counts({"completed": 2}, 10)
+    assert ledger.executions() == Counter([job, other])
+    assert history(rows, job) == ["running", "completed"]
+
+
+def test_w24_told_to_leave_while_it_waits_for_the_bell(
+    stage: Stage, store: Connection, broker: Broker, rows: Rows, ledger: Ledger
+) -> None:
+    leaving = stage.child()
+    leaving.wait_phase(m.PHASE_IDLE)
+    stage.drain()
+    [job] = submit(store, broker, "ledger.noop")
+    assert stage.reap(leaving) == 0
+    stage.bury()
+    assert rows.job(job)["status"] == "queued"
+    assert broker.depths(["default"])["default"] == 1, "the id is not where nobody looks"
+    stage.memory.header[m.H_MODE] = m.MODE_RUN
+    stage.child()
+    rows.wait_counts({"completed": 1}, 10)
+    assert ledger.starts() == 1
+
+
+@pytest.mark.parametrize("is_rescued_first", [True, False], ids=["after_the_rescue", "before_the_rescue"])
+def test_w30_killed_with_its_claim_in_flight(
+    stage: Stage,
+    store: Connection,
+    broker: Broker,
+    rows: Rows,
+    ledger: Ledger,
+    pg_proxy: Proxy,
+    proxied_pg_url: str,
+    is_rescued_first: bool,
+) -> None:
+    """The claim reaches PostgreSQL when its child is long dead."""
+    claim = pg_proxy.hold(CLAIM)
+    dying = stage.child(database_url=proxied_pg_url)
+    [job] = submit(store, broker, "ledger.noop")
+    claim.wait()
+    dying.kill()
+    stage.reap(dying)
+    remains = Remains(Slot(stage.worker, dying.slot, dying.generation))
+    if is_rescued_first:
+        assert rescue(store, remains, KILLED) == []
+    claim.release()
+    wait_until(lambda: _is_idle(rows), 10, "PostgreSQL has executed the claim of the dead")
+    if is_rescued_first:
+        assert rows.job(job)["status"] == "queued", "the claim of the dead was refused"
+    else:
+        assert rows.job(job)["status"] == "running"
+    stage.bury()
+    assert (rows.job(job)["status"], rows.job(job)["attempts"]) == ("queued", 0)
+    stage.child()
+    rows.wait_counts({"completed": 1}, 10)
+    assert ledger.starts() == 1
+
+
+def test_p6_a_claim_delayed_on_its_way_does_not_overwrite_a_later_one(
+    stage: Stage, store: Connection, broker: Broker, rows: Rows, ledger: Ledger, pg_proxy: Proxy, proxied_pg_url: str
+) -> None:
+    """The child gives the first sending up, repeats it, and goes on; then the first sending arrives."""
+    claim = pg_proxy.hold(CLAIM)
+    stage.child(database_url=proxied_pg_url, internal_pg_statement_s=0.1)
+    [job] = submit(store, broker, "ledger.noop")
+    claim.wait()
+    rows.wait_counts({"completed": 1}, 10)
+    [later] = submit(store, broker, "ledger.sleep", seconds=30)
+    wait_until(lambda: ledger.executions()[later], 10, "a later job runs")
+    held = rows.sql("SELECT ids::text[], lease FROM slots")
+    claim.release()
+    wait_until(lambda: _is_idle(rows), 10, "PostgreSQL has executed the late claim")
+    assert rows.sql("SELECT ids::text[], lease FROM slots") == held, "the slot holds what runs"
+    assert history(rows, job) == ["running", "completed"]
+
+
+def test_while_there_is_work_a_batch_costs_one_message_to_postgresql(
+    stage: Stage, store: Connection, broker: Broker, rows: Rows, pg_proxy: Proxy, proxied_pg_url: str
+) -> None:
+    """No fault, but what every one of them is measured against: settling and claiming travel together."""
+    submit(store, broker, "ledger.sleep", 60, seconds=0.01)
+    stage.child(database_url=proxied_pg_url, internal_batch_budget_s=0.02)
+    rows.wait_counts({"completed": 60}, 20)
+    claims = pg_proxy.statements.pop("settle_and_claim")
+    others = sum(pg_proxy.statements.values())
+    assert claims >= 20
+    assert others <= 8, pg_proxy.statements  # at its beginning, at its end, and what is asked once a second
+
+
+def _is_idle(rows: Rows) -> bool:
+    """No session executes anything, and one of them has just executed a claim."""
+    return bool(
+        rows.value(
+            "SELECT count(*) FILTER (WHERE state = 'active') = 0 AND count(*) FILTER (WHERE query LIKE %s) > 0"
+            " FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()",
+            "%EXECUTE settle_and_claim%",
+        )
+    )

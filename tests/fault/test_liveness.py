@@ -1,0 +1,212 @@
+"""Who is alive: PostgreSQL decides, and a worker that cannot prove it starts nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+
+import pytest
+
+from supervisor import memory as m
+from supervisor.memory import now_ns
+from supervisor.watch import SidecarWatch
+from taskhub.config import Settings
+from taskhub.domain.errors import StoreUnavailableError
+from taskhub.maintenance.heartbeat import Heartbeat
+from taskhub.maintenance.recoverer import Recoverer
+from taskhub.maintenance.report import RescueReport
+from taskhub.queue.broker import Broker
+from taskhub.store.connection import Connection
+from tests.harness.audit import history
+from tests.harness.ledger import Ledger
+from tests.harness.proxy import Proxy
+from tests.harness.rows import Rows, submit
+from tests.harness.stage import Stage
+from tests.waiting import pause, wait_until
+
+QUICK = {
+    "internal_worker_dead_s": 0.6,
+    "internal_rescue_healthy_s": 0.4,
+    "internal_recover_s": 0.05,
+    "internal_pg_statement_s": 0.3,
+    "internal_pg_connect_s": 0.5,
+}
+VALID_S = 10.0
+MakeSettings = Callable[..., Settings]
+
+
+@pytest.fixture
+def watch(stage: Stage) -> SidecarWatch:
+    return SidecarWatch(stage.memory, os.open(os.devnull, os.O_RDONLY))
+
+
+@pytest.fixture
+def heartbeat(store: Connection, watch: SidecarWatch) -> Heartbeat:
+    return Heartbeat(store, watch, validity_s=VALID_S, queues=lambda: ["default"])
+
+
+@pytest.fixture
+def neighbour(settings: MakeSettings, connect: Callable[[], Connection], broker: Broker, stage: Stage) -> Recoverer:
+    """Another host's recoverer."""
+    return make_recoverer(settings, connect(), broker, stage)
+
+
+def make_recoverer(settings: MakeSettings, store: Connection, broker: Broker, stage: Stage) -> Recoverer:
+    return Recoverer(store, broker, stage.neighbour_watch(), settings(**QUICK).timers, RescueReport())
+
+
+def valid_until(stage: Stage) -> int:
+    return stage.memory.header[m.H_VALID_UNTIL]
+
+
+def counts_as_alive(stage: Stage, rows: Rows) -> bool:
+    return bool(rows.value("SELECT count(*) FROM workers WHERE id = %s AND NOT expired", stage.worker))
+
+
+def freeze(stage: Stage, rows: Rows) -> None:
+    """As when the whole host stands still: its children stop, and its heartbeat grows old."""
+    rows.sql("UPDATE workers SET heartbeat_at = clock_timestamp() - interval '1 h' WHERE id = %s", stage.worker)
+
+
+def test_w11_a_zombie_does_not_start_what_was_taken_from_it(
+    stage: Stage, store: Connection, broker: Broker, rows: Rows, ledger: Ledger
+) -> None:
+    """It stood still between its claim and the handler, for longer than it was known to be alive."""
+    zombie = stage.child(failpoints="worker.after_claim=stop*1")
+    [job] = submit(store, broker, "ledger.noop")
+    zombie.wait_stopped()
+    assert rows.job(job)["status"] == "running", "it has claimed the job"
+    stage.forbid()
+    zombie.go_on()
+    wait_until(lambda: rows.job(job)["status"] == "queued", 10, "it gives the job back")
+    assert ledger.starts() == 0, "it started nothing"
+    assert rows.job(job)["attempts"] == 0
+    stage.permit()
+    rows.wait_counts({"completed": 1}, 10)
+    assert ledger.starts() == 1
+
+
+def test_w14_a_stopped_supervisors_children_start_nothing_new(
+    stage: Stage, store: Connection, broker: Broker, rows: Rows, ledger: Ledger, heartbeat: Heartbeat
+) -> None:
+    """The sidecar beats on; but for a supervisor that does not turn, a heartbeat is no proof."""
+    stage.memory.header[m.H_PARENT_TICK] = now_ns()
+    heartbeat.step()
+    proven = valid_until(stage)
+    assert 0 < (proven - now_ns()) / 1e9 <= VALID_S
+    stage.memory.header[m.H_PARENT_TICK] = now_ns() - int(4e9)
+    heartbeat.step()
+    assert valid_until(stage) == proven, "its time runs out"
+    child = stage.child()
+    child.wait_phase(m.PHASE_IDLE)
+    stage.forbid()  # it has run out
+    child.wait_phase(m.PHASE_WAITING)
+    [job] = submit(store, broker, "ledger.noop")
+    pause(0.5)
+    assert rows.job(job)["status"] == "queued"
+    stage.memory.header[m.H_PARENT_TICK] = now_ns()
+    heartbeat.step()
+    rows.wait_counts({"completed": 1}, 10)
+
+
+def test_w15_a_frozen_hosts_jobs_are_taken_over_and_it_begins_anew(
+    stage: Stage,
+    store: Connection,
+    broker: Broker,
+    rows: Rows,
+    ledger: Ledger,
+    heartbeat: Heartbeat,
+    neighbour: Recoverer,
+) -> None:
+    stage.memory.header[m.H_PARENT_TICK] = now_ns()
+    heartbeat.step()
+    frozen = stage.child()
+    [job] = submit(store, broker, "ledger.sleep", seconds=0.3)
+    wait_until(ledger.starts, 10, "the job runs")
+    frozen.stop()
+    freeze(stage, rows)
+    wait_until(lambda: neighbour.step() or rows.job(job)["status"] == "queued", 10, "it is taken over", every_s=0.05)
+    charged = rows.job(job)
+    assert [error["cause"] for error in rows.errors(job)] == ["worker_lost"]
+    assert broker.depths(["default"])["default"] == 1
+    stage.memory.header[m.H_PARENT_TICK] = now_ns()
+    heartbeat.step()  # before anything else, whoever comes back asks whether it is still alive
+    assert stage.memory.header[m.H_FENCED] == 1
+    assert valid_until(stage) == 0
+    frozen.go_on()
+    stage.reap(frozen)
+    assert rows.job(job) == charged, "what it had in hand changed nothing"
+    assert history(rows, job) == ["running", "queued"]
+
+
+def test_w17_an_outage_of_postgresql_declares_nobody_dead(
+    stage: Stage,
+    settings: MakeSettings,
+    broker: Broker,
+    rows: Rows,
+    heartbeat: Heartbeat,
+    pg_proxy: Proxy,
+    proxied_pg_url: str,
+) -> None:
+    """It lasts longer than any heartbeat may be late, so that at its end they all are; and they all live."""
+    observer = make_recoverer(settings, Connection(proxied_pg_url, statement_s=0.3, connect_s=0.5), broker, stage)
+    stage.memory.header[m.H_PARENT_TICK] = now_ns()
+    heartbeat.step()
+    began = time.monotonic()
+    while time.monotonic() - began < 0.6:  # a time of health, longer than it needs
+        observer.step()
+        stage.memory.header[m.H_PARENT_TICK] = now_ns()
+        heartbeat.step()
+        pause(0.05)
+    pg_proxy.become_hole()
+    with pytest.raises(StoreUnavailableError):
+        observer.step()
+    freeze(stage, rows)
+    pg_proxy.pass_again()
+    back = time.monotonic()
+    observer.step()
+    assert time.monotonic() - back < 0.4
+    assert counts_as_alive(stage, rows)
+    heartbeat.step()  # within its own five seconds the worker has beaten again
+    began = time.monotonic()
+    while time.monotonic() - began < 0.5:
+        observer.step()
+        pause(0.05)
+    assert counts_as_alive(stage, rows)
+
+
+def test_w17_a_restart_of_postgresql_between_two_passes_declares_nobody_dead(
+    stage: Stage, settings: MakeSettings, rows: Rows, neighbour: Recoverer
+) -> None:
+    """The observer itself stood still meanwhile, and saw no failure at all."""
+    began = time.monotonic()
+    while time.monotonic() - began < 0.6:
+        neighbour.step()
+        rows.sql("UPDATE workers SET heartbeat_at = clock_timestamp()")
+        pause(0.05)
+    freeze(stage, rows)
+    neighbour._health._server_start_s -= 1  # as if the next pass met a younger server
+    neighbour.step()
+    assert counts_as_alive(stage, rows)
+
+
+def test_an_heir_of_the_state_folder_rescues_at_once_and_exactly(
+    stage: Stage, store: Connection, broker: Broker, rows: Rows, ledger: Ledger
+) -> None:
+    """All processes of a worker are killed together; the next one of this host inherits the record."""
+    dying = stage.child()
+    made = submit(store, broker, "ledger.sleep", 3, seconds=60)
+    wait_until(ledger.starts, 10, "a job runs")
+    os.kill(dying.pid, signal.SIGKILL)
+    os.waitpid(dying.pid, 0)
+    stage.forget(dying)
+    heir = stage.heir()
+    stage.lose()
+    heir.inherit()
+    assert rows.counts() == {"queued": 3}
+    running = ledger.entries("start")[0].job
+    assert [rows.job(job)["crashes"] for job in made] == [int(job == running) for job in made]
+    assert [error["cause"] for error in rows.errors(running)] == ["worker_lost"]
+    assert rows.value("SELECT expired FROM workers WHERE id = %s", stage.worker)

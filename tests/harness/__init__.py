@@ -1,0 +1,1 @@
+"""Tools of the tests: real servers, real programs, a ledger of executions."""

@@ -1,0 +1,116 @@
+"""The rows of the table, and how one of them is run."""
+
+from __future__ import annotations
+
+import random
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.harness.audit import Verdict
+from tests.harness.chaos import faults
+from tests.harness.chaos.town import Town
+from tests.waiting import pause
+
+Fault = Callable[[Town, random.Random], int]
+Progress = Callable[[str, int, int], None]
+
+REST_S = 180.0
+
+
+@dataclass(frozen=True)
+class Row:
+    """Some faults spread over a load that lasts about `lasts_s`."""
+
+    name: str
+    faults: tuple[tuple[Fault, int], ...]
+    lasts_s: float
+
+    @property
+    def count(self) -> int:
+        return sum(times for _, times in self.faults)
+
+
+ROWS = (
+    Row("50 child kills", ((faults.kill_child, 50),), 45),
+    Row("10 supervisor kills", ((faults.kill_supervisor, 10),), 60),
+    Row("10 FLUSHALLs", ((faults.flush_redis, 10),), 40),
+    Row("5 PostgreSQL kills", ((faults.kill_postgres, 5),), 50),
+    Row(
+        "10 stops and continues",
+        ((faults.stop_child, 4), (faults.stop_supervisor, 3), (faults.stop_host, 3)),
+        130,
+    ),
+    Row("60 s of PostgreSQL away", ((faults.postgres_away, 1),), 90),
+    Row("60 s of Redis away", ((faults.redis_away, 1),), 90),
+    Row("3 hosts lost, others take over", ((faults.lose_host, 3),), 70),
+)
+SHORT = Row(
+    "a little of everything",
+    ((faults.kill_child, 8), (faults.flush_redis, 2), (faults.kill_supervisor, 1), (faults.kill_postgres, 1)),
+    15,
+)
+
+
+@dataclass
+class Result:
+    """What became of one row."""
+
+    row: Row
+    jobs: int
+    verdict: Verdict
+    may_be_extra: int
+    problems: list[str]
+    standstill_s: float
+    seconds: float
+
+    @property
+    def is_good(self) -> bool:
+        return not self.problems and not self.verdict.faults and self.verdict.extra <= self.may_be_extra
+
+
+def run_row(row: Row, jobs: int, seed: int, tell: Progress) -> Result:
+    """Run one row; `tell` hears what goes on: a word, jobs done, faults done."""
+    rng = random.Random(f"{seed}-{row.name}")
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="th-chaos-") as folder, Town(Path(folder), rng) as town:
+        return _run(row, jobs, rng, town, tell, began)
+
+
+def _run(row: Row, jobs: int, rng: random.Random, town: Town, tell: Progress, began: float) -> Result:
+    clients = town.clients(jobs, row.lasts_s)
+    clients.start()
+    problems: list[str] = []
+    may_be_extra = 0
+    try:
+        may_be_extra = _do_faults(row, rng, town, tell)
+        tell("coming to rest", town.completed(), row.count)
+        while not clients.are_done:
+            pause(0.2)
+            tell("coming to rest", town.completed(), row.count)
+        town.wait_rest(jobs, REST_S)
+    except AssertionError as error:
+        problems.append(str(error).splitlines()[0])
+    clients.end()
+    problems += clients.refused[:3]
+    problems += [f"a program ended with {code}" for code in town.stop() if code]
+    problems += [f"process {pid} is left" for pid in town.strays()]
+    seconds = time.monotonic() - began
+    return Result(row, jobs, town.judge(), may_be_extra, problems, town.longest_standstill_s(), seconds)
+
+
+def _do_faults(row: Row, rng: random.Random, town: Town, tell: Progress) -> int:
+    """Do all faults, in random order at random moments of the load; returns how many extra executions they may cost."""
+    order = [fault for fault, times in row.faults for _ in range(times)]
+    rng.shuffle(order)
+    began = time.monotonic()
+    moments = sorted(rng.uniform(0.05, 0.9) * row.lasts_s for _ in order)
+    allowed = 0
+    for done, (fault, moment) in enumerate(zip(order, moments, strict=True)):
+        while time.monotonic() - began < moment:
+            tell(fault.__name__.replace("_", " "), town.completed(), done)
+            pause(min(0.2, max(0.0, moment - (time.monotonic() - began))))
+        allowed += fault(town, rng)
+    return allowed

@@ -1,0 +1,96 @@
+"""A supervisor over children that know nothing of jobs: `python -m tests.harness.dummy`.
+
+What a child does is in the file `slot-<n>` of the folder that the environment names, read once a turn:
+`idle`, `busy` (a task without end), `exit:<status>`, `hang` (silent for ever), `orphan` (leaves strangers).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+import uuid
+from pathlib import Path
+
+from supervisor.lifeline import Lifeline
+from supervisor.memory import Memory
+from supervisor.parent import Parent, Programs
+from supervisor.reload import Reload
+from supervisor.signals import Signals
+from supervisor.watch import SidecarWatch
+from taskhub import ids, logs
+from taskhub.config import Settings
+
+log = logs.get_logger("taskhub.dummy")
+
+VARIABLE = "DUMMY_FOLDER"
+_HANDOVER = "_DUMMY_MEMORY"
+_TURN_S = 0.01
+
+
+def target(lifeline: Lifeline) -> int:
+    """A child: does as its file says until it is unwanted."""
+    orders = Path(os.environ[VARIABLE]) / f"slot-{lifeline.slot}"
+    signal.signal(signal.SIGUSR2, lambda *_: None)
+    lifeline.idle()
+    log.info("dummy.works", extra={"slot": lifeline.slot})
+    while lifeline.is_wanted():
+        order, _, argument = (orders.read_text() if orders.exists() else "idle").partition(":")
+        if order == "exit":
+            os._exit(int(argument))
+        elif order == "busy":
+            _work(lifeline, orders)
+        elif order == "idle":
+            lifeline.idle()
+        elif order == "orphan":
+            _leave_an_orphan()
+        time.sleep(_TURN_S)
+    lifeline.leaving()
+    return 0
+
+
+def _work(lifeline: Lifeline, orders: Path) -> None:
+    """One task, as long as the file says so."""
+    lifeline.begin(uuid.uuid4().bytes, 3600)
+    while orders.read_text() == "busy":
+        time.sleep(_TURN_S)
+    lifeline.end()
+
+
+def _leave_an_orphan() -> None:
+    """Start a process whose parent ends before it does."""
+    between = os.fork()
+    if between == 0:
+        if os.fork() == 0:
+            time.sleep(0.3)
+        os._exit(0)
+    os.waitpid(between, 0)
+    log.info("dummy.orphaned")
+
+
+def sidecar(watch: SidecarWatch) -> int:
+    """Takes every death as accounted for."""
+    while watch.is_wanted():
+        for record in watch.all():
+            if record.is_dead and record.is_owed:
+                record.confirm()
+        watch.wait(0.05)
+    watch.remove()
+    return 0
+
+
+def main() -> int:
+    settings = Settings.load()
+    logs.configure(settings)
+    handover = os.environ.pop(_HANDOVER, None)
+    memory = Memory.handed_over(int(handover)) if handover else Memory.create(settings.state_dir, ids.new_token())
+    trial = [sys.executable, "-c", os.environ.get("DUMMY_TRIAL", "")]
+    signals = Signals()
+    signals.install()
+    reload = Reload(_HANDOVER, trial, is_continued=bool(handover))
+    return Parent(settings, memory, Programs(target, sidecar), reload, signals).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

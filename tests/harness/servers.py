@@ -1,0 +1,197 @@
+"""A real PostgreSQL and a real Redis for one test run, gone with it.
+
+Invariants: data in a private short-named folder (a socket's path has 107 bytes at the most), sockets only,
+no fsync; each server dies with the process that started it, however that ends.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from pathlib import Path
+from urllib.parse import quote
+
+import psycopg2
+import redis
+
+from taskhub.embedded import locate
+from tests.harness.processes import family_of
+from tests.waiting import wait_until
+
+_POSTGRES_SETTINGS = {
+    "listen_addresses": "",
+    "fsync": "off",
+    "full_page_writes": "off",
+    "synchronous_commit": "off",  # taskhub's own sessions turn it on; without fsync it costs nothing
+    "shared_buffers": "64MB",
+    "max_connections": "200",
+    "max_wal_size": "2GB",
+    "autovacuum": "off",
+    "log_min_messages": "error",
+    "max_prepared_transactions": "4",
+}
+
+
+class _Server:
+    """One server program in a folder of its own."""
+
+    def __init__(self, name: str) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix=f"th-{name}-"))
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def _launch(self, *command: str, dies_by: str) -> None:
+        launcher = [*_as_ordinary_user(), "setpriv", "--pdeathsig", dies_by]
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [*launcher, *command], stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder
+            )
+
+    def signal(self, number: signal.Signals) -> None:
+        os.kill(self.pid, number)
+
+    def _end(self, number: signal.Signals) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.send_signal(signal.SIGCONT)
+        process.send_signal(number)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def kill(self) -> None:
+        """SIGKILL, as a machine that loses power would."""
+        self._end(signal.SIGKILL)
+
+    def _failure(self) -> str:
+        return (self.folder / "log").read_text(errors="replace")[-2000:]
+
+
+class Postgres(_Server):
+    """A PostgreSQL cluster; `url(database)` names one of its databases."""
+
+    def __init__(self) -> None:
+        super().__init__("pg")
+        binaries = locate.postgres_folder()
+        self._postgres = str(binaries / "postgres")
+        self.version = 0
+        subprocess.run(
+            [*_as_ordinary_user(), str(binaries / "initdb"), "-D", "data", "-U", "postgres", "-A", "trust",
+             "--no-sync", "-E", "UTF8", "--locale=C"],
+            cwd=self.folder, check=True, capture_output=True,
+        )  # fmt: skip
+
+    def start(self) -> None:
+        options = [item for name, value in _POSTGRES_SETTINGS.items() for item in ("-c", f"{name}={value}")]
+        data = str(self.folder / "data")
+        self._launch(self._postgres, "-D", data, "-k", str(self.folder), *options, dies_by="QUIT")
+        wait_until(self._answers, 30, f"PostgreSQL answers: {self._failure()}", every_s=0.05)
+
+    def stop(self) -> None:
+        self._end(signal.SIGINT)
+
+    def kill(self) -> None:
+        """SIGQUIT: every backend leaves at once without a farewell, and nothing of the cluster stays behind."""
+        self._end(signal.SIGQUIT)
+
+    def freeze(self) -> None:
+        """Stop the server with all its sessions."""
+        for pid in self._everybody():
+            os.kill(pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        for pid in self._everybody():
+            os.kill(pid, signal.SIGCONT)
+
+    def remove(self) -> None:
+        self.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _everybody(self) -> list[int]:
+        return family_of(self.pid)
+
+    def url(self, database: str) -> str:
+        return f"postgresql://postgres@/{database}?host={quote(str(self.folder), safe='')}"
+
+    def run(self, *statements: str) -> None:
+        """Execute statements that no transaction may contain, as CREATE DATABASE."""
+        connection = psycopg2.connect(self.url("postgres"))
+        try:
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                for statement in statements:
+                    cursor.execute(statement)
+        finally:
+            connection.close()
+
+    def _answers(self) -> bool:
+        assert self._process is not None
+        if self._process.poll() is not None:
+            raise AssertionError(f"PostgreSQL ended: {self._failure()}")
+        try:
+            connection = psycopg2.connect(self.url("postgres"))
+        except psycopg2.OperationalError:
+            return False
+        self.version = connection.server_version
+        connection.close()
+        return True
+
+
+class Redis(_Server):
+    """A Redis server that keeps nothing on disk."""
+
+    def __init__(self, *options: str) -> None:
+        super().__init__("redis")
+        self._options = options
+        self._socket = self.folder / "redis.sock"
+
+    @property
+    def url(self) -> str:
+        return f"unix://{self._socket}"
+
+    def start(self) -> None:
+        self._socket.unlink(missing_ok=True)
+        self._launch(
+            str(locate.redis_server()), "--port", "0", "--unixsocket", str(self._socket), "--save", "",
+            "--appendonly", "no", "--dir", str(self.folder), "--maxmemory-policy", "noeviction", *self._options,
+            dies_by="KILL",
+        )  # fmt: skip
+        wait_until(self._answers, 20, f"Redis answers: {self._failure()}", every_s=0.01)
+
+    def stop(self) -> None:
+        self._end(signal.SIGTERM)
+
+    def remove(self) -> None:
+        self.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def client(self) -> redis.Redis:
+        """A plain client, for tests to look behind taskhub's back."""
+        return redis.Redis.from_url(self.url, socket_timeout=5, protocol=2)
+
+    def _answers(self) -> bool:
+        assert self._process is not None
+        if self._process.poll() is not None:
+            raise AssertionError(f"Redis ended: {self._failure()}")
+        client = self.client()
+        try:
+            return bool(client.ping())
+        except redis.RedisError:
+            return False
+        finally:
+            client.close()
+
+
+def _as_ordinary_user() -> list[str]:
+    """PostgreSQL refuses to run as root: a user namespace makes root look like somebody else, to it alone."""
+    return ["unshare", "--user", "--map-user=1000", "--map-group=1000"] if os.geteuid() == 0 else []

@@ -1,0 +1,88 @@
+"""The API as a program: it stops gently, and its metrics outlive its processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from tests.harness.fixtures import MakeApi
+from tests.harness.programs import Api
+from tests.harness.rows import Rows
+from tests.waiting import wait_until
+
+_FILES_OF_TWO = {f"{kind}_api{slot}.db" for kind in ("counter", "histogram") for slot in (0, 1)}
+
+
+def test_sigterm_answers_those_who_wait_and_ends_with_zero(api: MakeApi, rows: Rows) -> None:
+    with api() as program:
+        with program.http() as client:
+            job = client.submit("echo")
+
+        def wait() -> int:
+            with program.http() as client:
+                return client.get(f"/jobs/{job}?wait=25").status
+
+        with ThreadPoolExecutor(2) as threads:
+            waits = [threads.submit(wait) for _ in range(2)]
+            wait_until(lambda: _waiters(rows) == 2, 10, "two requests wait")
+            started = time.monotonic()
+            assert program.stop(deadline_s=15) == 0
+            assert [wait.result(1) for wait in waits] == [200, 200]
+        assert time.monotonic() - started < 10
+        assert program.children() == []
+
+
+def _waiters(rows: Rows) -> int:
+    return int(rows.value("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'EXECUTE job_status%%'"))
+
+
+def test_sigterm_under_load_loses_no_answer(api: MakeApi, rows: Rows) -> None:
+    """Whoever got an answer has a job; whoever got none was told so by a closed connection, never by a 5xx."""
+    with api(TASKHUB_API_PROCESSES="2") as program:
+        accepted: list[str] = []
+
+        def submit() -> None:
+            with program.http() as client:
+                while True:
+                    try:
+                        answer = client.post("/jobs", {"payload": {"type": "echo"}})
+                    except OSError:
+                        return
+                    assert answer.status == 202, answer.body
+                    accepted.append(answer.json["id"])
+
+        with ThreadPoolExecutor(4) as threads:
+            submitting = [threads.submit(submit) for _ in range(4)]
+            wait_until(lambda: len(accepted) > 50, 20, "jobs are accepted")
+            assert program.stop(deadline_s=20) == 0
+            for each in submitting:
+                each.result(20)
+        assert len(rows.jobs(accepted)) == len(set(accepted)) == len(accepted)
+
+
+def test_kills_of_api_processes_leave_few_metrics_files_and_no_counter_backwards(api: MakeApi) -> None:
+    with api(TASKHUB_API_PROCESSES="2") as program:
+        before = 0.0
+        for _ in range(4):
+            for _ in range(20):
+                with program.http() as client:
+                    client.submit("echo")
+            for pid in program.children():
+                os.kill(pid, signal.SIGKILL)
+            wait_until(lambda: _counted(program) is not None, 20, "the API answers again", every_s=0.05)
+            now = _counted(program)
+            assert now is not None
+            assert now >= before
+            before = now
+        assert before == 80
+        [folder] = program.state.glob("api-metrics-*")
+        assert {file.name for file in folder.iterdir()} <= _FILES_OF_TWO
+
+
+def _counted(program: Api) -> float | None:
+    try:
+        return program.metrics().total("taskhub_jobs_submitted_total")
+    except (OSError, AssertionError):
+        return None

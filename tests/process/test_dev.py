@@ -1,0 +1,287 @@
+"""`taskhub dev`: one command starts everything, one Ctrl-C ends everything, no crash spoils the next start."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from taskhub.cli.program import MARK
+from taskhub.embedded.process import marked, servers_in
+from tests.harness.http import Http
+from tests.harness.programs import free_port
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.slow
+
+COMMAND = [sys.executable, "-m", "taskhub.cli.main", "dev"]
+READY = "Try it:"
+START_S = 40
+
+
+class Dev:
+    """One `taskhub dev` on a data folder, its output in a file."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.api_port, self.metrics_port = free_port(), free_port()
+        self.output = folder.parent / f"{folder.name}.out"
+        self.environ = {
+            "PATH": os.environ["PATH"],
+            "HOME": os.environ.get("HOME", "/"),
+            "TASKHUB_DATA_DIR": str(folder),
+            "TASKHUB_HTTP_PORT": str(self.api_port),
+            "TASKHUB_METRICS_PORT": str(self.metrics_port),
+            "TASKHUB_API_PROCESSES": "1",
+            "TASKHUB_WORKER_PROCESSES": "1",
+        }
+        self.process: subprocess.Popen[bytes]
+
+    def launch(self) -> None:
+        """Start it without a terminal."""
+        with self.output.open("wb") as file:
+            self.process = subprocess.Popen(
+                COMMAND,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=file,
+                env=self.environ,
+                start_new_session=True,
+            )
+
+    def start(self) -> Dev:
+        self.launch()
+        self.await_text(READY)
+        return self
+
+    def await_text(self, text: str) -> None:
+        def told() -> bool:
+            found = text in self.text()
+            assert found or self.process.poll() is None, self.text()
+            return found
+
+        wait_until(told, START_S, f"{text!r} in the output")
+
+    def text(self) -> str:
+        return self.output.read_text(errors="replace")
+
+    def stop(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(START_S)
+
+    def programs(self, name: str) -> list[int]:
+        return marked(f"{MARK}={self.folder}:{name}")
+
+    def servers(self) -> list[int]:
+        return servers_in(self.folder / "postgres" / "data", "postgres") + servers_in(
+            self.folder / "redis", "redis-server"
+        )
+
+    def everything(self) -> list[int]:
+        return [*self.programs("api"), *self.programs("worker"), *self.servers()]
+
+    def kill_everything(self) -> None:
+        """SIGKILL to all that is left; children may end by themselves when their parent does."""
+        for pid in self.everything():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def submit(self, payload: dict[str, Any]) -> dict[str, Any]:
+        with Http(self.api_port) as client:
+            answer = client.post("/jobs", {"payload": payload})
+        assert answer.status == 202, answer.text
+        return dict(json.loads(answer.text))
+
+    def job(self, job_id: str) -> dict[str, Any]:
+        with Http(self.api_port) as client:
+            return dict(json.loads(client.get(f"/jobs/{job_id}").text))
+
+    def await_status(self, job_id: str, status: str) -> None:
+        wait_until(lambda: self.job(job_id)["status"] == status, 20, f"job {job_id} {status}")
+
+
+@pytest.fixture
+def dev(tmp_path: Path) -> Iterator[Dev]:
+    made = Dev(tmp_path / "data")
+    yield made
+    if hasattr(made, "process") and made.process.poll() is None:
+        made.process.kill()
+        made.process.wait()
+    made.kill_everything()
+    wait_until(lambda: not made.everything(), 10, "nothing is left")
+
+
+def test_a_job_runs_and_the_next_start_still_knows_it(dev: Dev) -> None:
+    dev.start()
+    job = dev.submit({"type": "demo", "value": 123})
+    dev.await_status(job["id"], "completed")
+
+    assert dev.stop() == 0
+    assert "draining, 0 running; Ctrl-C again stops now" in dev.text()
+    assert dev.everything() == []
+
+    dev.start()
+    assert dev.job(job["id"])["result"] == {"value": 123}
+
+
+def test_the_banner_is_the_last_word_and_its_curl_line_works(dev: Dev) -> None:
+    dev.start()
+    curl = dev.text().split(READY)[1].strip().splitlines()[0]
+
+    answer = subprocess.run(["sh", "-c", curl], capture_output=True, text=True, check=True)
+
+    assert json.loads(answer.stdout)["payload"] == {"type": "demo", "value": 123}
+
+
+def test_a_second_start_on_the_same_folder_says_so(dev: Dev) -> None:
+    dev.start()
+    running = sorted(dev.everything())
+
+    second = subprocess.run(COMMAND, env=dev.environ, capture_output=True, text=True, check=False)
+
+    assert second.returncode == 1
+    assert second.stderr == f"taskhub: taskhub dev already runs on {dev.folder} (process {dev.process.pid})\n"
+    assert set(running) <= set(dev.everything())
+
+
+def test_a_port_in_use_is_told_and_nothing_is_left(dev: Dev, tmp_path: Path) -> None:
+    dev.start()
+    other = Dev(tmp_path / "other")
+    other.environ["TASKHUB_HTTP_PORT"] = str(dev.api_port)
+
+    other.launch()
+
+    assert other.process.wait(START_S) == 1
+    [line] = other.text().splitlines()
+    assert line.startswith(f"taskhub: cannot listen on 127.0.0.1 port {dev.api_port}")
+    assert other.everything() == []
+
+
+def test_bad_settings_are_told_and_nothing_is_started(dev: Dev) -> None:
+    dev.environ |= {"TASKHUB_HTTP_PORT": "no", "TASKHUB_DRAIN_S": "no"}
+
+    dev.launch()
+
+    assert dev.process.wait(START_S) == 2
+    assert len(dev.text().splitlines()) == 2
+    assert dev.everything() == []
+
+
+def test_a_handler_module_that_is_missing_stops_the_start(dev: Dev) -> None:
+    dev.environ["TASKHUB_HANDLERS"] = "no_such_module"
+
+    dev.launch()
+
+    assert dev.process.wait(START_S) == 1
+    assert "no_such_module" in dev.text()
+    assert dev.everything() == []
+
+
+def test_after_a_kill_of_everything_the_next_start_just_works(dev: Dev) -> None:
+    dev.start()
+    job = dev.submit({"type": "sleep", "seconds": 1})
+    dev.process.kill()
+    dev.process.wait()
+    dev.kill_everything()
+
+    dev.start()
+
+    dev.await_status(job["id"], "completed")
+
+
+def test_after_a_kill_of_dev_alone_the_next_start_ends_the_orphans(dev: Dev) -> None:
+    dev.start()
+    orphans = dev.everything()
+    dev.process.kill()
+    dev.process.wait()
+    assert set(dev.servers()) & set(orphans)
+
+    dev.start()
+
+    assert not set(dev.everything()) & set(orphans)
+    assert dev.submit({"type": "demo"})["status"] == "queued"
+
+
+@pytest.mark.parametrize("part", ["postgres", "redis", "api", "worker"])
+def test_a_part_that_dies_is_started_again(dev: Dev, part: str) -> None:
+    dev.start()
+    members: dict[str, Callable[[], list[int]]] = {
+        "postgres": lambda: servers_in(dev.folder / "postgres" / "data", "postgres"),
+        "redis": lambda: servers_in(dev.folder / "redis", "redis-server"),
+        "api": lambda: dev.programs("api"),
+        "worker": lambda: dev.programs("worker"),
+    }
+    os.kill(min(members[part]()), signal.SIGKILL)  # the parent is the oldest
+
+    dev.await_text(f"{part} was started again")
+
+    def accepted() -> dict[str, Any]:
+        try:
+            return dev.submit({"type": "demo", "value": part})
+        except (OSError, AssertionError):
+            return {}
+
+    job = wait_until(accepted, 20, "a job is accepted")
+    dev.await_status(job["id"], "completed")
+    assert dev.stop() == 0
+    assert dev.everything() == []
+
+
+def test_ctrl_c_in_a_terminal_drains_and_a_second_one_stops_now(dev: Dev) -> None:
+    terminal = Terminal(dev)
+    terminal.await_text(READY)
+    job = dev.submit({"type": "sleep", "seconds": 60})
+    dev.await_status(job["id"], "running")
+
+    terminal.press_ctrl_c()
+    terminal.await_text("draining, 1 running; Ctrl-C again stops now")
+    assert dev.programs("worker")
+    terminal.press_ctrl_c()
+
+    assert terminal.wait_ended() == 0
+    assert dev.everything() == []
+    dev.start()
+    assert dev.job(job["id"])["attempts"] >= 1
+
+
+class Terminal:
+    """A pseudo-terminal with `taskhub dev` in its foreground, as a shell would start it."""
+
+    def __init__(self, dev: Dev) -> None:
+        self._master, slave = pty.openpty()
+        dev.process = self._process = subprocess.Popen(
+            ["setsid", "--ctty", *COMMAND], stdin=slave, stdout=slave, stderr=slave, env=dev.environ
+        )
+        os.close(slave)
+        os.set_blocking(self._master, False)
+        self._text = ""
+
+    def press_ctrl_c(self) -> None:
+        os.write(self._master, b"\x03")
+
+    def await_text(self, text: str) -> None:
+        def told() -> bool:
+            found = text in self._read()
+            assert found or self._process.poll() is None, self._text
+            return found
+
+        wait_until(told, START_S, f"{text!r} on the terminal")
+
+    def wait_ended(self) -> int:
+        wait_until(lambda: self._read() and self._process.poll() is not None, START_S, "the end")
+        os.close(self._master)
+        return self._process.returncode
+
+    def _read(self) -> str:
+        with contextlib.suppress(OSError):  # nothing new, or the other side is closed
+            self._text += os.read(self._master, 65536).decode(errors="replace")
+        return self._text

@@ -1,0 +1,160 @@
+"""The supervisor and its children, whatever they run: restart, back off, give up, replace what hangs."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import time
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from tests.harness.processes import alive, children_of
+from tests.harness.troupe import MakeTroupe
+from tests.waiting import pause, wait_until
+
+
+def test_a_killed_child_that_had_worked_is_replaced_at_once_and_its_sibling_never_notices(troupe: MakeTroupe) -> None:
+    with troupe() as running:
+        running.order(0, "busy")
+        victim, sibling = running.member(0), running.member(1)
+        pause(0.1)  # it takes up its task
+        began = time.monotonic()
+        os.kill(victim, signal.SIGKILL)
+        running.replaced(0, victim)
+        assert time.monotonic() - began < 0.5
+        assert running.member(1) == sibling
+        assert running.exits() == ["SIGKILL"]
+
+
+def test_children_that_die_before_their_first_task_are_forked_ever_more_slowly_and_then_the_worker_gives_up(
+    troupe: MakeTroupe,
+) -> None:
+    running = troupe(2, TASKHUB_INTERNAL_BOOT_BACKOFF_S="0.1", TASKHUB_INTERNAL_BOOT_BACKOFF_CAP_S="0.4")
+    running.order(0, "exit:3")
+    running.order(1, "exit:4")
+    running.start()
+    assert running.wait(20) == 1
+    assert running.exits(0) == ["exit 3"] * 5
+    assert running.exits(1) == ["exit 4"] * 5
+    assert len(running.events("worker.hopeless")) == 1
+    starts = [_seconds(e["timestamp"]) for e in running.events("child.started") if e["slot"] == 0]
+    waits = [later - earlier for earlier, later in itertools.pairwise(starts)]
+    assert [wait >= least for wait, least in zip(waits, (0.1, 0.2, 0.4, 0.4), strict=True)] == [True] * 4, waits
+
+
+def test_a_child_that_exits_with_zero_unasked_before_its_first_task_backs_off_too(troupe: MakeTroupe) -> None:
+    running = troupe(1)
+    running.order(0, "exit:0")
+    running.start()
+    assert running.wait(20) == 1
+    assert running.exits() == ["exit 0"] * 5
+
+
+def test_one_slot_whose_children_die_never_ends_a_worker_whose_other_slot_works(troupe: MakeTroupe) -> None:
+    running = troupe()
+    running.order(0, "exit:3")
+    running.start()
+    wait_until(lambda: len(running.exits(0)) >= 8, 20, "slot 0 dies again and again")
+    sibling = running.member(1)
+    running.order(0, "idle")
+    running.member(0)
+    assert running.member(1) == sibling
+    assert running.exits(1) == []
+    assert running.stop() == 0
+
+
+def test_a_child_that_is_silent_without_a_task_is_replaced_and_a_busy_one_is_not(troupe: MakeTroupe) -> None:
+    with troupe() as running:
+        running.order(1, "busy")
+        silent, busy = running.member(0), running.member(1)
+        pause(0.1)
+        os.kill(silent, signal.SIGSTOP)
+        began = time.monotonic()
+        running.replaced(0, silent)
+        assert 1.3 <= time.monotonic() - began < 5
+        assert not alive(silent)
+        pause(1)
+        assert running.member(1) == busy
+        assert len(running.events("child.stalled")) == 1
+
+
+@pytest.mark.slow
+def test_a_supervisor_that_stood_still_itself_blames_no_child_for_the_silence(troupe: MakeTroupe) -> None:
+    with troupe() as running:
+        before = running.all_members()
+        running.group_signal(signal.SIGSTOP)
+        pause(4)
+        running.group_signal(signal.SIGCONT)
+        pause(1)
+        assert running.members() == before
+        assert running.events("child.stalled") == []
+
+
+def test_a_killed_sidecar_is_replaced_within_a_second_and_no_child_notices(troupe: MakeTroupe) -> None:
+    with troupe() as running:
+        before, sidecar = running.all_members(), running.sidecar()
+        began = time.monotonic()
+        os.kill(sidecar, signal.SIGKILL)
+        wait_until(lambda: running.sidecar() != sidecar, 5, "another sidecar runs")
+        assert time.monotonic() - began < 1
+        assert running.members() == before
+
+
+@pytest.mark.slow
+def test_a_sidecar_that_hangs_is_replaced(troupe: MakeTroupe) -> None:
+    with troupe() as running:
+        before, sidecar = running.all_members(), running.sidecar()
+        os.kill(sidecar, signal.SIGSTOP)
+        wait_until(lambda: running.sidecar() != sidecar, 15, f"another sidecar runs\n{running.tail()}")
+        assert running.members() == before
+
+
+def test_children_and_sidecar_are_gone_a_tenth_of_a_second_after_their_supervisor_was_killed(
+    troupe: MakeTroupe,
+) -> None:
+    with troupe(3) as running:
+        running.order(0, "busy")
+        os.kill(running.member(1), signal.SIGSTOP)  # not even this one stays
+        members = running.children()
+        assert len(members) == 4
+        began = time.monotonic()
+        os.kill(running.pid, signal.SIGKILL)
+        wait_until(lambda: not any(map(alive, members)), 5, "all are gone", every_s=0.001)
+        assert time.monotonic() - began < 0.1 + 0.4  # the promise, and room for a busy machine
+
+
+def test_a_hundred_kills_leave_no_zombie_and_no_descriptor(troupe: MakeTroupe) -> None:
+    with troupe(4) as running:
+        for slot in range(4):
+            running.order(slot, "busy")
+        pause(0.2)
+        descriptors = len(os.listdir(f"/proc/{running.pid}/fd"))
+        for _ in range(25):
+            before = running.all_members()
+            for pid in before.values():
+                os.kill(pid, signal.SIGKILL)
+            for slot, pid in before.items():
+                running.replaced(slot, pid)
+        assert len(running.exits()) == 100
+        assert len(children_of(running.pid)) == 5
+        assert _zombies_of(running.pid) == 0
+        assert len(os.listdir(f"/proc/{running.pid}/fd")) == descriptors
+
+
+def _zombies_of(pid: int) -> int:
+    states = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                state, parent, *_ = (entry / "stat").read_text().rpartition(")")[2].split()
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            states.append((state, int(parent)))
+    return states.count(("Z", pid))
+
+
+def _seconds(timestamp: str) -> float:
+    return datetime.fromisoformat(timestamp.replace("Z", "+00:00")).timestamp()

@@ -1,0 +1,103 @@
+"""Jobs that take longer than they may, whatever they do to stay; and their innocent neighbours."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from taskhub.queue.broker import Broker
+from tests.harness.fixtures import MakeWorker
+from tests.harness.ledger import Ledger
+from tests.harness.placing import HANDLERS, SOON, gap_s, place
+from tests.harness.processes import alive
+from tests.harness.rows import Rows
+from tests.waiting import wait_until
+
+QUICK = {**SOON, **HANDLERS, "TASKHUB_INTERNAL_KILL_GRACE_S": "0.5"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("type", ["unruly.loop", "ledger.sleep", "ledger.ignore_term"])
+def test_an_overdue_job_gets_an_exception_and_its_child_lives_on(
+    worker: MakeWorker, ledger: Ledger, rows: Rows, broker: Broker, type: str
+) -> None:
+    with worker(**QUICK, TASKHUB_WORKER_PROCESSES="1") as running:
+        [child] = running.job_children()
+        [job] = place(rows, broker, type, {"seconds": 60}, timeout_s=0.4, max_attempts=2)
+        rows.wait_counts({"failed": 1}, 15)
+        assert running.job_children() == [child]
+        wait_until(
+            lambda: running.metrics().total("job_failures_total", type=type, reason="timeout") == 2, 5, "counted"
+        )
+    for start, end in zip(ledger.entries("start"), ledger.entries("error"), strict=True):
+        assert 0.4 <= gap_s(start.at_ns, end.at_ns) <= 0.4 + 0.5
+    row = rows.job(job)
+    assert (row["failure_reason"], row["attempts"], row["crashes"]) == ("attempts_exhausted", 2, 0)
+    assert [(error["type"], error["cause"]) for error in rows.errors(job)] == [("JobTimeout", "timeout")] * 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("type", "payload"),
+    [
+        ("ledger.swallow", {"seconds": 60}),
+        ("ledger.spin", {"seconds": 20}),
+        ("ledger.stop_self", {}),
+    ],
+    ids=["swallows every exception", "holds the interpreter in C", "has stopped itself"],
+)
+def test_w12_an_overdue_job_that_does_not_go_is_killed_after_the_grace(
+    worker: MakeWorker, ledger: Ledger, rows: Rows, broker: Broker, type: str, payload: dict[str, Any]
+) -> None:
+    with worker(**QUICK) as running:
+        [job] = place(rows, broker, type, payload, timeout_s=0.5, max_attempts=2)
+        rows.wait_counts({"failed": 1}, 20)
+        labels = {"queue": "default", "type": type}
+        wait_until(
+            lambda: running.metrics().get("job_failures_total", reason="timeout", **labels) == 2, 5, "both are counted"
+        )
+        samples = running.metrics()
+        assert samples.get("jobs_processed_total", outcome="retried", **labels) == 1
+        assert samples.get("jobs_processed_total", outcome="failed", **labels) == 1
+    row = rows.job(job)
+    assert (row["failure_reason"], row["attempts"], row["crashes"]) == ("attempts_exhausted", 2, 0)
+    errors = rows.errors(job)
+    assert [(error["type"], error["cause"]) for error in errors] == [("JobTimeout", "timeout")] * 2
+    assert all(error["peak_rss_mb"] > 1 for error in errors)
+    took = [(error["failed_at"] - error["started_at"]).total_seconds() for error in errors]
+    assert all(1.0 <= seconds <= 1.0 + 2 for seconds in took), took
+
+
+@pytest.mark.slow
+def test_the_processes_that_an_overdue_job_has_started_go_with_it(
+    worker: MakeWorker, ledger: Ledger, rows: Rows, broker: Broker
+) -> None:
+    with worker(**QUICK):
+        [job] = place(rows, broker, "unruly.family", {"seconds": 60}, timeout_s=0.5, max_attempts=1)
+        wait_until(lambda: len(ledger.entries("grandchild")) == 2, 10, "it has started two processes")
+        rows.wait_counts({"failed": 1}, 15)
+        assert [entry.pid for entry in ledger.entries("grandchild") if alive(entry.pid)] == []
+    assert rows.job(job)["error"]["cause"] == "timeout"
+
+
+@pytest.mark.slow
+def test_w29_a_kill_never_hits_the_next_innocent_job(
+    worker: MakeWorker, ledger: Ledger, rows: Rows, broker: Broker
+) -> None:
+    """Jobs that swallow the exception and end just when they would be killed, each followed by innocent ones."""
+    sharp = {**SOON, **HANDLERS, "TASKHUB_INTERNAL_KILL_GRACE_S": "0.05"}
+    with worker(**sharp) as running:
+        edgy, innocent = [], []
+        for step in range(40):
+            seconds = 0.2 + step * 0.004  # the kill comes two turns of the supervisor's loop after 0.1
+            edgy += place(rows, broker, "ledger.swallow", {"seconds": seconds}, timeout_s=0.1, max_attempts=1)
+            innocent += place(rows, broker, "unruly.innocent", count=5, timeout_s=60)
+        wait_until(lambda: not rows.value("SELECT count(*) FROM jobs WHERE finished_at IS NULL"), 60, "all are over")
+        kills = len(running.events("child.exited"))
+    assert rows.statuses(innocent) == ["completed"] * 200
+    counted = ledger.executions()
+    assert Counter(counted[job] for job in innocent) == {1: 200}
+    assert sum(row["crashes"] + row["interruptions"] for row in rows.jobs(innocent)) == 0
+    assert 0 < kills < 42, "some were killed and some got away"
