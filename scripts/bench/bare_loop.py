@@ -1,0 +1,51 @@
+"""The floor of the drain: the same two round trips per batch of 500, and nothing else.
+
+No handler, no journal, no log, no metric, no supervisor. Run as `python bare_loop.py SLOT`; prints the
+CPU seconds it used.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+from taskhub import ids
+from taskhub.queue import keys
+from taskhub.queue.broker import Broker
+from taskhub.store.connection import Connection
+from taskhub.store.statements import number_array, text_array, uuid_array
+
+BATCH = 500
+
+
+def main(worker: str, slot: int, children: int) -> None:
+    store = Connection(os.environ["TASKHUB_DATABASE_URL"], index_only=True)
+    broker = Broker(os.environ["TASKHUB_REDIS_URL"], timeout_s=5)
+    store.run("open_slot", worker, slot, 1, os.getpid())
+    done, lease, bank, settled = "{}", None, 0, "none"
+    arrays = ("{}", "{}", "{}")
+    began = 0.0
+    while True:
+        target = keys.inflight("default", worker, slot, 1, bank)
+        taken = broker.take("default", settled, target, BATCH, children)
+        if not taken and done == "{}":
+            if began and time.monotonic() - began > 0.5:
+                break
+            broker.wait(["default"], 0.05)
+            continue
+        claim_lease = ids.new_token()
+        rows = store.run(
+            "settle_and_claim", done, *arrays, lease, worker, slot, 1, "default", uuid_array(taken), claim_lease
+        )
+        jobs = [row[0] for row in rows[1:]]
+        done, lease, settled, bank = uuid_array(jobs), claim_lease, target, 1 - bank
+        n = len(jobs)
+        arrays = (text_array([None] * n), number_array([0.0] * n), number_array([0.0] * n))
+        began = time.monotonic()
+    used = os.times()
+    print(f"{used.user + used.system:.4f}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
