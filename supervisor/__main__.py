@@ -64,11 +64,12 @@ def _run(settings: Settings) -> int:
     failpoints.arm(settings.failpoints)
     gc.collect()
     gc.freeze()  # what is here now is shared with the children; no collection may write to it
-    reload = Reload(HANDOVER, [sys.executable, "-m", "supervisor", TRIAL], is_continued=handover is not None)
+    reload = Reload(HANDOVER, [sys.executable, "-m", "supervisor", TRIAL], signals, is_continued=handover is not None)
     programs = Programs(partial(program.child, settings), partial(program.sidecar, settings))
     status = Parent(settings, memory, programs, reload, signals).run()
     if status == BEGIN_ANEW:
         os.environ[METRICS] = str(memory.scratch)
+        signals.keep_for_next_program()
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606
     return status
 

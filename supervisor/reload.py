@@ -8,7 +8,6 @@ one at a time, as they go idle, so that never more than one is missing.
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -17,7 +16,7 @@ from typing import IO
 
 from supervisor import memory as m
 from supervisor.memory import BANKS, Bank, Memory, now_ns
-from supervisor.signals import HANDLED
+from supervisor.signals import Signals
 from supervisor.slot import Slot
 from taskhub import clock
 from taskhub.logs import get_logger
@@ -36,8 +35,9 @@ class Reload:
     trial: the command that tries settings and handlers, exits with 0 or prints one line of what is wrong.
     """
 
-    def __init__(self, handover: str, trial: Sequence[str], *, is_continued: bool) -> None:
+    def __init__(self, handover: str, trial: Sequence[str], signals: Signals, *, is_continued: bool) -> None:
         self._handover = handover
+        self._signals = signals
         self._trial = list(trial)
         self._is_continued = is_continued
         self._process: subprocess.Popen[bytes] | None = None
@@ -95,11 +95,11 @@ class Reload:
         """Become the new program. Children, their memory and its lock stay."""
         assert self._memory is not None
         log.info("worker.reexecuting")
-        signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)  # until the new program can handle them
         os.set_inheritable(self._memory.descriptor, True)
         os.environ[self._handover] = str(self._memory.descriptor)
         sys.stdout.flush()
         sys.stderr.flush()
+        self._signals.keep_for_next_program()
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606
 
     # After

@@ -51,6 +51,15 @@ class Signals:
         """True if one that stops has come; for a start that takes long. It stays in the queue."""
         return any(number in STOPPING for number in self._queue)
 
+    def keep_for_next_program(self) -> None:
+        """Call last before this process executes another program, whose `install` then receives what came meanwhile.
+
+        Blocked signals stay pending over an exec; those that are in the queue already are raised again.
+        """
+        signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
+        while self._queue:
+            os.kill(os.getpid(), self._queue.popleft())
+
     def leave_to_child(self) -> None:
         """In a forked child: none of this is its own. Signals sent to the whole group mean nothing to it."""
         signal.set_wakeup_fd(-1)

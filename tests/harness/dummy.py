@@ -88,7 +88,7 @@ def main() -> int:
     trial = [sys.executable, "-c", os.environ.get("DUMMY_TRIAL", "")]
     signals = Signals()
     signals.install()
-    reload = Reload(_HANDOVER, trial, is_continued=bool(handover))
+    reload = Reload(_HANDOVER, trial, signals, is_continued=bool(handover))
     return Parent(settings, memory, Programs(target, sidecar), reload, signals).run()
 
 
