@@ -1,4 +1,4 @@
-"""What a client may say about a job: every field with its bounds, checked here and described from here.
+"""What a client may say about a job: every field with its bounds, for the HTTP API and the Producer alike.
 
 A field that is null counts as not given. All problems of a request are told at once.
 """
@@ -21,7 +21,6 @@ MAX_TAGS = 20
 MAX_PROBLEMS = 50
 YEARS = range(1970, 3000)
 
-_NAME_PATTERN = "^[a-z0-9][a-z0-9_.-]{0,63}$"
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _MOMENT = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(?P<fraction>\.[0-9]{1,9})?"
@@ -45,11 +44,7 @@ class Envelope(NamedTuple):
     tags: tuple[str, ...] = ()
 
 
-class Field(NamedTuple):
-    """One field: `read` gives its value or raises ValueError that says what is allowed; `schema` describes it."""
-
-    read: Callable[[Any], Any]
-    schema: dict[str, Any]
+Read = Callable[[Any], Any]  # gives the value of a field, or raises ValueError that says what is allowed
 
 
 def read_envelope(value: Any, path: str = "") -> Envelope:
@@ -59,12 +54,12 @@ def read_envelope(value: Any, path: str = "") -> Envelope:
     problems: list[FieldProblem] = []
     given: dict[str, Any] = {}
     for name, item in value.items():
-        field = FIELDS.get(name)
-        if field is None:
+        read = FIELDS.get(name)
+        if read is None:
             problems.append(FieldProblem(_join(path, shown(name)), "is not a field"))
         elif item is not None:
             try:
-                given[name] = field.read(item)
+                given[name] = read(item)
             except ValueError as error:
                 problems.append(FieldProblem(_join(path, name), str(error)))
     payload = given.get("payload")
@@ -114,16 +109,16 @@ def _read_name(value: Any) -> str:
     return value
 
 
-def _whole(low: int, high: int) -> Field:
+def _whole(low: int, high: int) -> Read:
     def read(value: Any) -> int:
         if type(value) is not int or not low <= value <= high:
             raise ValueError(f"must be a whole number from {low} to {high}")
         return value
 
-    return Field(read, {"type": "integer", "minimum": low, "maximum": high})
+    return read
 
 
-def _seconds(high: int, *, may_be_zero: bool) -> Field:
+def _seconds(high: int, *, may_be_zero: bool) -> Read:
     allowed = f"must be a number of seconds, {'0 or more' if may_be_zero else 'more than 0'} and at most {high}"
 
     def read(value: Any) -> float:
@@ -133,8 +128,7 @@ def _seconds(high: int, *, may_be_zero: bool) -> Field:
             raise ValueError(allowed)
         return float(value)
 
-    low = {"minimum": 0} if may_be_zero else {"exclusiveMinimum": 0}
-    return Field(read, {"type": "number", **low, "maximum": high})
+    return read
 
 
 def _read_moment(value: Any) -> str:
@@ -168,27 +162,15 @@ def _is_tag(value: Any) -> bool:
     return type(value) is str and 1 <= len(value) <= 64 and value.isprintable()
 
 
-_MOMENT_FIELD = Field(_read_moment, {"type": "string", "format": "date-time"})
-
-FIELDS: dict[str, Field] = {
-    "payload": Field(
-        _read_object,
-        {
-            "type": "object",
-            "required": ["type"],
-            "properties": {"type": {"type": "string", "pattern": _NAME_PATTERN}},
-        },
-    ),
-    "queue": Field(_read_name, {"type": "string", "pattern": _NAME_PATTERN}),
+FIELDS: dict[str, Read] = {
+    "payload": _read_object,
+    "queue": _read_name,
     "priority": _whole(0, 9),
     "max_attempts": _whole(1, MAX_ATTEMPTS),
     "timeout_s": _seconds(MAX_TIMEOUT_S, may_be_zero=False),
     "delay_s": _seconds(MAX_DELAY_S, may_be_zero=True),
-    "run_at": _MOMENT_FIELD,
-    "expires_at": _MOMENT_FIELD,
-    "unique_key": Field(_read_key, {"type": "string", "pattern": "^[\\x21-\\x7e]{1,255}$"}),
-    "tags": Field(
-        _read_tags,
-        {"type": "array", "maxItems": MAX_TAGS, "items": {"type": "string", "minLength": 1, "maxLength": 64}},
-    ),
+    "run_at": _read_moment,
+    "expires_at": _read_moment,
+    "unique_key": _read_key,
+    "tags": _read_tags,
 }
