@@ -17,6 +17,8 @@ from taskhub.services.inspect import get_errors, get_job, wait_for_end
 
 log = get_logger(__name__)
 
+_LONGEST_NUMBER = 32
+
 
 def blueprint(services: Services) -> Blueprint:
     """The routes over one process's services."""
@@ -50,7 +52,7 @@ def _wait_s(longest_s: float) -> float:
     if text is None:
         return 0.0
     try:
-        wait_s = float(text[:32])
+        wait_s = float(text) if len(text) <= _LONGEST_NUMBER else math.nan
     except ValueError:
         wait_s = math.nan
     if not 0 <= wait_s < math.inf:

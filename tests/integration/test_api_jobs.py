@@ -132,9 +132,6 @@ def test_a_wait_is_no_longer_than_allowed(make_client: MakeClient, rows: Rows) -
 @pytest.mark.parametrize("wait", ["x", "", "-1", "nan", "inf", "1e999", "0x1", "9" * 5000])
 def test_a_bad_wait_is_refused(client: FlaskClient, rows: Rows, wait: str) -> None:
     answer = client.get(f"/jobs/{rows.one()}?wait={wait}")
-    if wait == "9" * 5000:
-        assert answer.status_code in (200, 422)
-        return
     assert (answer.status_code, answer.json["errors"][0]["path"]) == (422, "wait")
 
 
