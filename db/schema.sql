@@ -128,6 +128,7 @@ CREATE TABLE public.jobs (
     failed_at timestamp with time zone,
     expires_at timestamp with time zone,
     cancel_requested_at timestamp with time zone,
+    unknown_since timestamp with time zone,
     timeout_s double precision,
     attempts integer DEFAULT 0 NOT NULL,
     max_attempts integer NOT NULL,
@@ -151,6 +152,8 @@ WITH (fillfactor='30', autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_
 COMMENT ON COLUMN public.jobs.lease IS 'Token of the latest claim; fences every write by a worker.';
 
 COMMENT ON COLUMN public.jobs.run_at IS 'Set on every queued row except a fresh one between its INSERT and its first claim.';
+
+COMMENT ON COLUMN public.jobs.unknown_since IS 'When a worker first gave the job back because it does not know its type.';
 
 CREATE TABLE public.marks (
     queue text NOT NULL,

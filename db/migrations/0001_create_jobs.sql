@@ -17,6 +17,7 @@ CREATE TABLE jobs (
     failed_at           timestamptz,
     expires_at          timestamptz,
     cancel_requested_at timestamptz,
+    unknown_since       timestamptz,
     timeout_s           double precision,
     attempts            integer     NOT NULL DEFAULT 0,
     max_attempts        integer     NOT NULL,
@@ -48,6 +49,7 @@ CREATE INDEX jobs_expiring ON jobs (expires_at) WHERE expires_at IS NOT NULL;
 
 COMMENT ON COLUMN jobs.run_at IS
     'Set on every queued row except a fresh one between its INSERT and its first claim.';
+COMMENT ON COLUMN jobs.unknown_since IS 'When a worker first gave the job back because it does not know its type.';
 COMMENT ON COLUMN jobs.lease IS 'Token of the latest claim; fences every write by a worker.';
 
 -- One row per execution that ended in failure, and per crash.

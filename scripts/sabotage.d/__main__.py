@@ -41,7 +41,7 @@ class DoesNotApplyError(Exception):
 
 def main() -> int:
     """Returns 0 if every chosen sabotage turned its test red."""
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 140)  # a file has no width to fit
     chosen = [s for s in SABOTAGES if not sys.argv[1:] or any(word in s.name for word in sys.argv[1:])]
     if not chosen:
         console.print("no sabotage has such a name")

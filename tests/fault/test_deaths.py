@@ -162,7 +162,7 @@ def test_w27_a_type_that_nobody_knows_for_an_hour_is_a_dead_letter(
     stage: Stage, store: Connection, broker: Broker, rows: Rows
 ) -> None:
     stage.child()
-    job = rows.one(type="nobodys.type", created_at="=clock_timestamp() - interval '61 min'")
+    job = rows.one(type="nobodys.type", unknown_since="=clock_timestamp() - interval '61 min'")
     broker.push("default", 4, [job])
     rows.wait_counts({"failed": 1}, 10)
     assert rows.job(job)["failure_reason"] == "unknown_type"

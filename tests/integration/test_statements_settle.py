@@ -180,16 +180,30 @@ def test_a_released_job_that_was_to_be_cancelled_is_cancelled(store: Connection,
     assert None not in (row["failed_at"], row["finished_at"])
 
 
-@pytest.mark.parametrize(("age", "status", "reason"), [("1 m", "queued", None), ("61 m", "failed", "unknown_type")])
+@pytest.mark.parametrize(
+    ("unknown_since", "status", "reason"),
+    [(None, "queued", None), ("59 m", "queued", None), ("61 m", "failed", "unknown_type")],
+)
 def test_a_job_of_an_unknown_type_waits_for_another_worker_for_an_hour(
-    store: Connection, rows: Rows, child: Child, age: str, status: str, reason: str | None
+    store: Connection, rows: Rows, child: Child, unknown_since: str | None, status: str, reason: str | None
 ) -> None:
-    job = rows.one(created_at=f"=clock_timestamp() - interval '{age}'")
+    ago = f"=clock_timestamp() - interval '{unknown_since}'" if unknown_since else None
+    job = rows.one(created_at="=clock_timestamp() - interval '2 days'", unknown_since=ago)
     lease, _ = claim(store, child, [job])
     assert run(store, "postpone_unknown", ids=[job], lease=lease, delay_s=5) == [(job, status)]
     row = rows.job(job)
     assert (row["failure_reason"], row["attempts"]) == (reason, 0)
     assert (row["run_at"] is not None, row["failed_at"] is not None) == (status == "queued", status == "failed")
+    assert row["unknown_since"] is not None
+
+
+def test_the_hour_of_an_unknown_type_begins_anew_once_a_worker_has_run_the_job(
+    store: Connection, rows: Rows, child: Child
+) -> None:
+    job = rows.one(unknown_since="=clock_timestamp() - interval '59 m'")
+    lease, _ = claim(store, child, [job])
+    assert fail(store, lease, [job]) == [(job, "queued")]
+    assert rows.job(job)["unknown_since"] is None
 
 
 # close_slot, then rescue_jobs

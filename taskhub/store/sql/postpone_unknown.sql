@@ -1,17 +1,24 @@
--- Give back jobs whose type this worker does not know: another may, during a rolling deploy. After an hour they fail.
+-- Give back jobs whose type this worker does not know: another may, during a rolling deploy. An hour after the first time they fail.
 -- params: ids uuid[], lease uuid, delay_s float8
 -- returns: id, status
-UPDATE jobs
-SET status = CASE WHEN cancel_requested_at IS NOT NULL THEN 'cancelled'
-        WHEN created_at < clock_timestamp() - interval '1 h' THEN 'failed' ELSE 'queued' END,
-    run_at = CASE WHEN cancel_requested_at IS NULL AND created_at >= clock_timestamp() - interval '1 h'
-        THEN clock_timestamp() + :delay_s * interval '1 s' END,
-    finished_at = CASE WHEN cancel_requested_at IS NOT NULL OR created_at < clock_timestamp() - interval '1 h'
-        THEN clock_timestamp() END,
-    failed_at = CASE WHEN cancel_requested_at IS NOT NULL OR created_at < clock_timestamp() - interval '1 h'
-        THEN clock_timestamp() END,
-    failure_reason = CASE WHEN cancel_requested_at IS NULL AND created_at < clock_timestamp() - interval '1 h'
-        THEN 'unknown_type' END,
-    lease = NULL, attempts = attempts - 1, started_at = NULL, updated_at = clock_timestamp()
-WHERE id = ANY (:ids) AND status = 'running' AND lease = :lease
-RETURNING id, status
+WITH moment AS MATERIALIZED (
+    SELECT clock_timestamp() AS now
+), held AS MATERIALIZED (
+    SELECT j.id, coalesce(j.unknown_since, m.now) AS unknown_since,
+        CASE WHEN j.cancel_requested_at IS NOT NULL THEN 'cancelled'
+            WHEN j.unknown_since < m.now - interval '1 h' THEN 'failed'
+            ELSE 'queued' END AS status
+    FROM jobs j, moment m
+    WHERE j.id = ANY (:ids) AND j.status = 'running' AND j.lease = :lease
+    FOR UPDATE OF j
+)
+UPDATE jobs j
+SET status = h.status, lease = NULL, updated_at = m.now, unknown_since = h.unknown_since,
+    run_at = CASE WHEN h.status = 'queued' THEN m.now + :delay_s * interval '1 s' END,
+    finished_at = CASE WHEN h.status <> 'queued' THEN m.now END,
+    failed_at = CASE WHEN h.status <> 'queued' THEN m.now END,
+    failure_reason = CASE WHEN h.status = 'failed' THEN 'unknown_type' END,
+    attempts = j.attempts - 1, started_at = NULL
+FROM held h, moment m
+WHERE j.id = h.id AND j.status = 'running' AND j.lease = :lease
+RETURNING j.id, j.status

@@ -18,7 +18,7 @@ WITH moment AS MATERIALIZED (
     FOR UPDATE OF j
 ), settled AS (
     UPDATE jobs j
-    SET status = d.status, updated_at = m.now, started_at = m.now - d.started_ago * interval '1 s',
+    SET status = d.status, updated_at = m.now, unknown_since = NULL, started_at = m.now - d.started_ago * interval '1 s',
         run_at = CASE WHEN d.status = 'queued' THEN m.now + d.retry_in * interval '1 s' END,
         finished_at = CASE WHEN d.status <> 'queued' THEN m.now END,
         failed_at = CASE WHEN d.status <> 'queued' THEN m.now END,

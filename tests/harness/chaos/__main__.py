@@ -18,7 +18,7 @@ JOBS, SHORT_JOBS = 10_000, 1_500
 def main() -> int:
     """Returns 0 if every row was good."""
     chosen, jobs, seed = _arguments()
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 140)  # a file has no width to fit
     console.print(f"seed {seed}, {jobs} jobs a row")
     results = [_run(console, row, jobs, seed) for row in chosen]
     console.print(_table(results))
@@ -61,7 +61,7 @@ def _run(console: Console, row: Row, jobs: int, seed: int) -> Result:
 def _table(results: list[Result]) -> Table:
     table = Table()
     for heading in ("faults", "accepted", "lost", "extra", "allowed", "unexplained", "changed after end", "ownerless"):
-        table.add_column(heading, justify="left" if heading == "faults" else "right")
+        table.add_column(heading, justify="left" if heading == "faults" else "right", no_wrap=heading == "faults")
     table.add_column("longest standstill", justify="right")
     table.add_column("took", justify="right")
     table.add_column("")
