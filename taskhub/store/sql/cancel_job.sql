@@ -6,19 +6,21 @@
 -- comes before or after.
 WITH found AS MATERIALIZED (
     SELECT id, status, worker FROM jobs WHERE id = :id FOR UPDATE
+), moment AS MATERIALIZED (
+    SELECT clock_timestamp() AS now FROM found
 ), changed AS (
     UPDATE jobs j
     SET status = CASE WHEN f.status = 'queued' THEN 'cancelled' ELSE j.status END,
         run_at = NULL,
-        failed_at = CASE WHEN f.status = 'queued' THEN clock_timestamp() END,
-        finished_at = CASE WHEN f.status = 'queued' THEN clock_timestamp() END,
-        cancel_requested_at = coalesce(j.cancel_requested_at, clock_timestamp()),
-        updated_at = CASE WHEN j.cancel_requested_at IS NULL THEN clock_timestamp() ELSE j.updated_at END
-    FROM found f
+        failed_at = CASE WHEN f.status = 'queued' THEN m.now END,
+        finished_at = CASE WHEN f.status = 'queued' THEN m.now END,
+        cancel_requested_at = coalesce(j.cancel_requested_at, m.now),
+        updated_at = CASE WHEN j.cancel_requested_at IS NULL THEN m.now ELSE j.updated_at END
+    FROM found f, moment m
     WHERE j.id = f.id AND f.status IN ('queued', 'running')
 ), requested AS (
     INSERT INTO cancellations (job_id, worker, requested_at)
-    SELECT f.id, f.worker, clock_timestamp() FROM found f
+    SELECT f.id, f.worker, m.now FROM found f, moment m
     WHERE f.status = 'running'
     ON CONFLICT (job_id) DO UPDATE SET worker = excluded.worker
 )
