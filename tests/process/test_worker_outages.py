@@ -126,6 +126,7 @@ def test_r9_a_redis_that_became_a_replica_is_as_good_as_away_and_taken_up_again_
         client.execute_command("REPLICAOF", "127.0.0.1", "1")
         made = rows.add(50, type="ledger.noop", payload='{"type":"ledger.noop"}')
         rows.wait_counts({"completed": 50}, 15)
+        wait_until(lambda: len(running.events("redis.lost")) >= 2, BACK_S, "both children have noticed")
         client.execute_command("REPLICAOF", "NO", "ONE")
         wait_until(lambda: len(running.events("redis.back")) >= 2, BACK_S, "both children return")
         broker = Broker(frail_redis.url, timeout_s=5)
