@@ -164,6 +164,11 @@ class SidecarWatch(RecordsView):
         return self._header[m.H_BACKOFF]
 
     @property
+    def is_registered(self) -> bool:
+        """PostgreSQL knows this worker: not before its first heartbeat, nor once it was declared dead."""
+        return bool(self._header[m.H_VALID_UNTIL])
+
+    @property
     def is_fenced(self) -> bool:
         return bool(self._header[m.H_FENCED])
 

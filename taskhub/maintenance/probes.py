@@ -77,14 +77,16 @@ class Probes:
         return _status(parent_ok and children_ok, checks)
 
     def readyz(self) -> Answer:
-        """PostgreSQL answers and this worker is not draining. Redis is told, and never makes it unready."""
+        """PostgreSQL answers and knows this worker, which does not drain. Redis never makes it unready."""
         checks: dict[str, Any] = {}
         with self._lock:
             checks["postgres"] = _outcome(lambda: self._store.run("server_clock", timeout_s=1.0))
             checks["redis"] = _outcome(self._broker.ping)
+        checks["registered"] = self._watch.is_registered
         checks["draining"] = self._watch.is_draining
         checks["quiet"] = self._watch.is_quiet
-        return _status(checks["postgres"] == "ok" and not self._watch.is_draining, checks)
+        is_known = checks["postgres"] == "ok" and checks["registered"]
+        return _status(is_known and not checks["draining"], checks)
 
     def metrics(self) -> Answer:
         with self._lock:

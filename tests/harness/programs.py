@@ -186,6 +186,14 @@ class Worker(Program):
         own = {"TASKHUB_METRICS_PORT": str(self.port), "TASKHUB_STATE_DIR": str(self._state)}
         return {"TASKHUB_WORKER_PROCESSES": "2", **self._env, **own}
 
+    def wait_ready(self) -> None:
+        """Wait until `/readyz` says yes, and every slot has had a child."""
+        super().wait_ready()
+        wanted = int(self._environment()["TASKHUB_WORKER_PROCESSES"] or 1)
+        wait_until(
+            lambda: len(self.events("child.started")) >= wanted, START_S, f"{self.name} has forked\n{self.tail()}"
+        )
+
     def job_children(self) -> list[int]:
         """The pids of the children that run jobs: those that lead a slot, as the log says; not the sidecar."""
         told = {int(record["pid"]) for record in self.events("child.started") if "slot" in record and "pid" in record}

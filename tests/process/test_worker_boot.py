@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from taskhub.queue.broker import Broker
+from taskhub.store.connection import Connection
 from tests.harness.fixtures import MakeWorker
 from tests.harness.placing import place
 from tests.harness.rows import Rows
@@ -102,3 +103,23 @@ def test_a_state_folder_that_cannot_be_written_is_named(worker: MakeWorker, tmp_
     running.start()
     assert running.wait(10) == 2
     assert str(tmp_path / "worker-state") in running.log.read_text()
+
+
+def test_a_worker_is_not_ready_before_postgresql_knows_it(worker: MakeWorker, store: Connection) -> None:
+    store.execute("BEGIN")
+    store.execute("LOCK TABLE workers")
+    running = worker()
+    running.start()
+
+    def checks() -> dict[str, object] | None:
+        try:
+            with running.http() as client:
+                answer = client.get("/readyz")
+        except OSError:
+            return None
+        return {"status": answer.status, **answer.json["checks"]}
+
+    told = wait_until(checks, 15, f"it answers\n{running.tail()}")
+    assert (told["status"], told["postgres"], told["registered"]) == (503, "ok", False)
+    store.execute("COMMIT")
+    running.wait_ready()
