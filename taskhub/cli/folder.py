@@ -10,11 +10,13 @@ from pathlib import Path
 
 from taskhub.embedded.process import EmbeddedError, private_folder
 
+_MODE = 0o711  # others see nothing in it, but PostgreSQL may have to pass through as another user than root
+
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Hold `folder` while the block runs; the kernel gives it free when this process ends, however it ends."""
-    private_folder(folder)
+    private_folder(folder, mode=_MODE)
     try:
         descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:

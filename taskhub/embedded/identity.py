@@ -39,7 +39,8 @@ def fitting(binaries: Path, folder: Path) -> Identity:
             return identity
     raise EmbeddedError(
         f"PostgreSQL does not run as user number {os.geteuid()} and neither a user namespace nor setpriv helps "
-        "here: start this as an ordinary user, or set TASKHUB_DATABASE_URL to a server of your own"
+        "here: start this as an ordinary user, or in a folder that other users may enter, or set "
+        "TASKHUB_DATABASE_URL to a server of your own"
     )
 
 

@@ -26,10 +26,10 @@ class EmbeddedError(Exception):
     """A program cannot be had, started or stopped; the message is one line that says what to do."""
 
 
-def private_folder(folder: Path) -> Path:
+def private_folder(folder: Path, *, mode: int = 0o700) -> Path:
     """Make `folder`, for this user only; one that exists keeps its mode."""
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.mkdir(mode=mode, parents=True, exist_ok=True)
     except OSError as error:
         raise EmbeddedError(f"cannot make the folder {folder}: {error.strerror}") from error
     if not os.access(folder, os.W_OK | os.X_OK):

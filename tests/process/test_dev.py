@@ -9,6 +9,7 @@ import pty
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 
 from taskhub.cli.program import MARK
+from taskhub.embedded import locate
 from taskhub.embedded.process import marked, servers_in
 from tests.harness.http import Http
 from tests.harness.programs import free_port
@@ -111,7 +113,11 @@ class Dev:
 
 @pytest.fixture
 def dev(tmp_path: Path) -> Iterator[Dev]:
-    made = Dev(tmp_path / "data")
+    yield from ended(Dev(tmp_path / "data"))
+
+
+def ended(made: Dev) -> Iterator[Dev]:
+    """Lends a Dev, and leaves nothing of it running."""
     yield made
     if hasattr(made, "process") and made.process.poll() is None:
         made.process.kill()
@@ -285,3 +291,38 @@ class Terminal:
         with contextlib.suppress(OSError):  # nothing new, or the other side is closed
             self._text += os.read(self._master, 65536).decode(errors="replace")
         return self._text
+
+
+# As root where user namespaces are forbidden, as in most containers
+
+AS_NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+
+
+def nobody_may_run_postgres() -> bool:
+    """False for ordinary users, and where the installation is in a folder of root's alone."""
+    command = [*AS_NOBODY, locate.postgres_folder() / "postgres", "--version"]
+    return os.geteuid() == 0 and subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+@pytest.fixture
+def confined(tmp_path: Path) -> Iterator[Dev]:
+    """In a folder that others may enter, with an `unshare` that always fails."""
+    refusing = tmp_path / "bin" / "unshare"
+    refusing.parent.mkdir()
+    refusing.write_text("#!/bin/sh\nexit 1\n")
+    refusing.chmod(0o755)
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        made = Dev(Path(folder) / "data")
+        made.environ["PATH"] = f"{refusing.parent}:{made.environ['PATH']}"
+        yield from ended(made)
+
+
+@pytest.mark.skipif(not nobody_may_run_postgres(), reason="needs root, and an installation that others may read")
+def test_root_without_user_namespaces_lends_postgresql_to_another_user(confined: Dev) -> None:
+    confined.start()
+    job = confined.submit({"type": "demo", "value": 1})
+    confined.await_status(job["id"], "completed")
+    assert {Path(f"/proc/{pid}").stat().st_uid for pid in confined.servers()} == {0, 65534}
+    assert confined.stop() == 0
+    assert confined.everything() == []
