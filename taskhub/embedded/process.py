@@ -107,8 +107,8 @@ def _pids() -> Iterator[int]:
 
 def _is_server(entry: Path, folder: Path, executable: str) -> bool:
     try:
-        name = os.readlink(entry / "exe").removesuffix(" (deleted)").rpartition("/")[2]
-        return name == executable and os.readlink(entry / "cwd") == str(folder)
+        # Not by its file: Debian's redis-server is a link to a program of another name.
+        return _read(entry / "comm").decode().strip() == executable and os.readlink(entry / "cwd") == str(folder)
     except PermissionError:  # it runs as another user: only its command line is public
         argv = _read(entry / "cmdline").split(b"\0")
         return argv[0].endswith(executable.encode()) and os.fsencode(folder) in argv

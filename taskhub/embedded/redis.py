@@ -35,6 +35,7 @@ START_WITHIN_S = 60
 STOP_WITHIN_S = 30
 SOCKET_NAME = "redis.sock"
 APPEND_ONLY = "appendonly.aof"
+_APPEND_ONLY_PLACES = (APPEND_ONLY, "appendonlydir")  # a file up to Redis 6, a folder from 7 on
 
 
 class EmbeddedRedis:
@@ -140,11 +141,12 @@ class EmbeddedRedis:
         """Move an append-only file that cannot be read out of the way; False if that was not the trouble."""
         if "append only file" not in last_line(self.log).lower():
             return False
-        broken = self._folder / APPEND_ONLY
-        if not broken.exists():
-            return False
-        broken.replace(broken.with_suffix(".unreadable"))
-        return True
+        broken = [path for name in _APPEND_ONLY_PLACES if (path := self._folder / name).exists()]
+        for path in broken:
+            aside = path.with_suffix(".unreadable")
+            shutil.rmtree(aside, ignore_errors=True)
+            path.replace(aside)
+        return bool(broken)
 
     def _password(self) -> str:
         file = self._folder / "password"

@@ -194,13 +194,17 @@ NAMESPACE = ("unshare",) if IS_ROOT else ("unshare", "--user", "--map-root-user"
 AS_NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups") if IS_ROOT else ()
 
 
-def nobody_can_run_python() -> bool:
+def works(*command: str) -> bool:
     try:
-        return subprocess.run([*AS_NOBODY, sys.executable, "-c", ""], capture_output=True).returncode == 0
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
     except OSError:
         return False
 
 
+in_namespaces = pytest.mark.skipif(not works(*NAMESPACE, "--pid", "--fork", "true"), reason="no namespaces are allowed")
+
+
+@in_namespaces
 def test_as_pid_1_it_reaps_strangers_refuses_a_bad_reload_and_ends_with_zero(troupe: MakeTroupe) -> None:
     running = troupe(DUMMY_TRIAL="import time, sys; time.sleep(0.3); sys.exit('bad code')")
     running.run_in(*NAMESPACE, "--pid", "--fork", "--mount-proc", "--kill-child")
@@ -217,7 +221,10 @@ def test_as_pid_1_it_reaps_strangers_refuses_a_bad_reload_and_ends_with_zero(tro
         assert running.wait(10) == 0
 
 
-@pytest.mark.skipif(not nobody_can_run_python(), reason="this interpreter lies where only root may go")
+@in_namespaces
+@pytest.mark.skipif(
+    not works(*AS_NOBODY, sys.executable, "-c", ""), reason="this interpreter lies where only root may go"
+)
 def test_as_nobody_with_nothing_writable_but_the_state_folder_it_works() -> None:
     folder = Path(tempfile.mkdtemp(prefix="th-troupe-"))
     try:

@@ -21,10 +21,10 @@ from taskhub.config import Settings
 from tests.waiting import wait_until
 
 PROGRAM = """
-import signal, time
-signal.signal(signal.SIGUSR2, lambda *_: print("asked", flush=True))
+import os, signal, time
+signal.signal(signal.SIGUSR2, lambda *_: os.write(1, b"asked\\n"))  # print is not reentrant
 held = bytearray(b"x" * {bytes})
-print("ready", flush=True)
+os.write(1, b"ready\\n")
 while True: time.sleep(60)
 """
 TASK, NEXT = b"t" * 16, b"n" * 16
