@@ -91,6 +91,7 @@ def test_what_was_finished_is_settled_from_the_journal_and_not_run_again(
 # The worker as a whole
 
 
+@pytest.mark.slow
 def test_a_lost_hosts_jobs_run_again_on_another(
     worker: MakeWorker, ledger: Ledger, rows: Rows, store: Connection, broker: Broker
 ) -> None:
@@ -108,6 +109,7 @@ def test_a_lost_hosts_jobs_run_again_on_another(
     assert [[error["cause"] for error in rows.errors(job)] for job in made] == [["worker_lost"]] * 2
 
 
+@pytest.mark.slow
 def test_a_frozen_worker_that_wakes_after_its_time_settles_nothing_and_comes_back_anew(
     worker: MakeWorker, ledger: Ledger, rows: Rows, store: Connection, broker: Broker
 ) -> None:

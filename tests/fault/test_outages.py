@@ -37,6 +37,7 @@ def rows(pg_url: str) -> Iterator[Rows]:
     made.close()
 
 
+@pytest.mark.slow
 def test_jobs_go_on_without_redis_and_with_it_again(
     worker: MakeWorker, ledger: Ledger, rows: Rows, store: Connection, broker: Broker, frail_redis: Redis
 ) -> None:
@@ -55,6 +56,7 @@ def test_jobs_go_on_without_redis_and_with_it_again(
     assert ledger.executions() == Counter(made)
 
 
+@pytest.mark.slow
 def test_a_redis_that_freezes_stops_nobody_for_long(
     worker: MakeWorker, ledger: Ledger, rows: Rows, store: Connection, broker: Broker, frail_redis: Redis
 ) -> None:
@@ -86,6 +88,7 @@ def test_a_full_redis_stops_nothing(
     assert ledger.executions() == Counter(made)
 
 
+@pytest.mark.slow
 def test_a_crash_of_postgresql_kills_no_process_and_repeats_nothing(
     worker: MakeWorker, ledger: Ledger, rows: Rows, store: Connection, broker: Broker, frail_postgres: Postgres
 ) -> None:
