@@ -33,6 +33,7 @@ def test_an_unmigrated_database_is_reported_as_outdated(empty_pg_url: str) -> No
 
 def test_a_migrated_database_is_current(store: Connection) -> None:
     require_current(store)
+    assert store.execute("SELECT count(*) FROM schema_migrations") == [(len(available()),)]
 
 
 def test_a_schema_older_than_this_version_is_outdated(store: Connection, monkeypatch: pytest.MonkeyPatch) -> None:

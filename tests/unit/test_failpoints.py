@@ -52,9 +52,10 @@ def test_a_point_can_sleep_and_bear_a_value() -> None:
 
 
 def test_arming_again_disarms_the_rest() -> None:
-    failpoints.arm("here=raise")
-    failpoints.arm("")
+    failpoints.arm("here=raise; clock=value:-600")
+    failpoints.arm("clock=value:5")
     failpoints.hit("here")
+    assert failpoints.value("clock") == 5
 
 
 @pytest.mark.parametrize("text", ["here", "here=", "here=explode", "here=sleep:long", "here=raise*often"])

@@ -212,9 +212,10 @@ def _fork_a_logger(handler: logs.LineHandler, name: str) -> int:
         os._exit(status)
 
 
-def test_a_reader_that_is_gone_ends_nothing(tmp_path: Path) -> None:
+def test_a_reader_that_is_gone_ends_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     readable, writable = os.pipe()
     os.close(readable)
     with open(writable, "w", encoding="utf-8") as writer:
         handler = logs.LineHandler(writer)
-        handler.handle(logging.makeLogRecord({"name": "x", "msg": "unheard"}))
+        assert handler.handle(logging.makeLogRecord({"name": "x", "msg": "unheard"}))
+    assert capsys.readouterr().err == "", "nor is it news"

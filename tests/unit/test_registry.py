@@ -53,7 +53,11 @@ def test_a_type_declared_twice_is_refused_by_both_names() -> None:
 
 
 def test_the_same_function_may_be_declared_again() -> None:
-    declared().add(Handler("mail", nothing, queue="post"))
+    known = declared()
+    known.add(Handler("mail", nothing, queue="post"))
+    handler = known.get("mail")
+    assert handler is not None
+    assert (handler.function, handler.queue) == (nothing, "post")
 
 
 def test_the_built_in_types_are_always_there() -> None:
