@@ -1,18 +1,23 @@
 """Named points where a test can make a process die, stop, wait or fail; nothing in production.
 
 `TASKHUB_FAILPOINTS="api.after_commit=kill;worker.after_claim=sleep:0.2*3;clock.wall=value:-600"`
-(settings refuse it unless `TASKHUB_ENV=test`). A `*N` limits an action to its first N hits. A point
-that nobody armed costs one dictionary look-up.
+(settings refuse it unless `TASKHUB_ENV=test`). A `*N` limits an action to its first N hits. `raise:OSError`,
+`raise:psycopg2.DataError`: an exception of that class; `hang`: the calling thread stands still for ever.
+Every statement has a point `store.NAME`, every script and command of Redis `broker.NAME`, every role `role.NAME`.
+While nothing is armed, a point costs one look at an empty dictionary.
 """
 
 from __future__ import annotations
 
+import builtins
+import errno
+import importlib
 import os
 import signal
 import time
 from dataclasses import dataclass
 
-ACTIONS = ("kill", "stop", "exit", "sleep", "raise", "value")
+ACTIONS = ("kill", "stop", "exit", "sleep", "hang", "raise", "value")
 
 
 class FailpointError(Exception):
@@ -23,6 +28,7 @@ class FailpointError(Exception):
 class _Point:
     action: str
     argument: float
+    raises: type[BaseException]
     hits_left: int
 
 
@@ -41,13 +47,16 @@ def arm(specification: str) -> None:
         action, _, argument = rest.partition(":")
         if not separator or action not in ACTIONS:
             raise ValueError(f"failpoint {part!r}: write name=action[:argument][*times], action one of {ACTIONS}")
-        _points[name] = _Point(action, float(argument or 0), int(times or -1))
+        raises = _exception_class(argument) if action == "raise" and argument else FailpointError
+        number = 0.0 if action == "raise" else float(argument or 0)
+        _points[name] = _Point(action, number, raises, int(times or -1))
 
 
-def hit(name: str) -> None:
-    """Act if `name` is armed and has hits left; otherwise do nothing."""
+def hit(name: str, detail: str = "") -> None:
+    """Act if `name + detail` is armed and has hits left; otherwise do nothing."""
     if not _points:
         return
+    name += detail
     point = _points.get(name)
     if point is None or point.hits_left == 0 or point.action == "value":
         return
@@ -70,5 +79,22 @@ def _act(name: str, point: _Point) -> None:
         os._exit(int(point.argument))
     elif point.action == "sleep":
         time.sleep(point.argument)
+    elif point.action == "hang":
+        while True:
+            time.sleep(3600.0)
+    elif issubclass(point.raises, OSError):
+        raise point.raises(errno.EMFILE, os.strerror(errno.EMFILE), name)
     else:
-        raise FailpointError(name)
+        raise point.raises(name)
+
+
+def _exception_class(name: str) -> type[BaseException]:
+    """A built-in exception by its name, another by its module and name. Raises ValueError if it is none."""
+    module, _, simple = name.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module) if module else builtins, simple)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"failpoint: there is no exception {name!r}") from error
+    if not (isinstance(found, type) and issubclass(found, BaseException)):
+        raise ValueError(f"failpoint: {name!r} is not an exception")
+    return found

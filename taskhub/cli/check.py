@@ -58,7 +58,7 @@ def _try_redis(url: str, settings: Settings) -> int:
     server = client.connect(url, timeout_s=settings.timers.redis_worker_s)
     where = f"Redis at {mask_url(url)}"
     try:
-        with client.translated(server):
+        with client.translated(server, "ping"):
             policy = server.info("memory").get("maxmemory_policy", "noeviction")
     except UnavailableError as error:
         click.echo(f"{where}: {error}")

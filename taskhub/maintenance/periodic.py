@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from taskhub import clock
+from taskhub import clock, failpoints
 from taskhub.domain.backoff import reconnect_delay_s
 from taskhub.domain.errors import TaskhubError, UnavailableError
 from taskhub.logs import get_logger
@@ -41,6 +41,7 @@ def run_roles(roles: list[Role], is_wanted: Callable[[], bool], wait: Callable[[
 
 def _run(role: Role) -> None:
     try:
+        failpoints.hit("role.", role.name)
         role.step()
     except UnavailableError as error:
         role.failures += 1

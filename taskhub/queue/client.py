@@ -13,6 +13,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from taskhub import failpoints
 from taskhub.domain.errors import QueueUnavailableError
 
 
@@ -33,12 +34,13 @@ def connect(url: str, *, timeout_s: float) -> redis.Redis:
 
 
 @contextmanager
-def translated(client: redis.Redis) -> Iterator[None]:
-    """Turn every error of Redis into QueueUnavailableError, and leave the connection that had it.
+def translated(client: redis.Redis, command: str) -> Iterator[None]:
+    """Do `command`: turn every error of Redis into QueueUnavailableError, and leave the connection that had it.
 
     A demoted, loading, full or misconfigured server answers with an error on a healthy socket; it is
     as unavailable as one that is gone, and its socket must not be used again.
     """
+    failpoints.hit("broker.", command)
     try:
         yield
     except (redis.RedisError, OSError, ValueError) as error:

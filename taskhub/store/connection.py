@@ -18,7 +18,7 @@ from typing import Any
 import psycopg2
 from psycopg2 import extensions
 
-from taskhub import clock
+from taskhub import clock, failpoints
 from taskhub.domain.errors import SchemaOutdatedError, StatementError, StoreUnavailableError
 from taskhub.store.statements import statement
 
@@ -72,6 +72,7 @@ class Connection:
             self._connect()
         chosen = statement(name)
         self._sent = False
+        failpoints.hit("store.", name)
         if name not in self._prepared:
             self._execute(chosen.prepare, (), deadline)
             self._prepared.add(name)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
+import threading
 import time
 
 import pytest
@@ -34,6 +36,30 @@ def test_an_armed_point_raises() -> None:
         failpoints.hit("here")
 
 
+@pytest.mark.parametrize("name", ["ValueError", "MemoryError", "SystemExit", "RecursionError", "psycopg2.DataError"])
+def test_an_armed_point_raises_the_class_that_it_was_asked_for(name: str) -> None:
+    failpoints.arm(f"here=raise:{name}*1")
+    with pytest.raises(BaseException, match="here") as caught:
+        failpoints.hit("he", "re")
+    assert name.endswith(type(caught.value).__name__)
+    failpoints.hit("here")
+
+
+def test_an_os_error_says_that_there_are_no_descriptors() -> None:
+    failpoints.arm("here=raise:OSError")
+    with pytest.raises(OSError, match="Too many open files") as caught:
+        failpoints.hit("here")
+    assert caught.value.errno == errno.EMFILE
+
+
+def test_a_hanging_point_does_not_come_back() -> None:
+    failpoints.arm("here=hang")
+    thread = threading.Thread(target=failpoints.hit, args=("here",), daemon=True)
+    thread.start()
+    thread.join(0.1)
+    assert thread.is_alive()
+
+
 def test_a_limit_counts_hits() -> None:
     failpoints.arm("here=raise*2")
     for _ in range(2):
@@ -58,7 +84,10 @@ def test_arming_again_disarms_the_rest() -> None:
     assert failpoints.value("clock") == 5
 
 
-@pytest.mark.parametrize("text", ["here", "here=", "here=explode", "here=sleep:long", "here=raise*often"])
+@pytest.mark.parametrize(
+    "text",
+    ["here", "here=", "here=explode", "here=sleep:long", "here=raise*often", "here=raise:os", "here=raise:No.Such"],
+)
 def test_what_cannot_be_read_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         failpoints.arm(text)
