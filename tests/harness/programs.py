@@ -15,7 +15,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from tests.harness.http import Http
 from tests.harness.metrics import Samples
@@ -53,7 +53,7 @@ class Program:
         return self._process.pid
 
     def start(self) -> None:
-        with self.log.open("ab") as output:
+        with self._output() as output:
             self._process = subprocess.Popen(
                 self._argv,
                 stdin=subprocess.DEVNULL,
@@ -63,6 +63,10 @@ class Program:
                 env=self._environment(),
                 start_new_session=True,
             )
+
+    def _output(self) -> IO[bytes]:
+        """What the program gets as its standard output and error."""
+        return self.log.open("ab")
 
     def wait_ready(self) -> None:
         """Wait until `/readyz` says yes."""

@@ -158,19 +158,6 @@ def claim(
     return token, claimed
 
 
-def _is_sql(value: Any) -> bool:
-    return isinstance(value, str) and value.startswith("=")
-
-
-def _array(items: list[Any]) -> str:
-    """A PostgreSQL array literal."""
-    shown = []
-    for item in items:
-        text = "true" if item is True else "false" if item is False else str(item)
-        shown.append("NULL" if item is None else '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"')
-    return "{" + ",".join(shown) + "}"
-
-
 def submit(
     store: Connection,
     broker: Broker,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.harness.audit import Verdict
-from tests.harness.chaos import faults
+from tests.harness.chaos import faults, surroundings
 from tests.harness.chaos.town import Town
 from tests.waiting import pause
 
@@ -27,6 +27,7 @@ class Row:
     name: str
     faults: tuple[tuple[Fault, int], ...]
     lasts_s: float
+    on_small_disk: bool = False
 
     @property
     def count(self) -> int:
@@ -46,6 +47,16 @@ ROWS = (
     Row("60 s of PostgreSQL away", ((faults.postgres_away, 1),), 90),
     Row("60 s of Redis away", ((faults.redis_away, 1),), 90),
     Row("3 hosts lost, others take over", ((faults.lose_host, 3),), 70),
+    Row("3 full disks", ((surroundings.fill_disk, 3),), 50, on_small_disk=True),
+    Row(
+        "6 times no descriptors",
+        ((surroundings.no_descriptors_for_sidecar, 3), (surroundings.no_descriptors_for_supervisor, 3)),
+        60,
+    ),
+    Row("3 stalled log pipes", ((surroundings.stall_log, 3),), 60),
+    Row("2 foreign open transactions", ((surroundings.hold_transaction, 2),), 60),
+    Row("3 frozen sidecars", ((surroundings.freeze_sidecar, 3),), 60),
+    Row("4 changes of the jobs table", ((surroundings.alter_table, 4),), 50),
 )
 SHORT = Row(
     "a little of everything",
@@ -75,8 +86,12 @@ def run_row(row: Row, jobs: int, seed: int, tell: Progress) -> Result:
     """Run one row; `tell` hears what goes on: a word, jobs done, faults done."""
     rng = random.Random(f"{seed}-{row.name}")
     began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="th-chaos-") as folder, Town(Path(folder), rng) as town:
+    with tempfile.TemporaryDirectory(prefix="th-chaos-") as folder, _town(Path(folder), row, rng) as town:
         return _run(row, jobs, rng, town, tell, began)
+
+
+def _town(folder: Path, row: Row, rng: random.Random) -> Town:
+    return Town(folder, rng, on_small_disk=row.on_small_disk)
 
 
 def _run(row: Row, jobs: int, rng: random.Random, town: Town, tell: Progress, began: float) -> Result:

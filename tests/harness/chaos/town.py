@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import os
 import random
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -15,10 +17,12 @@ from taskhub.store.migrations import migrate
 from tests.harness.audit import Verdict, audit, keep_history
 from tests.harness.journal import Clients, Journal
 from tests.harness.ledger import VARIABLE, Ledger
+from tests.harness.piped_worker import PipedWorker
 from tests.harness.processes import children_of
 from tests.harness.programs import Api, Worker
 from tests.harness.rows import Rows
 from tests.harness.servers import Postgres, Redis
+from tests.harness.small_disk import SmallDisk
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -31,10 +35,14 @@ _LEAST, _MOST = 0.4, 1.6  # of the mean: how much jobs' durations differ
 
 
 class Town:
-    """Workers have the names `a` and `b`, and shipped timers; each name is a host with a state folder of its own."""
+    """Two workers at first, with shipped timers; each is a host with a state folder of its own.
 
-    def __init__(self, folder: Path, rng: random.Random) -> None:
+    on_small_disk: the hosts' folders are on a file system of a few megabytes, which a fault can fill (needs root).
+    """
+
+    def __init__(self, folder: Path, rng: random.Random, *, on_small_disk: bool = False) -> None:
         self.folder = folder
+        self.disk = SmallDisk(folder / "disk") if on_small_disk else None
         self.ledger = Ledger(folder / "ledger")
         self.journal = Journal(folder / "journal")
         self.postgres = Postgres()
@@ -43,9 +51,11 @@ class Town:
         self._rows: Rows | None = None
         self._hosts = 0
         self._mean_s = 0.0
-        self.workers: list[Worker] = []
+        self.workers: list[PipedWorker] = []
 
     def __enter__(self) -> Self:
+        if self.disk is not None:
+            self.disk.mount()
         self.postgres.start()
         self.redis.start()
         migrate(self.postgres.url("postgres"))
@@ -67,6 +77,8 @@ class Town:
             self._rows.close()
         self.postgres.remove()
         self.redis.remove()
+        if self.disk is not None:
+            self.disk.unmount()
 
     @property
     def rows(self) -> Rows:
@@ -80,11 +92,22 @@ class Town:
             self._rows = Rows(self.postgres.url("postgres"))
         return self._rows
 
+    @contextmanager
+    def transaction(self, database: str) -> Iterator[Any]:
+        """Somebody else's transaction: a cursor, committed at the end."""
+        with (
+            closing(psycopg2.connect(self.postgres.url(database))) as connection,
+            connection,
+            connection.cursor() as cursor,
+        ):
+            yield cursor
+
     # Hosts
 
-    def add_host(self) -> Worker:
+    def add_host(self) -> PipedWorker:
         """Start a worker on a host that was never there before."""
-        worker = Worker(self._environment(), self.folder, f"host-{self._hosts}")
+        folder = self.disk.folder if self.disk is not None else self.folder
+        worker = PipedWorker(self._environment(), folder, f"host-{self._hosts}", log_folder=self.folder)
         self._hosts += 1
         self.workers.append(worker)
         worker.start()
