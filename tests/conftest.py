@@ -15,9 +15,18 @@ from taskhub.store.connection import Connection
 from taskhub.store.migrations import migrate
 from tests.harness.rows import Rows
 from tests.harness.servers import Postgres, Redis
+from tests.sweep import drawing
 
 _TEMPLATE = "taskhub_template"
 _numbers = itertools.count(1)
+
+
+def pytest_configure() -> None:
+    drawing.seed()  # before other test processes are started: they inherit it
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    terminalreporter.write_line(f"drawn with {drawing.SEED}={drawing.seed()}")
 
 
 @pytest.fixture(scope="session")
