@@ -1,4 +1,4 @@
-"""What the benchmarks share: servers of their own, a worker as shipped, CPU time by process, preloaded jobs."""
+"""What the benchmarks share: servers of their own, a worker as shipped, preloaded jobs."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from taskhub.embedded.postgres import EmbeddedPostgres
 from taskhub.embedded.redis import EmbeddedRedis
 from taskhub.queue.broker import Broker
 from taskhub.store.connection import Connection
-from taskhub.store.migrations import migrate
 from taskhub.store.statements import uuid_array
 
 HERE = Path(__file__).parent
-_TICK = os.sysconf("SC_CLK_TCK")
+CHECKOUT = HERE.parent.parent
+_MIGRATE = "from taskhub.cli.main import main; main()"
 
 
 @dataclass
@@ -45,7 +45,6 @@ def servers() -> Iterator[Servers]:
     try:
         postgres.start()
         redis.start()
-        migrate(postgres.url)
         assert postgres.pid is not None
         assert redis.pid is not None
         yield Servers(postgres.url, redis.url, postgres.pid, redis.pid, folder)
@@ -55,21 +54,48 @@ def servers() -> Iterator[Servers]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@dataclass
+class Side:
+    """A checkout, with a database of its own schema and a numbered Redis of its own, on the shared servers."""
+
+    checkout: Path
+    database_url: str
+    redis_url: str
+    folder: Path
+
+    def environment(self) -> dict[str, str]:
+        """What a program of this checkout is started with; the interpreter and its libraries are the bench's own."""
+        rest = {name: value for name, value in os.environ.items() if not name.startswith("TASKHUB_")}
+        return rest | {
+            "TASKHUB_DATABASE_URL": self.database_url,
+            "TASKHUB_REDIS_URL": self.redis_url,
+            "TASKHUB_STATE_DIR": str(self.folder / "state"),
+            "TASKHUB_METRICS_PORT": "0",
+            "TASKHUB_HANDLERS": "bench_handlers",
+            "PYTHONPATH": f"{self.checkout}:{HERE}",
+        }
+
+
+def side(place: Servers, number: int, checkout: Path = CHECKOUT) -> Side:
+    """Make the database of a side, with the schema of its checkout."""
+    name = f"side{number}"
+    Connection(place.database_url, statement_s=60).execute(f"CREATE DATABASE {name}")
+    database_url = place.database_url.replace("@/taskhub?", f"@/{name}?")
+    made = Side(checkout, database_url, place.redis_url.replace("db=0", f"db={number}"), place.folder / name)
+    made.folder.mkdir()
+    command = [sys.executable, "-c", _MIGRATE, "migrate"]
+    subprocess.run(command, cwd=checkout, env=made.environment(), check=True, stdout=subprocess.DEVNULL)
+    return made
+
+
 @contextlib.contextmanager
-def worker(place: Servers, children: int) -> Iterator[subprocess.Popen[bytes]]:
-    """`python -m supervisor` with default settings, its log in a file; ready when both children consume."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("TASKHUB_")} | {
-        "TASKHUB_DATABASE_URL": place.database_url,
-        "TASKHUB_REDIS_URL": place.redis_url,
-        "TASKHUB_STATE_DIR": str(place.folder / "state"),
-        "TASKHUB_WORKER_PROCESSES": str(children),
-        "TASKHUB_METRICS_PORT": "0",
-        "TASKHUB_HANDLERS": "bench_handlers",
-        "PYTHONPATH": str(HERE),
-    }
-    with (place.folder / "worker.log").open("ab") as log:
-        process = subprocess.Popen([sys.executable, "-m", "supervisor"], env=environment, stdout=log, stderr=log)
-    store = Connection(place.database_url)
+def worker(side: Side, children: int) -> Iterator[subprocess.Popen[bytes]]:
+    """`python -m supervisor` with default settings, its log in a file; ready when all children consume."""
+    environment = side.environment() | {"TASKHUB_WORKER_PROCESSES": str(children)}
+    command = [sys.executable, "-m", "supervisor"]
+    with (side.folder / "worker.log").open("ab") as log:
+        process = subprocess.Popen(command, cwd=side.checkout, env=environment, stdout=log, stderr=log)
+    store = Connection(side.database_url)
     try:
         await_true(lambda: len(store.execute("SELECT FROM slots WHERE NOT closed")) >= children, 30)
         yield process
@@ -88,7 +114,7 @@ FROM unnest(%s::uuid[]) AS id
 
 def preload(store: Connection, count: int, job_type: str) -> list[str]:
     """Insert jobs without pushing them; returns their ids in order."""
-    store.run("know_queue", "default", 4)
+    store.execute("SELECT taskhub_know_queue('default', 4)")
     made: list[str] = []
     while len(made) < count:
         batch = ids.new_ids(min(5000, count - len(made)))
@@ -100,23 +126,6 @@ def preload(store: Connection, count: int, job_type: str) -> list[str]:
 def push(broker: Broker, job_ids: list[str]) -> None:
     for start in range(0, len(job_ids), 5000):
         broker.push("default", 4, job_ids[start : start + 5000])
-
-
-def cpu_s(pid: int) -> float:
-    """CPU seconds that a living process and those it has reaped have used."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return 0.0
-    return sum(map(int, fields[11:15])) / _TICK
-
-
-def family(pid: int) -> list[int]:
-    """A process and its children."""
-    with contextlib.suppress(OSError):
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        return [pid, *map(int, children)]
-    return [pid]
 
 
 def await_true(condition: Callable[[], bool], within_s: float, every_s: float = 0.02) -> None:
