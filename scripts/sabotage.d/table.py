@@ -23,6 +23,7 @@ CLAIMS = "tests/fault/test_claims.py::"
 DEATHS = "tests/fault/test_deaths.py::"
 LIVENESS = "tests/fault/test_liveness.py::"
 REDIS = "tests/fault/test_redis.py::"
+SESSION = "tests/integration/test_session.py::"
 SETTLING = "tests/fault/test_settling.py::"
 SUBMISSION = "tests/fault/test_submission.py::"
 
@@ -213,5 +214,23 @@ SABOTAGES = [
                 "            has_forgotten = False\n",
             )
         ],
+    ),
+    Sabotage(
+        "no end to a write: the server waits for ever for a client that takes nothing in",
+        SESSION + "test_a_child_frozen_while_it_receives_a_large_claim_loses_its_slot",
+        [("taskhub/store/session.py", '"tcp_user_timeout": str(UNREAD_MS), **_SAFE', "**_SAFE")],
+    ),
+    Sabotage(
+        "text in the encoding that the environment asks for",
+        SESSION + "test_text_is_utf8_whoever_says_otherwise[latin_environment]",
+        [
+            ("taskhub/store/session.py", '        client_encoding="UTF8",\n', ""),
+            ("taskhub/store/session.py", 'if raw.get_parameter_status("client_encoding") != "UTF8":', "if False:"),
+        ],
+    ),
+    Sabotage(
+        "commits as careless as the role likes them",
+        SESSION + "test_what_safety_needs_wins_over_the_user[synchronous_commit-off-held0]",
+        [("taskhub/store/session.py", "', '.join([*calls, _DURABLE, *more])", "', '.join([*calls, *more])")],
     ),
 ]

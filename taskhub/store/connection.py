@@ -12,14 +12,14 @@ Invariants:
 from __future__ import annotations
 
 import contextlib
-import select
 from typing import Any
 
 import psycopg2
-from psycopg2 import extensions
 
 from taskhub import clock, failpoints
 from taskhub.domain.errors import SchemaOutdatedError, StatementError, StoreUnavailableError
+from taskhub.store import session
+from taskhub.store.session import first_line
 from taskhub.store.statements import statement
 
 Row = tuple[Any, ...]
@@ -31,6 +31,11 @@ _CONNECTION_IS_BAD = ("25006", "57P0", "08", "25P0", "53300", "57014")
 # the same statement may succeed later.
 _TRY_AGAIN = ("40P01", "40001", "55P03", "53", "58")
 _SCHEMA_IS_OLD = ("42P01", "42703", "42883", "3F000")
+_BAD_TEXT = "22021"
+# Key look-ups only: a plan made while the table was tiny must not outlive that.
+_INDEX_ONLY = dict.fromkeys(("enable_seqscan", "enable_hashjoin", "enable_mergejoin"), "off") | {
+    "plan_cache_mode": "force_generic_plan"
+}
 
 
 class Connection:
@@ -100,69 +105,40 @@ class Connection:
 
     def _execute(self, sql: str, arguments: tuple[object, ...], deadline: float) -> list[Row]:
         try:
-            self._cursor.execute(sql, arguments or None)
+            self._send(sql, arguments)
             self._wait(deadline)
             return self._cursor.fetchall() if self._cursor.description is not None else []
         except psycopg2.Error as error:
             raise self._translated(error) from error
+        except StatementError:
+            raise
         except BaseException:
             self.close()  # an interrupt in mid-statement: the answer still under way is nobody's
             raise
 
+    def _send(self, sql: str, arguments: tuple[object, ...]) -> None:
+        try:
+            self._cursor.execute(sql, arguments or None)
+        except ValueError as error:  # the driver's own, before anything is sent: a lone surrogate, a NUL
+            raise StatementError(f"text that PostgreSQL cannot store: {first_line(error)}", _BAD_TEXT) from error
+
     def _wait(self, deadline: float) -> None:
-        raw = self._raw
-        while True:
-            state = raw.poll()
-            if state == extensions.POLL_OK:
-                return
-            left_ms = (deadline - clock.monotonic_s()) * 1000
-            poller = select.poll()
-            poller.register(raw.fileno(), select.POLLIN if state == extensions.POLL_READ else select.POLLOUT)
-            if left_ms <= 0 or not poller.poll(left_ms):
-                self.close()
-                raise StoreUnavailableError(
-                    "PostgreSQL did not answer in time; see TASKHUB_DATABASE_URL", outcome_unknown=self._sent
-                )
+        if not session.wait(self._raw, deadline):
+            self.close()
+            raise StoreUnavailableError(
+                "PostgreSQL did not answer in time; see TASKHUB_DATABASE_URL", outcome_unknown=self._sent
+            )
 
     def _connect(self) -> None:
         self._sent = False
-        try:
-            self._raw = psycopg2.connect(self._dsn(), async_=True)
-            self._wait(clock.monotonic_s() + self._connect_s)
-            self._cursor = self._raw.cursor()
-            self._execute(self._session_settings(), (), clock.monotonic_s() + self._connect_s)
-        except psycopg2.Error as error:
-            self.close()
-            raise StoreUnavailableError(f"cannot connect to PostgreSQL: {_first_line(error)}") from error
-
-    def _dsn(self) -> str:
-        return extensions.make_dsn(
+        self._raw = session.open_ours(
             self._url,
-            connect_timeout=str(max(2, round(self._connect_s))),
-            application_name=self._application,
-            keepalives_idle="5",
-            keepalives_interval="2",
-            keepalives_count="3",
-            tcp_user_timeout=str(round(self._statement_s * 2000)),
-            target_session_attrs="read-write",
+            application=self._application,
+            connect_s=self._connect_s,
+            statement_s=self._statement_s,
+            settings={"lock_timeout": f"{round(self._lock_s * 1000)}", **(_INDEX_ONLY if self._index_only else {})},
         )
-
-    def _session_settings(self) -> str:
-        values = {
-            "synchronous_commit": "on",
-            "statement_timeout": f"{round(self._statement_s * 1000)}",
-            "lock_timeout": f"{round(self._lock_s * 1000)}",
-            "idle_in_transaction_session_timeout": "10000",
-            "timezone": "UTC",
-            "jit": "off",
-        }
-        if self._raw.server_version >= 140000:
-            values["client_connection_check_interval"] = "2000"
-        if self._index_only:  # key look-ups only: a plan made while the table was tiny must not outlive that
-            values |= dict.fromkeys(("enable_seqscan", "enable_hashjoin", "enable_mergejoin"), "off")
-            values["plan_cache_mode"] = "force_generic_plan"
-        pairs = ", ".join(f"set_config('{name}', '{value}', false)" for name, value in values.items())
-        return f"SELECT {pairs}"
+        self._cursor = self._raw.cursor()
 
     def _translated(self, error: psycopg2.Error) -> Exception:
         code = error.pgcode or ""
@@ -170,14 +146,10 @@ class Connection:
             self.close()
             refused = code.startswith(("25006", "53300", "57014"))
             return StoreUnavailableError(
-                f"PostgreSQL went away: {_first_line(error)}", outcome_unknown=self._sent and not refused
+                f"PostgreSQL went away: {first_line(error)}", outcome_unknown=self._sent and not refused
             )
         if code.startswith(_TRY_AGAIN):
-            return StoreUnavailableError(f"PostgreSQL cannot do it now: {_first_line(error)}")
+            return StoreUnavailableError(f"PostgreSQL cannot do it now: {first_line(error)}")
         if code in _SCHEMA_IS_OLD:
-            return SchemaOutdatedError(f"run `taskhub migrate`: {_first_line(error)}")
-        return StatementError(_first_line(error), code)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+            return SchemaOutdatedError(f"run `taskhub migrate`: {first_line(error)}")
+        return StatementError(first_line(error), code)

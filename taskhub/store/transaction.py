@@ -12,6 +12,7 @@ from typing import Any
 import psycopg2
 
 from taskhub.domain.errors import StoreUnavailableError
+from taskhub.store import session
 from taskhub.store.statements import statement
 
 
@@ -26,19 +27,13 @@ class Transaction:
         """A cursor in a new transaction. Raises StoreUnavailableError."""
         try:
             if self._connection is None or self._connection.closed:
-                self._connection = psycopg2.connect(
+                self._connection = session.open_ordinary(
                     self._url,
-                    application_name="taskhub transaction",
-                    target_session_attrs="read-write",
-                    connect_timeout=5,
-                    keepalives_idle=5,
-                    keepalives_interval=2,
-                    keepalives_count=3,
-                    tcp_user_timeout=10_000,
-                    options="-c idle_in_transaction_session_timeout=600000 -c timezone=UTC",
+                    application="taskhub transaction",
+                    connect_s=5,
+                    settings={"idle_in_transaction_session_timeout": "600000"},
                 )
             cursor = self._connection.cursor()
-            cursor.execute("SET LOCAL synchronous_commit = on")
         except psycopg2.Error as error:
             self._leave()
             raise StoreUnavailableError(f"PostgreSQL: {error}") from error

@@ -14,7 +14,7 @@ SQL = re.compile(
 KEY = re.compile(r"taskhub:\{|taskhub:%|:(ready|again|bell|epoch|inflight)\b")
 SQL_PLACES = {
     "taskhub/store/migrations.py",  # the migrations' own history
-    "taskhub/store/connection.py",  # the session's settings
+    "taskhub/store/session.py",  # the session's settings
 }
 ENVIRON_PLACES = {
     "taskhub/config.py",

@@ -78,10 +78,11 @@ class _Server:
 
 
 class Postgres(_Server):
-    """A PostgreSQL cluster; `url(database)` names one of its databases."""
+    """A PostgreSQL cluster; `url(database)` names one of its databases. With a port it listens on loopback, too."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int | None = None) -> None:
         super().__init__("pg")
+        self._port = port
         binaries = locate.postgres_folder()
         self._postgres = str(binaries / "postgres")
         self.version = 0
@@ -92,7 +93,9 @@ class Postgres(_Server):
         )  # fmt: skip
 
     def start(self) -> None:
-        options = [item for name, value in _POSTGRES_SETTINGS.items() for item in ("-c", f"{name}={value}")]
+        network = {"listen_addresses": "127.0.0.1,::1", "port": str(self._port)} if self._port else {}
+        settings = {**_POSTGRES_SETTINGS, **network}
+        options = [item for name, value in settings.items() for item in ("-c", f"{name}={value}")]
         data = str(self.folder / "data")
         self._launch(self._postgres, "-D", data, "-k", str(self.folder), *options, dies_by="QUIT")
         wait_until(self._answers, 30, f"PostgreSQL answers: {self._failure()}", every_s=0.05)
@@ -121,7 +124,12 @@ class Postgres(_Server):
         return family_of(self.pid)
 
     def url(self, database: str) -> str:
-        return f"postgresql://postgres@/{database}?host={quote(str(self.folder), safe='')}"
+        port = f"&port={self._port}" if self._port else ""
+        return f"postgresql://postgres@/{database}?host={quote(str(self.folder), safe='')}{port}"
+
+    def network_url(self, database: str, host: str = "127.0.0.1") -> str:
+        """The same over TCP."""
+        return f"postgresql://postgres@{host}:{self._port}/{database}"
 
     def run(self, *statements: str) -> None:
         """Execute statements that no transaction may contain, as CREATE DATABASE."""
