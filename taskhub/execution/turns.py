@@ -39,6 +39,6 @@ class Turns:
     def served(self, queue: str) -> None:
         """This queue had its turn. Credit and debt are bounded: who was empty for long claims no arrears."""
         total = sum(self._weights.values())
+        self._credit[queue] -= total
         for name, weight in self._weights.items():
-            self._credit[name] = min(self._credit[name] + weight, total)
-        self._credit[queue] = max(self._credit[queue] - total, -total)
+            self._credit[name] = max(-total, min(self._credit[name] + weight, total))
