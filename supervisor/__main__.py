@@ -35,7 +35,7 @@ def main() -> None:
     except SettingsError as error:
         print("\n".join(error.problems), file=sys.stderr)
         sys.exit(USAGE)
-    logs.configure(settings)
+    logs.configure(settings, waits=False)
     if TRIAL in sys.argv[1:]:
         sys.exit(_answer_reload(settings))
     sys.exit(_run(settings))

@@ -25,6 +25,7 @@ LIVENESS = "tests/fault/test_liveness.py::"
 REDIS = "tests/fault/test_redis.py::"
 SESSION = "tests/integration/test_session.py::"
 SETTLING = "tests/fault/test_settling.py::"
+LINES = "tests/unit/test_log_lines.py::"
 SUBMISSION = "tests/fault/test_submission.py::"
 
 SQL = "taskhub/store/sql/"
@@ -232,5 +233,21 @@ SABOTAGES = [
         "commits as careless as the role likes them",
         SESSION + "test_what_safety_needs_wins_over_the_user[synchronous_commit-off-held0]",
         [("taskhub/store/session.py", "', '.join([*calls, _DURABLE, *more])", "', '.join([*calls, *more])")],
+    ),
+    Sabotage(
+        "the log waits for its reader",
+        LINES + "test_a_full_pipe_is_waited_for_once_and_then_lines_are_dropped",
+        [
+            (
+                "taskhub/logs/lines.py",
+                "        self._is_stalled = True\n",
+                "        self._patient_at_s = 0.0\n        return self._has_room_soon()\n",
+            )
+        ],
+    ),
+    Sabotage(
+        "a line that was cut off by a full disk is gone on with",
+        LINES + "test_a_file_that_was_full_goes_on_with_a_line_of_its_own",
+        [("taskhub/logs/lines.py", 'self._new_line = b"" if kind == stat.S_IFIFO else b"\\n"', 'self._new_line = b""')],
     ),
 ]

@@ -82,4 +82,5 @@ HTTP_DURATION = Histogram(
 )
 
 # The page itself.
+LINES_DROPPED = _counter("taskhub_log_lines_dropped_total", "Log lines that nobody was there to read.")
 FILES_SKIPPED = ComputedGauge("taskhub_metrics_files_skipped", "Metrics files that this scrape could not read.", ())

@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector
 
 from taskhub.metrics import multiprocess
 from taskhub.metrics.definitions import FILES_SKIPPED, REGISTRY
+from taskhub.metrics.recorder import count_dropped_lines
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
@@ -34,6 +35,7 @@ class _Given(Collector):
 
 def render(computed: Iterable[Metric] = ()) -> bytes:
     """The page: what all processes of the group have counted, and the gauges computed for this scrape."""
+    count_dropped_lines()
     registry = CollectorRegistry()
     registry.register(_Given([*_counted(), *computed]))
     return generate_latest(registry)

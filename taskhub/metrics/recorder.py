@@ -8,6 +8,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable
 
+from taskhub import logs
 from taskhub.metrics import definitions as metrics
 
 MAX_QUEUES = 500
@@ -87,6 +88,7 @@ class JobRecorder:
         if self._stale:
             metrics.STALE_WRITES.inc(self._stale)
             self._stale = 0
+        count_dropped_lines()
 
     def _open(self, queue: str, job_type: str) -> _Tally:
         label = self._queues.label(queue)
@@ -95,6 +97,13 @@ class JobRecorder:
         if label == queue:  # an unbounded number of names must not fill this dictionary either
             self._tallies[queue, job_type] = tally
         return tally
+
+
+def count_dropped_lines() -> None:
+    """Add the lines of this process's log that were dropped since the last time."""
+    dropped = logs.take_dropped()
+    if dropped:
+        metrics.LINES_DROPPED.inc(dropped)
 
 
 def seed(queue_type_pairs: Iterable[tuple[str, str]]) -> None:

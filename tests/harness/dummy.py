@@ -82,7 +82,7 @@ def sidecar(watch: SidecarWatch) -> int:
 
 def main() -> int:
     settings = Settings.load()
-    logs.configure(settings)
+    logs.configure(settings, waits=False)
     handover = os.environ.pop(_HANDOVER, None)
     memory = Memory.handed_over(int(handover)) if handover else Memory.create(settings.state_dir, ids.new_token())
     trial = [sys.executable, "-c", os.environ.get("DUMMY_TRIAL", "")]

@@ -32,7 +32,9 @@ def configured(stream: TextIO) -> Callable[..., Callable[[], list[str]]]:
     """Configures, and returns a function that reads the lines."""
 
     def configure(**settings: str) -> Callable[[], list[str]]:
-        logs.configure(Settings.load({f"TASKHUB_LOG_{name.upper()}": text for name, text in settings.items()}), stream)
+        logs.configure(
+            Settings.load({f"TASKHUB_LOG_{name.upper()}": text for name, text in settings.items()}), stream.fileno()
+        )
         return lambda: Path(stream.name).read_text(encoding="utf-8").split("\n")[:-1]
 
     return configure
@@ -187,16 +189,16 @@ def test_the_console_has_colours_only_on_a_terminal(stream: TextIO, configured: 
 def test_each_record_is_one_write_also_from_many_processes() -> None:
     readable, writable = os.pipe()
     with open(readable, encoding="utf-8") as reader, open(writable, "w", encoding="utf-8") as writer:
-        handler = logs.LineHandler(writer)
-        handler.setFormatter(logs.JsonFormatter())
+        handler = logs.LineHandler(writer.fileno(), logs.JsonFormatter())
         children = [_fork_a_logger(handler, name) for name in "abcd"]
         writer.close()
+        handler.close()
         lines = reader.read().splitlines()
     for child in children:
         assert os.waitpid(child, 0)[1] == 0
 
     written = [json.loads(line)["message"] for line in lines]
-    assert sorted(written) == sorted(name * 1500 for name in "abcd" for _ in range(20))
+    assert sorted(written) == sorted(name * 1500 for name in "abcd" for _ in range(10))
 
 
 def _fork_a_logger(handler: logs.LineHandler, name: str) -> int:
@@ -205,7 +207,7 @@ def _fork_a_logger(handler: logs.LineHandler, name: str) -> int:
         return child
     status = 1
     try:
-        for _ in range(20):
+        for _ in range(10):
             handler.handle(logging.makeLogRecord({"name": "taskhub", "msg": name * 1500, "levelname": "INFO"}))
         status = 0
     finally:
@@ -216,6 +218,6 @@ def test_a_reader_that_is_gone_ends_nothing(capsys: pytest.CaptureFixture[str]) 
     readable, writable = os.pipe()
     os.close(readable)
     with open(writable, "w", encoding="utf-8") as writer:
-        handler = logs.LineHandler(writer)
+        handler = logs.LineHandler(writer.fileno(), logs.JsonFormatter())
         assert handler.handle(logging.makeLogRecord({"name": "x", "msg": "unheard"}))
     assert capsys.readouterr().err == "", "nor is it news"

@@ -10,24 +10,21 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import logging
 import os
 import re
-import sys
 from datetime import datetime, timezone
 from functools import lru_cache
-from typing import Any, TextIO
+from typing import Any
 
 import orjson
 from pythonjsonlogger.core import RESERVED_ATTRS, BaseJsonFormatter, LogData
 
 from taskhub import clock
 from taskhub.config import Settings
+from taskhub.logs.lines import MAX_LINE_BYTES, LineWriter
 
-MAX_LINE_BYTES = 4096
 MAX_TRACEBACK_BYTES = 3500
 
 _OWN = ("taskhub", "supervisor")
@@ -36,17 +33,26 @@ _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff
 _COLOURS = {"debug": "2", "info": "32", "warning": "33", "error": "31", "critical": "31;1"}
 
 
-def configure(settings: Settings, stream: TextIO | None = None) -> None:
-    """Send every record of this process to `stream` (standard output) in the form that is set."""
-    stream = stream or sys.stdout
-    handler = LineHandler(stream)
-    handler.setFormatter(JsonFormatter() if settings.log_format == "json" else ConsoleFormatter(stream.isatty()))
+def configure(settings: Settings, descriptor: int = 1, *, waits: bool = True) -> None:
+    """Send every record of this process to `descriptor` (standard output) in the form that is set.
+
+    waits: False in a process whose loop must never wait, not even a moment for a reader of its log.
+    """
+    formatter = JsonFormatter() if settings.log_format == "json" else ConsoleFormatter(_is_terminal(descriptor))
     root = logging.getLogger()
-    root.handlers[:] = [handler]
+    for old in root.handlers:
+        old.close()
+    root.handlers[:] = [LineHandler(descriptor, formatter, waits=waits)]
     root.setLevel(settings.log_level.upper())
     # What the lines do not show need not be found out for each record: the logging module's own switches.
     logging._srcfile = None
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+
+
+def take_dropped() -> int:
+    """How many lines of this process were dropped since the last call."""
+    ours = [handler for handler in logging.getLogger().handlers if isinstance(handler, LineHandler)]
+    return sum(handler.writer.take_dropped() for handler in ours)
 
 
 def get_logger(name: str) -> logging.Logger:
@@ -58,7 +64,7 @@ def log_all(logger: logging.Logger, level: int, event: str, rows: list[dict[str,
     """Many records of one event at one moment, each with its own fields: a tenth of the price of one by one."""
     if not rows or not logger.isEnabledFor(level):
         return
-    handler = logging.getLogger().handlers[0] if logging.getLogger().handlers else None
+    handler = next(iter(logging.getLogger().handlers), None)
     if isinstance(handler, LineHandler) and isinstance(handler.formatter, JsonFormatter):
         handler.write_lines(handler.formatter.lines(logging.getLevelName(level).lower(), event, rows))
     else:
@@ -67,45 +73,47 @@ def log_all(logger: logging.Logger, level: int, event: str, rows: list[dict[str,
 
 
 class LineHandler(logging.Handler):
-    """Writes each record with one system call; a reader that is gone or full loses lines, nothing else."""
+    """Writes each record as one line; a reader that is gone or full loses lines, nothing else."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, descriptor: int, formatter: logging.Formatter, *, waits: bool = True) -> None:
         super().__init__()
-        self._stream = stream
-        try:
-            self._fd = stream.fileno()
-        except (io.UnsupportedOperation, AttributeError):
-            self._fd = -1
+        self.setFormatter(formatter)
+        self.writer = LineWriter(descriptor, self._dropped_line, waits=waits)
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            line = self.format(record) + "\n"
-            if self._fd < 0:
-                self._stream.write(line)
-                return
-            self._write(line.encode("utf-8", "backslashreplace"))
-        except OSError:
-            pass
+            self.writer.write(self._line(record))
         except Exception:  # noqa: BLE001 (a value that cannot be shown must not end the caller)
             self.handleError(record)
 
     def write_lines(self, lines: list[bytes]) -> None:
         """Write whole lines, as many at once as stay together on a pipe."""
         chunk = bytearray()
-        with self.lock or contextlib.nullcontext(), contextlib.suppress(OSError):
-            for line in lines:
-                if len(chunk) + len(line) > MAX_LINE_BYTES:
-                    self._write(bytes(chunk))
-                    chunk.clear()
-                chunk += line
-            self._write(bytes(chunk))
+        for line in lines:
+            if len(chunk) + len(line) > MAX_LINE_BYTES:
+                self.writer.write(bytes(chunk))
+                chunk.clear()
+            chunk += line
+        self.writer.write(bytes(chunk))
 
-    def _write(self, data: bytes) -> None:
-        if self._fd < 0:
-            self._stream.write(data.decode("utf-8", "replace"))
-            return
-        while data:
-            data = data[os.write(self._fd, data) :]
+    def close(self) -> None:
+        super().close()
+        self.writer.close()
+
+    def _line(self, record: logging.LogRecord) -> bytes:
+        return (self.format(record) + "\n").encode("utf-8", "backslashreplace")
+
+    def _dropped_line(self, count: int) -> bytes:
+        fields = {"text": f"{count} lines were dropped: nobody read them", "dropped": count}
+        values = {"name": _OWN[0], "levelno": logging.WARNING, "levelname": "WARNING", "msg": "log.dropped"}
+        return self._line(logging.makeLogRecord(values | fields))
+
+
+def _is_terminal(descriptor: int) -> bool:
+    try:
+        return os.isatty(descriptor)
+    except OSError:
+        return False
 
 
 class JsonFormatter(BaseJsonFormatter):
