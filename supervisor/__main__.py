@@ -12,7 +12,7 @@ import threading
 from functools import partial
 from pathlib import Path
 
-from supervisor.memory import Memory
+from supervisor.memory import Memory, needed_bytes
 from supervisor.parent import BEGIN_ANEW, DRAINED, Parent, Programs
 from supervisor.reload import Reload
 from supervisor.signals import Signals
@@ -86,9 +86,10 @@ def _keep_metrics(folder: Path) -> bool:
 
 def _new_memory(settings: Settings) -> Memory:
     try:
-        return Memory.create(settings.state_dir, ids.new_token())
+        return Memory.create(settings.state_dir, ids.new_token(), settings.worker_processes)
     except OSError as error:
-        print(f"TASKHUB_STATE_DIR={settings.state_dir}: {error.strerror}", file=sys.stderr)
+        room = f"{needed_bytes(settings.worker_processes)} bytes for {settings.worker_processes} slots"
+        print(f"TASKHUB_STATE_DIR={settings.state_dir}: no place for {room}: {error.strerror}", file=sys.stderr)
         sys.exit(USAGE)
 
 

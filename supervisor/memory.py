@@ -1,13 +1,19 @@
 """The shared memory of one worker: what its processes must know of each other when one of them dies.
 
-One file `worker-<uuid>` in the state folder, mapped by every process and locked by all of them together
-(flock on one open file: it comes free only when the last of them is gone). Each field has one writer,
-named beside it, and is one aligned word, so a reader never sees half of it. Of each slot there are two
-banks, used in turn by its generations: a new child can begin while the old one's bank is still read.
+One file `worker-<uuid>` in the state folder, mapped by every process of the worker. Each field has one
+writer, named beside it, and is one aligned word, so a reader never sees half of it. Of each slot there
+are two banks, used in turn by its generations: a new child can begin while the old one's bank is still read.
+
+Invariants:
+- What is mapped and written has its blocks on the disk already: a write into a hole of a full disk kills.
+- Every process of the worker holds a lock of its own on the file (`join`), which no fork inherits: who
+  gets them all knows that the worker is gone, whatever its jobs have left running.
+- The file appears under its name complete and locked.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import mmap
 import os
@@ -18,15 +24,20 @@ from pathlib import Path
 
 from taskhub import clock
 
-MAGIC = 0x7461736B_68756202  # "taskhub", layout 2
+MAGIC = 0x7461736B_68756203  # "taskhub", layout 3
 MAX_SLOTS = 256
 BANKS = 2
 HEADER_BYTES = 4096
 JOURNAL_BYTES = 64 * 1024
-_BANK_BYTES = 4096 + JOURNAL_BYTES
-_FILE_BYTES = HEADER_BYTES + MAX_SLOTS * BANKS * _BANK_BYTES  # sparse: only what is touched takes room
+_WORDS_BYTES = 4096
+BANK_BYTES = _WORDS_BYTES + JOURNAL_BYTES
+FILE_BYTES = HEADER_BYTES + MAX_SLOTS * BANKS * BANK_BYTES  # the slots that are not allocated are a hole
 
-_SCRATCH = ".shared"
+PREFIX = "worker-"
+NASCENT = "new-"  # a name that no heir looks for
+SCRATCH = ".shared"
+_BOOT_ID = "/proc/sys/kernel/random/boot_id"
+_DELETED = " (deleted)"  # how the kernel names an open file without a path
 
 # Header words.
 H_MAGIC = 0  # parent
@@ -44,6 +55,8 @@ H_LEAVE_BY = 11  # parent: boot-time ns by which the sidecar is to be gone, once
 H_SIDECAR_PID = 13  # parent
 H_USED_SLOTS = 14  # parent: no slot from this number on was ever used (reading would cost memory)
 H_BACKOFF = 12  # parent: slots that wait before their next fork
+H_ALLOCATED = 15  # parent: slots whose blocks are on the disk; the others must not be touched
+H_BOOT_ID = 16  # parent: 16 bytes, the kernel's name for the present boot; times of another mean nothing
 
 MODE_RUN, MODE_QUIET, MODE_DRAIN = range(3)
 
@@ -115,15 +128,15 @@ class Words:
 
 
 class Bank(Words):
-    """One generation of one slot, and its journal."""
+    """One generation of one slot, and its journal. `number` says which of the slot's banks it is."""
 
-    __slots__ = ("journal", "slot")
+    __slots__ = ("journal", "number", "slot")
 
-    def __init__(self, view: memoryview, slot: int, bank: int) -> None:
-        offset = HEADER_BYTES + (slot * BANKS + bank) * _BANK_BYTES
-        super().__init__(view, offset, 4096)
+    def __init__(self, view: memoryview, slot: int, number: int) -> None:
+        super().__init__(view, 0, _WORDS_BYTES)
         self.slot = slot
-        self.journal = view[offset + 4096 : offset + _BANK_BYTES]
+        self.number = number
+        self.journal = view[_WORDS_BYTES:BANK_BYTES]
 
     @property
     def generation(self) -> int:
@@ -150,87 +163,123 @@ class Bank(Words):
 
 
 class Memory:
-    """The mapped file. `worker` is the worker's id, taken from the file's name."""
+    """The mapped file of a living worker. `worker` is the worker's id, taken from the file's name."""
 
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path = path
-        self.worker = path.name.removeprefix("worker-")
+        self.worker = path.name.removeprefix(PREFIX)
         self.descriptor = descriptor
-        self._map = mmap.mmap(descriptor, _FILE_BYTES)
+        self._map = mmap.mmap(descriptor, FILE_BYTES)
         self._view = memoryview(self._map)
         self.header = Words(self._view, 0, HEADER_BYTES)
 
     @classmethod
-    def create(cls, folder: Path, worker: str) -> Memory:
-        """Make and lock the file of a new worker. Raises OSError if the folder cannot be used."""
+    def create(cls, folder: Path, worker: str, slots: int) -> Memory:
+        """Make and lock the file of a new worker. Raises OSError if the folder cannot be used, or lacks the room."""
         folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"worker-{worker}"
-        nascent = folder / f"new-{worker}"  # a name that no heir looks for: it is published locked
-        descriptor = os.open(nascent, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.ftruncate(descriptor, _FILE_BYTES)
-        nascent.rename(path)
-        memory = cls(path, descriptor)
-        memory.header[H_PARENT_PID] = os.getpid()
-        memory.header[H_BOOT] = memory.header[H_PARENT_TICK] = now_ns()
-        memory.header[H_MAGIC] = MAGIC
+        nascent = folder / f"{NASCENT}{worker}"
+        descriptor = os.open(nascent, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            os.posix_fallocate(descriptor, 0, needed_bytes(slots))
+            os.ftruncate(descriptor, FILE_BYTES)
+            memory = cls(folder / f"{PREFIX}{worker}", descriptor)
+            memory._found(slots)
+            nascent.rename(memory.path)
+        except OSError:
+            nascent.unlink(missing_ok=True)
+            raise
         return memory
 
-    @classmethod
-    def inherit(cls, path: Path) -> Memory | None:
-        """The file of an older worker if all its processes are gone: this process then holds its lock."""
-        try:
-            descriptor = os.open(path, os.O_RDWR)
-        except OSError:
-            return None
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.fstat(descriptor).st_size == _FILE_BYTES and path.exists():
-                memory = cls(path, descriptor)
-                if memory.header[H_MAGIC] == MAGIC:
-                    return memory
-        except OSError:
-            pass
-        os.close(descriptor)
-        return None
-
-    def bank(self, slot: int, generation: int) -> Bank:
-        """The bank that a generation of a slot uses."""
-        if slot >= self.header[H_USED_SLOTS]:
-            self.header[H_USED_SLOTS] = slot + 1
-        return Bank(self._view, slot, generation % BANKS)
-
-    def banks(self) -> Iterator[Bank]:
-        """Every bank that was ever used."""
-        for slot in range(self.header[H_USED_SLOTS]):
-            for number in range(BANKS):
-                bank = Bank(self._view, slot, number)
-                if bank[B_GENERATION]:
-                    yield bank
+    def _found(self, slots: int) -> None:
+        self.join()
+        header = self.header
+        header[H_PARENT_PID] = os.getpid()
+        header[H_BOOT] = header[H_PARENT_TICK] = now_ns()
+        header[H_ALLOCATED] = slots
+        header.set_id(H_BOOT_ID, boot_id())
+        header[H_MAGIC] = MAGIC
 
     @classmethod
     def handed_over(cls, descriptor: int) -> Memory:
         """The file of this very worker, kept open over a re-execution of its supervisor."""
         os.set_inheritable(descriptor, False)
-        return cls(Path(os.readlink(f"/proc/self/fd/{descriptor}")), descriptor)
+        path = os.readlink(f"/proc/self/fd/{descriptor}").removesuffix(_DELETED)
+        memory = cls(Path(path), descriptor)
+        with contextlib.suppress(OSError):  # an heir was faster: the next heartbeat finds this worker declared dead
+            memory.join()  # the execution has dropped the old lock; children and sidecar have held theirs meanwhile
+        return memory
+
+    def join(self) -> None:
+        """Hold this process's own lock on the file until it ends. Raises OSError if an heir has them all.
+
+        Closing any descriptor of the file would drop it: nothing in this process may open the file again.
+        """
+        fcntl.lockf(self.descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB, 1)
+
+    @property
+    def allocated(self) -> int:
+        """How many slots may be used."""
+        return self.header[H_ALLOCATED]
+
+    def allocate(self, slots: int) -> None:
+        """Make room for so many slots. Raises OSError if the disk has none: then all stays as it is."""
+        if slots > self.allocated:
+            os.posix_fallocate(self.descriptor, 0, needed_bytes(slots))
+            self.header[H_ALLOCATED] = slots
+
+    def bank(self, slot: int, generation: int) -> Bank:
+        """The bank that a generation of a slot uses. Raises IndexError for a slot that is not allocated."""
+        if slot >= self.allocated:
+            raise IndexError(f"slot {slot} of {self.allocated}")
+        if slot >= self.header[H_USED_SLOTS]:
+            self.header[H_USED_SLOTS] = slot + 1
+        return self._bank(slot, generation % BANKS)
+
+    def banks(self) -> Iterator[Bank]:
+        """Every bank that was ever used."""
+        for slot in range(min(self.header[H_USED_SLOTS], self.allocated)):
+            for number in range(BANKS):
+                bank = self._bank(slot, number)
+                if bank[B_GENERATION]:
+                    yield bank
+
+    def _bank(self, slot: int, number: int) -> Bank:
+        offset = bank_offset(slot, number)
+        return Bank(self._view[offset : offset + BANK_BYTES], slot, number)
 
     @property
     def scratch(self) -> Path:
         """A folder for what this worker's processes share besides; it goes with the file."""
-        return self.path.with_name(self.path.name + _SCRATCH)
+        return scratch_of(self.path)
 
     def remove(self) -> None:
         """Delete the file: everything that its worker held is accounted for."""
-        self.path.unlink(missing_ok=True)
-        shutil.rmtree(self.scratch, ignore_errors=True)
-
-    def release(self) -> None:
-        """Give up the lock of an inherited file, so that a later pass, or another heir, can take it."""
-        fcntl.flock(self.descriptor, fcntl.LOCK_UN)  # the mapping holds the open file, too: closing is not enough
-        os.close(self.descriptor)
+        remove_files(self.path)
 
 
-def older_files(folder: Path, worker: str) -> list[Path]:
-    """The files of other workers in the state folder."""
-    own = f"worker-{worker}"
-    return sorted(path for path in folder.glob("worker-*") if path.suffix != _SCRATCH and path.name != own)
+def needed_bytes(slots: int) -> int:
+    """The room on the disk that a worker with so many slots takes."""
+    return bank_offset(slots, 0)
+
+
+def bank_offset(slot: int, number: int) -> int:
+    return HEADER_BYTES + (slot * BANKS + number) * BANK_BYTES
+
+
+def boot_id() -> str | None:
+    """The kernel's name for the present boot; None if it does not tell."""
+    try:
+        with open(_BOOT_ID, encoding="ascii") as file:
+            return str(uuid.UUID(file.read().strip()))
+    except (OSError, ValueError):
+        return None
+
+
+def scratch_of(path: Path) -> Path:
+    return path.with_name(path.name + SCRATCH)
+
+
+def remove_files(path: Path) -> None:
+    """Delete a worker's file and, before it, what goes with it: whoever is interrupted here finds the file again."""
+    shutil.rmtree(scratch_of(path), ignore_errors=True)
+    path.unlink(missing_ok=True)

@@ -19,7 +19,7 @@ from supervisor.memory import MAX_SLOTS, Memory, now_ns
 from supervisor.process import kill_group, kill_leftovers, reap_strangers, spawn
 from supervisor.reload import Reload
 from supervisor.sidecar import Sidecar
-from supervisor.signals import Signals
+from supervisor.signals import Signals, signal_name
 from supervisor.slot import BOOT_DEATHS_LIMIT, Slot
 from supervisor.watch import SidecarWatch
 from taskhub import clock
@@ -70,7 +70,7 @@ class Parent:
     def run(self) -> int:
         """Supervise until told to stop, or until no child can be started at all."""
         assert threading.active_count() == 1, "a supervisor with threads must not fork"
-        wanted = self._settings.worker_processes
+        wanted = self._with_room(self._settings.worker_processes)
         self._slots = self._reload.adopted(self._memory, wanted) or [Slot(number) for number in range(wanted)]
         self._header[m.H_SLOTS] = wanted
         self._sidecar.leave_old()
@@ -127,7 +127,8 @@ class Parent:
         if by > 0 and len(self._slots) < MAX_SLOTS:
             taken = {slot.number for slot in self._slots}
             number = next(number for number in range(MAX_SLOTS) if number not in taken)
-            self._slots.append(self._reload.fresh_slot(self._memory, number))
+            if self._with_room(number + 1) > number:
+                self._slots.append(self._reload.fresh_slot(self._memory, number))
         elif by < 0 and sum(1 for slot in self._slots if not slot.is_surplus) > 1:
             [*_, last] = [slot for slot in self._slots if not slot.is_surplus]
             last.is_surplus = True
@@ -135,6 +136,15 @@ class Parent:
                 last.bank[m.B_ORDERS] = 1
         self._header[m.H_SLOTS] = sum(1 for slot in self._slots if not slot.is_surplus)
         log.info("worker.resized", extra={"slots": self._header[m.H_SLOTS]})
+
+    def _with_room(self, slots: int) -> int:
+        """So many slots, or as many as the state file has room for."""
+        try:
+            self._memory.allocate(slots)
+        except OSError as error:
+            text = f"TASKHUB_STATE_DIR has no room for {slots} slots: {error.strerror}"
+            log.warning("worker.no_room", extra={"slots": self._memory.allocated, "text": text})
+        return min(slots, self._memory.allocated)
 
     def _dump(self) -> None:
         """Tell the log everything about everybody; the children print their stacks."""
@@ -204,7 +214,7 @@ class Parent:
         slot.bank.begin(slot.generation)
         lifeline = Lifeline(self._memory, slot.number, slot.generation)
         try:
-            slot.pid = spawn(lambda: self._programs.child(lifeline), self._signals)
+            slot.pid = spawn(lambda: self._run_child(lifeline), self._signals)
         except OSError as error:  # no more processes or memory: as if it had died at once
             slot.bank[m.B_CONFIRMED] = 1
             log.warning("child.unforked", extra={"slot": slot.number, "text": str(error)})
@@ -213,6 +223,10 @@ class Parent:
         slot.bank[m.B_PID] = slot.pid
         slot.forked_at_s = clock.monotonic_s()
         log.info("child.started", extra={"slot": slot.number, "pid": slot.pid, "generation": slot.generation})
+
+    def _run_child(self, lifeline: Lifeline) -> int:
+        self._memory.join()
+        return self._programs.child(lifeline)
 
     def _give_up_if_hopeless(self) -> None:
         if all(slot.boot_deaths >= BOOT_DEATHS_LIMIT for slot in self._slots):
@@ -256,5 +270,5 @@ class Parent:
 def _described(status: int) -> str:
     """A wait status as people say it."""
     if os.WIFSIGNALED(status):
-        return signal.Signals(os.WTERMSIG(status)).name
+        return signal_name(os.WTERMSIG(status))
     return f"exit {os.WEXITSTATUS(status)}"

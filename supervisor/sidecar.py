@@ -55,11 +55,15 @@ class Sidecar:
         watch = SidecarWatch(self._memory, self._wake_read)
         self._ticked_at_s = clock.monotonic_s()
         try:
-            self.pid = spawn(lambda: self._program(watch), self._signals)
+            self.pid = spawn(lambda: self._run(watch), self._signals)
             self._header[m.H_SIDECAR_PID] = self.pid
         except OSError as error:
             self._start_at_s = clock.monotonic_s() + _UNFORKED_S
             log.warning("sidecar.unforked", extra={"text": str(error)})
+
+    def _run(self, watch: SidecarWatch) -> int:
+        self._memory.join()
+        return self._program(watch)
 
     def reap(self) -> None:
         """See whether it has ended."""

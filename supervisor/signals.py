@@ -75,3 +75,15 @@ class Signals:
 
 def _ignore(_number: int, _frame: FrameType | None) -> None:
     return None
+
+
+def signal_name(number: int) -> str:
+    """A signal as people say it; real-time signals have numbers only.
+
+    >>> signal_name(9), signal_name(40)
+    ('SIGKILL', 'SIGRTMIN+6')
+    """
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"SIGRTMIN+{number - signal.SIGRTMIN}"

@@ -4,123 +4,60 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 from supervisor import memory as m
-from supervisor.memory import Bank, Memory, now_ns, older_files
+from supervisor.memory import Memory, now_ns
+from supervisor.predecessors import Predecessor, names_a_worker, older_files, sweep_nascent
+from supervisor.records import RecordView
 from taskhub import clock
+from taskhub.logs import get_logger
 
-_REASONS = {
-    m.REASON_TIMEOUT: "timeout",
-    m.REASON_CANCEL: "cancelled",
-    m.REASON_MEMORY: "memory_limit",
-    m.REASON_DRAIN: "drain",
-    m.REASON_STALLED: "stalled",
-    m.REASON_FENCED: "fenced",
-}
+log = get_logger(__name__)
 
 
-class RecordView:
-    """What is known of one generation of a slot."""
+class InheritedRecords:
+    """What a dead worker of this state folder has left, as far as it can be read."""
 
-    def __init__(self, bank: Bank) -> None:
-        self._bank = bank
-        self.slot = bank.slot
+    def __init__(self, predecessor: Predecessor) -> None:
+        self._predecessor = predecessor
+        self.worker = predecessor.worker
+        self.is_stuck = False  # seen to, and still there
+        self._records = [RecordView(bank, predecessor.is_of_this_boot) for bank in predecessor.banks()]
 
-    @property
-    def generation(self) -> int:
-        return self._bank.generation
+    def all(self) -> Iterator[RecordView]:
+        """The records that can be relied upon; what the others held, PostgreSQL must tell."""
+        for record in self._records:
+            if record.flaw is None:
+                yield record
 
-    @property
-    def is_dead(self) -> bool:
-        return self._bank.is_dead
-
-    @property
-    def is_owed(self) -> bool:
-        return self._bank.is_owed
-
-    @property
-    def token(self) -> str | None:
-        """The token under which it runs, or ran."""
-        return self._bank.get_id(m.B_TOKEN)
-
-    @property
-    def running(self) -> str | None:
-        """The task that it is running, or was running when it died."""
-        in_task = self._bank[m.B_PHASE] in m.IN_TASK
-        return self._bank.get_id(m.B_TASK) if in_task else None
-
-    @property
-    def cause(self) -> str:
-        """How it died: `signal:NAME`, `exit:STATUS`; `worker_lost` if nobody was there to reap it."""
-        if not self._bank[m.B_DEATH]:
-            return "worker_lost"
-        status = self._bank[m.B_DEATH] - 1
-        if os.WIFSIGNALED(status):
-            return f"signal:{signal.Signals(os.WTERMSIG(status)).name}"
-        return f"exit:{os.WEXITSTATUS(status)}"
-
-    @property
-    def death_reason(self) -> str:
-        """Why the supervisor killed it; empty if it did not."""
-        return _REASONS.get(self._bank[m.B_DEATH_REASON], "")
-
-    @property
-    def peak_rss_mb(self) -> float | None:
-        kib = self._bank[m.B_DEATH_RSS_KIB]
-        return kib / 1024 if kib else None
-
-    @property
-    def started_s(self) -> float:
-        """When the task began, on the boot-time clock."""
-        return self._bank[m.B_STARTED] / 1e9
-
-    @property
-    def runs_for_s(self) -> float:
-        return (now_ns() - self._bank[m.B_STARTED]) / 1e9
-
-    @property
-    def is_waiting(self) -> bool:
-        """It cannot do anything now, and knows it: a dependency is away."""
-        return self._bank[m.B_PHASE] == m.PHASE_WAITING
-
-    @property
-    def silent_for_s(self) -> float:
-        return (now_ns() - self._bank[m.B_TICK]) / 1e9
-
-    @property
-    def unrelieved_for_s(self) -> float:
-        """How long its own relief thread has not looked after the batch; 0 without a batch."""
-        last = self._bank[m.B_RELIEVED]
-        return (now_ns() - last) / 1e9 if last else 0.0
-
-    def journal_bytes(self) -> bytes:
-        return self._bank.journal_bytes()
-
-    def confirm(self) -> None:
-        """Everything that it held is accounted for: the bank may be used again."""
-        self._bank[m.B_CONFIRMED] = 1
-
-    def cancel(self, job_id: str) -> None:
-        """Have the supervisor stop this task."""
-        self._bank.set_id(m.B_CANCEL, job_id)
-
-    def announce_cancellations(self) -> None:
-        """Have the child look which of the tasks that it holds are cancelled."""
-        self._bank[m.B_CANCEL_SERIAL] += 1
-
-    def revoke(self, token: str) -> None:
-        """Tell the child that what it has not begun under this token is taken away."""
-        self._bank.set_id(m.B_REVOKED, token)
+    def remove(self) -> None:
+        """All is accounted for, or known to PostgreSQL alone: delete the file, or keep it if it is damaged."""
+        name = None if names_a_worker(self._predecessor.path) else "no worker has this name"
+        flaws = [name, self._predecessor.flaw, *(record.flaw for record in self._records)]
+        reason = next((flaw for flaw in flaws if flaw), None)
+        try:
+            if reason is None:
+                self._predecessor.remove()
+            else:
+                set_aside(self._predecessor, reason)
+        except OSError as error:
+            self.is_stuck = True
+            text = f"it cannot be removed from TASKHUB_STATE_DIR: {error.strerror}"
+            log.warning("worker.state_stuck", extra={"worker": self.worker, "text": text})
 
 
-class RecordsView:
-    """The records in one worker's memory."""
+class SidecarWatch:
+    """This worker's own memory as its sidecar sees it. Made before the fork, used after it."""
 
-    def __init__(self, memory: Memory) -> None:
+    def __init__(self, memory: Memory, wake_descriptor: int) -> None:
         self._memory = memory
         self.worker = memory.worker
+        self._header = memory.header
+        self._wake = wake_descriptor
+        self._parent = os.getpid()
+        self._stuck: set[Path] = set()
 
     def all(self) -> Iterator[RecordView]:
         for bank in self._memory.banks():
@@ -128,16 +65,6 @@ class RecordsView:
 
     def remove(self) -> None:
         self._memory.remove()
-
-
-class SidecarWatch(RecordsView):
-    """This worker's own memory as its sidecar sees it. Made before the fork, used after it."""
-
-    def __init__(self, memory: Memory, wake_descriptor: int) -> None:
-        super().__init__(memory)
-        self._header = memory.header
-        self._wake = wake_descriptor
-        self._parent = os.getpid()
 
     @property
     def host_pid(self) -> int:
@@ -209,12 +136,28 @@ class SidecarWatch(RecordsView):
         """Sleep, for the other threads."""
         clock.sleep(timeout_s)
 
-    def older(self) -> Iterator[RecordsView]:
-        """Older workers of this state folder whose processes are all gone."""
-        for path in older_files(self._memory.path.parent, self.worker):
-            memory = Memory.inherit(path)
-            if memory is not None:
-                try:
-                    yield RecordsView(memory)
-                finally:
-                    memory.release()
+    def older(self) -> Iterator[InheritedRecords]:
+        """Older workers of this state folder whose processes are all gone. One thread at a time."""
+        folder = self._memory.path.parent
+        sweep_nascent(folder)
+        for path in older_files(folder, self.worker):
+            predecessor = Predecessor.take(path) if path not in self._stuck else None
+            if predecessor is None:
+                continue
+            records = InheritedRecords(predecessor)
+            try:
+                if names_a_worker(path):
+                    yield records
+                else:
+                    records.remove()
+            finally:
+                predecessor.release()
+            if records.is_stuck:
+                self._stuck.add(path)
+
+
+def set_aside(predecessor: Predecessor, reason: str) -> None:
+    """Put a damaged file out of the way; what PostgreSQL knows of its worker does not need it."""
+    kept = predecessor.set_aside(reason)
+    text = f"kept as {kept.name}, its jobs are taken back as PostgreSQL knows them: {reason}"
+    log.warning("worker.state_damaged", extra={"worker": predecessor.worker, "text": text})

@@ -14,7 +14,7 @@ from taskhub import clock, failpoints
 from taskhub.domain.backoff import reconnect_delay_s
 from taskhub.domain.errors import QueueUnavailableError, StatementError, StoreUnavailableError
 from taskhub.domain.job import ClaimedJob
-from taskhub.domain.outcome import journal_entry
+from taskhub.domain.journal import journal_entry
 from taskhub.execution.executor import Executor
 from taskhub.execution.holding import Holding, raw_id, split
 from taskhub.execution.lifeline import Lifeline

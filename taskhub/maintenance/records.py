@@ -10,7 +10,10 @@ class Record(Protocol):
     """What is known of one generation of a slot."""
 
     slot: int
+    is_of_this_boot: bool
 
+    @property
+    def flaw(self) -> str | None: ...
     @property
     def generation(self) -> int: ...
     @property

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from taskhub import clock
 from taskhub.domain.errors import QueueUnavailableError
-from taskhub.domain.outcome import read_journal
+from taskhub.domain.journal import read_journal
 from taskhub.logs import get_logger
 from taskhub.maintenance.records import Record, Watch
 from taskhub.queue.broker import Broker

@@ -12,7 +12,8 @@ from taskhub import clock
 from taskhub.config import Settings
 from taskhub.domain.backoff import retry_delay_s
 from taskhub.domain.errors import QueueUnavailableError
-from taskhub.domain.outcome import Failed, Outcome, read_journal
+from taskhub.domain.journal import read_journal
+from taskhub.domain.outcome import Failed, Outcome
 from taskhub.logs import get_logger
 from taskhub.maintenance.records import Record, Watch
 from taskhub.maintenance.report import RescueReport

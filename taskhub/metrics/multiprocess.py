@@ -6,19 +6,21 @@ Invariants:
 - At most one process uses an identity at a time: a slot is forked again only after its last process
   was reaped.
 - A file that a kill has torn or left empty is removed by the next process of its slot.
+- No file, folder or disk ends a process: what cannot be written is counted in memory.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
-import struct
 from pathlib import Path
 
 from prometheus_client import values
 from prometheus_client.mmap_dict import MmapedDict
 
-UNREADABLE = (OSError, struct.error, RuntimeError, ValueError, LookupError)
+from taskhub.metrics.slot_file import UNREADABLE as UNREADABLE
+from taskhub.metrics.slot_file import SlotFile
 
 _FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"  # the client library reads it whenever it opens a file
 _folder: Path | None = None
@@ -33,10 +35,10 @@ def prepare(folder: Path, identity: str, *, wipe: bool) -> None:
     global _folder
     if wipe:
         shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _folder = folder
+    _folder = folder  # made with the first file in it
     os.environ[_FOLDER_VARIABLE] = str(folder)
     become(identity)
+    vars(values)["MmapedDict"] = SlotFile  # the library's own maps holes, which kills on a full disk
     # The library names this class as its own extension point; it has no setter for it.
     values.ValueClass = values.MultiProcessValue(process_identifier=_current_identity)  # type: ignore[no-untyped-call]
 
@@ -50,9 +52,10 @@ def become(identity: str) -> None:
     if not identity or "_" in identity or "/" in identity:
         raise ValueError(f"metrics identity {identity!r}: use letters and digits")
     if _folder is not None:
-        for file in _folder.glob(f"*_{identity}.db"):
-            if not _is_readable(file):
-                file.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            for file in _folder.glob(f"*_{identity}.db"):
+                if not _is_readable(file):
+                    file.unlink(missing_ok=True)
     _identity = identity
 
 

@@ -84,7 +84,10 @@ def main() -> int:
     settings = Settings.load()
     logs.configure(settings, waits=False)
     handover = os.environ.pop(_HANDOVER, None)
-    memory = Memory.handed_over(int(handover)) if handover else Memory.create(settings.state_dir, ids.new_token())
+    if handover:
+        memory = Memory.handed_over(int(handover))
+    else:
+        memory = Memory.create(settings.state_dir, ids.new_token(), settings.worker_processes)
     trial = [sys.executable, "-c", os.environ.get("DUMMY_TRIAL", "")]
     signals = Signals()
     signals.install()

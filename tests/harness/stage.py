@@ -36,6 +36,7 @@ from tests.harness.rows import run
 from tests.waiting import wait_until
 
 HANDLERS = "tests.harness.handlers"
+SLOTS = 8
 MakeSettings = Callable[..., Settings]
 
 
@@ -74,7 +75,7 @@ class Stage:
         self._store = store
         self._broker = broker
         self._folder = folder
-        self.memory = Memory.create(folder, ids.new_token())
+        self.memory = Memory.create(folder, ids.new_token(), SLOTS)
         self.worker = self.memory.worker
         self.memory.header[m.H_PEERS] = 1
         self.permit()
@@ -141,11 +142,11 @@ class Stage:
 
     def heir(self) -> Undertaker:
         """The undertaker of another, later worker of this state folder."""
-        return self._undertaker(Memory.create(self._folder, ids.new_token()))
+        return self._undertaker(Memory.create(self._folder, ids.new_token(), SLOTS))
 
     def neighbour_watch(self) -> SidecarWatch:
         """The watch of another worker's sidecar."""
-        return SidecarWatch(Memory.create(self._folder.with_name("neighbour"), ids.new_token()), self._wake)
+        return SidecarWatch(Memory.create(self._folder.with_name("neighbour"), ids.new_token(), 1), self._wake)
 
     def forget(self, actor: Actor) -> None:
         """A child that was reaped, and of whose end nobody is left to write."""
@@ -153,7 +154,7 @@ class Stage:
 
     def lose(self) -> None:
         """Give up the lock of the memory, as the last process of a worker does by ending."""
-        fcntl.flock(self.memory.descriptor, fcntl.LOCK_UN)
+        fcntl.lockf(self.memory.descriptor, fcntl.LOCK_UN, 1)
 
     # Ends
 

@@ -30,7 +30,7 @@ class Bench:
     """An executor with a real record."""
 
     def __init__(self, folder: Path) -> None:
-        self.memory = Memory.create(folder, ids.new_token())
+        self.memory = Memory.create(folder, ids.new_token(), 1)
         self.bank = self.memory.bank(0, 1)
         self.bank.begin(1)
         self.lifeline = Lifeline(self.memory, 0, 1)

@@ -65,7 +65,7 @@ MakeWard = Callable[..., Ward]
 
 @pytest.fixture
 def ward(tmp_path: Path) -> Iterator[MakeWard]:
-    memory = Memory.create(tmp_path, ids.new_token())
+    memory = Memory.create(tmp_path, ids.new_token(), 8)
     made: list[Ward] = []
 
     def make(number: int = 0, size: int = 0) -> Ward:

@@ -16,7 +16,7 @@ TASK, OTHER = b"t" * 16, b"o" * 16
 
 @pytest.fixture
 def memory(tmp_path: Path) -> Memory:
-    return Memory.create(tmp_path, ids.new_token())
+    return Memory.create(tmp_path, ids.new_token(), 8)
 
 
 @pytest.fixture

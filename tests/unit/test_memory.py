@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
+import resource
 import uuid
 from pathlib import Path
 
 import pytest
 
 from supervisor import memory as m
-from supervisor.memory import Memory, older_files
+from supervisor.memory import Memory
 from taskhub import ids
+from tests.harness.forks import in_fork
 
 
 @pytest.fixture
 def memory(tmp_path: Path) -> Memory:
-    return Memory.create(tmp_path, ids.new_token())
+    return Memory.create(tmp_path, ids.new_token(), 8)
 
 
 def test_what_one_process_writes_another_reads_though_the_first_was_killed(memory: Memory) -> None:
@@ -55,38 +57,36 @@ def test_an_id_that_was_never_set_is_none_and_can_be_unset(memory: Memory) -> No
     assert bank.get_id(m.B_TOKEN) is None
 
 
-def test_a_file_is_inherited_only_when_all_its_processes_are_gone(tmp_path: Path) -> None:
-    read, write = os.pipe()
-    owner = os.fork()
-    if owner == 0:
-        made = Memory.create(tmp_path, ids.new_token())
-        made.bank(1, 5).begin(5)
-        if os.fork() == 0:  # a child that outlives it and holds the lock, too
-            os.close(write)
-            os.read(read, 1)
-        os._exit(0)
-    os.close(read)
-    os.waitpid(owner, 0)
-    [path] = older_files(tmp_path, "mine")
-    assert Memory.inherit(path) is None
-    os.close(write)
-    inherited = None
-    while inherited is None:
-        inherited = Memory.inherit(path)
-    assert [(bank.slot, bank.generation) for bank in inherited.banks()] == [(1, 5)]
-    assert Memory.inherit(path) is None, "one heir is enough"
-    inherited.remove()
-    assert older_files(tmp_path, "mine") == []
+def test_the_room_of_every_slot_in_use_is_on_the_disk_before_it_is_used(tmp_path: Path) -> None:
+    memory = Memory.create(tmp_path, ids.new_token(), 2)
+    assert memory.path.stat().st_blocks * 512 >= m.needed_bytes(2)
+    with pytest.raises(IndexError):
+        memory.bank(2, 1)
+    memory.allocate(5)
+    assert memory.path.stat().st_blocks * 512 >= m.needed_bytes(5)
+    memory.bank(4, 1).begin(1)
+    memory.allocate(1)
+    assert memory.allocated == 5
 
 
-@pytest.mark.parametrize("content", [b"", b"x" * 100, bytes(10_000_000)])
-def test_a_file_that_is_no_memory_is_not_inherited(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / f"worker-{ids.new_token()}"
-    path.write_bytes(content)
-    assert Memory.inherit(path) is None
+def test_a_folder_without_room_refuses_a_worker_and_keeps_nothing_of_it(tmp_path: Path) -> None:
+    def run_short() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (m.FILE_BYTES - 1, m.FILE_BYTES - 1))
+        with pytest.raises(OSError, match="too large"):
+            Memory.create(tmp_path, ids.new_token(), 1)
+
+    assert in_fork(run_short) == 0
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_a_sparse_file_takes_little_room(memory: Memory) -> None:
+def test_a_worker_takes_room_for_its_slots_only(memory: Memory) -> None:
     for slot in range(8):
         memory.bank(slot, 1).begin(1)
-    assert memory.path.stat().st_blocks * 512 < 1_000_000
+    assert memory.path.stat().st_blocks * 512 < m.needed_bytes(9)
+
+
+def test_a_reexecuted_supervisor_finds_its_memory_also_when_the_folder_is_gone(memory: Memory) -> None:
+    path = memory.path
+    path.unlink()
+    again = Memory.handed_over(os.dup(memory.descriptor))
+    assert (again.path, again.worker) == (path, memory.worker)

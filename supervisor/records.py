@@ -1,0 +1,144 @@
+"""What the shared memory tells of one generation of a slot; a reader of a dead worker's bytes believes none unseen."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from supervisor import memory as m
+from supervisor.memory import Bank, now_ns
+from supervisor.signals import signal_name
+
+_REASONS = {
+    m.REASON_TIMEOUT: "timeout",
+    m.REASON_CANCEL: "cancelled",
+    m.REASON_MEMORY: "memory_limit",
+    m.REASON_DRAIN: "drain",
+    m.REASON_STALLED: "stalled",
+    m.REASON_FENCED: "fenced",
+}
+
+
+_MAX_GENERATION = 2**31 - 1  # as PostgreSQL's integer
+_MAX_STATUS = 0xFFFF + 1
+
+# What holds in every record that was not damaged.
+_POSSIBLE: dict[str, Callable[[Bank], bool]] = {
+    "an impossible generation": lambda bank: (
+        0 < bank.generation <= _MAX_GENERATION and bank.generation % m.BANKS == bank.number
+    ),
+    "an unknown phase": lambda bank: bank[m.B_PHASE] < len(m.PHASE_NAMES),
+    "an impossible exit status": lambda bank: bank[m.B_DEATH] <= _MAX_STATUS,
+    "an unknown reason of death": lambda bank: bank[m.B_DEATH_REASON] <= m.REASON_FENCED,
+    "an impossible confirmation": lambda bank: bank[m.B_CONFIRMED] in (0, 1),
+    "a journal longer than its room": lambda bank: bank[m.B_JOURNAL_END] <= m.JOURNAL_BYTES,
+    "a running task without a name": lambda bank: (
+        bank[m.B_PHASE] not in m.IN_TASK or None not in (bank.get_id(m.B_TASK), bank.get_id(m.B_TOKEN))
+    ),
+}
+
+
+class RecordView:
+    """What is known of one generation of a slot."""
+
+    def __init__(self, bank: Bank, is_of_this_boot: bool = True) -> None:
+        self._bank = bank
+        self.slot = bank.slot
+        self.is_of_this_boot = is_of_this_boot
+
+    @property
+    def generation(self) -> int:
+        return self._bank.generation
+
+    @property
+    def flaw(self) -> str | None:
+        """What cannot be in such a record: none of it may be believed then. None if there is nothing."""
+        bank = self._bank
+        for what, is_possible in _POSSIBLE.items():
+            if not is_possible(bank):
+                return f"slot {bank.slot}: {what}"
+        if self.is_of_this_boot and bank[m.B_STARTED] > now_ns():
+            return f"slot {bank.slot}: a task that began in the future"
+        return None
+
+    @property
+    def is_dead(self) -> bool:
+        return self._bank.is_dead
+
+    @property
+    def is_owed(self) -> bool:
+        return self._bank.is_owed
+
+    @property
+    def token(self) -> str | None:
+        """The token under which it runs, or ran."""
+        return self._bank.get_id(m.B_TOKEN)
+
+    @property
+    def running(self) -> str | None:
+        """The task that it is running, or was running when it died."""
+        in_task = self._bank[m.B_PHASE] in m.IN_TASK
+        return self._bank.get_id(m.B_TASK) if in_task else None
+
+    @property
+    def cause(self) -> str:
+        """How it died: `signal:NAME`, `exit:STATUS`; `worker_lost` if nobody was there to reap it."""
+        if not self._bank[m.B_DEATH]:
+            return "worker_lost"
+        status = self._bank[m.B_DEATH] - 1
+        if os.WIFSIGNALED(status):
+            return f"signal:{signal_name(os.WTERMSIG(status))}"
+        return f"exit:{os.WEXITSTATUS(status)}"
+
+    @property
+    def death_reason(self) -> str:
+        """Why the supervisor killed it; empty if it did not."""
+        return _REASONS.get(self._bank[m.B_DEATH_REASON], "")
+
+    @property
+    def peak_rss_mb(self) -> float | None:
+        kib = self._bank[m.B_DEATH_RSS_KIB]
+        return kib / 1024 if kib else None
+
+    @property
+    def started_s(self) -> float:
+        """When the task began, on the boot-time clock; now if that was before this boot."""
+        return (self._bank[m.B_STARTED] if self.is_of_this_boot else now_ns()) / 1e9
+
+    @property
+    def runs_for_s(self) -> float:
+        return (now_ns() - self._bank[m.B_STARTED]) / 1e9
+
+    @property
+    def is_waiting(self) -> bool:
+        """It cannot do anything now, and knows it: a dependency is away."""
+        return self._bank[m.B_PHASE] == m.PHASE_WAITING
+
+    @property
+    def silent_for_s(self) -> float:
+        return (now_ns() - self._bank[m.B_TICK]) / 1e9
+
+    @property
+    def unrelieved_for_s(self) -> float:
+        """How long its own relief thread has not looked after the batch; 0 without a batch."""
+        last = self._bank[m.B_RELIEVED]
+        return (now_ns() - last) / 1e9 if last else 0.0
+
+    def journal_bytes(self) -> bytes:
+        return self._bank.journal_bytes()
+
+    def confirm(self) -> None:
+        """Everything that it held is accounted for: the bank may be used again."""
+        self._bank[m.B_CONFIRMED] = 1
+
+    def cancel(self, job_id: str) -> None:
+        """Have the supervisor stop this task."""
+        self._bank.set_id(m.B_CANCEL, job_id)
+
+    def announce_cancellations(self) -> None:
+        """Have the child look which of the tasks that it holds are cancelled."""
+        self._bank[m.B_CANCEL_SERIAL] += 1
+
+    def revoke(self, token: str) -> None:
+        """Tell the child that what it has not begun under this token is taken away."""
+        self._bank.set_id(m.B_REVOKED, token)
