@@ -121,7 +121,7 @@ def _run(copy: Path, tests: list[str]) -> tuple[int, str]:
     # PYTHONPATH comes before the installed checkout; -p no:cacheprovider: nothing of the copy is worth keeping
     env = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider", f"--timeout={TEST_S}", *tests]
-    done = subprocess.run(command, cwd=copy, env=env, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=copy, env=env, capture_output=True, text=True, errors="replace", check=False)
     return done.returncode, done.stdout + done.stderr
 
 

@@ -21,6 +21,7 @@ class Sabotage(NamedTuple):
 
 CLAIMS = "tests/fault/test_claims.py::"
 DEATHS = "tests/fault/test_deaths.py::"
+GATE = "tests/unit/test_outcome.py::"
 LIVENESS = "tests/fault/test_liveness.py::"
 REDIS = "tests/fault/test_redis.py::"
 SESSION = "tests/integration/test_session.py::"
@@ -36,6 +37,45 @@ PUSHED_RETRIES = """\
 """
 
 SABOTAGES = [
+    Sabotage(
+        "half a surrogate is kept in an error's text",
+        GATE + "test_any_exception_raised_is_an_outcome",
+        [
+            ("taskhub/domain/storable.py", '"utf-8", "backslashreplace"', '"utf-8", "surrogatepass"'),
+            (
+                "taskhub/domain/storable.py",
+                'clean[:limit].decode("utf-8", "ignore")',
+                'clean.decode("utf-8", "surrogatepass")',
+            ),
+        ],
+    ),
+    Sabotage(
+        "NaN is stored as null",
+        GATE + "test_no_nan_is_ever_stored_as_null",
+        [("taskhub/domain/storable.py", "if not math.isfinite(value):", "if value != value and False:")],
+    ),
+    Sabotage(
+        "a text is copied before it is cut",
+        GATE + "test_a_large_text_is_cut_before_it_is_copied",
+        [
+            (
+                "taskhub/domain/storable.py",
+                "part = str.__getitem__(words, slice(0, limit))",
+                "part = str.__getitem__(words, slice(0, None))",
+            )
+        ],
+    ),
+    Sabotage(
+        "a failure that PostgreSQL refuses is sent as it is, for ever",
+        "tests/integration/test_settle.py::test_what_the_gate_let_through_by_mistake_fails_alone",
+        [
+            (
+                "taskhub/services/settle.py",
+                "        if len(outcomes) > 1:\n            return _by_halves(",
+                "        if len(outcomes) > 99:\n            return _by_halves(",
+            )
+        ],
+    ),
     Sabotage(
         "no lease guard: whoever has run a job may settle it",
         SETTLING + "test_w10_a_zombie_finishes_while_another_runs_the_job",

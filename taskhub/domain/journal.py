@@ -14,11 +14,11 @@ from typing import Any
 
 import orjson
 
-from taskhub.domain.outcome import Completed, Failed, Outcome
+from taskhub.domain.outcome import Committed, Completed, Failed, Outcome
 
 _SUM = struct.Struct("<I")
 _HEAD = struct.Struct("<IB16sdd")
-_COMPLETED, _FAILED = 1, 2
+_COMPLETED, _FAILED, _COMMITTED = 1, 2, 3
 _RESULT_IS_NULL = b"-"
 
 
@@ -27,6 +27,8 @@ def journal_entry(outcome: Outcome, raw_id: bytes) -> bytes:
     if isinstance(outcome, Completed):
         body = _RESULT_IS_NULL if outcome.result is None else outcome.result.encode()
         kind = _COMPLETED
+    elif isinstance(outcome, Committed):
+        body, kind = b"", _COMMITTED
     else:
         body = orjson.dumps(outcome[1:6])
         kind = _FAILED
@@ -56,6 +58,8 @@ def _outcome(head: list[Any], body: bytes) -> Outcome | None:
         if kind == _COMPLETED:
             result = None if body == _RESULT_IS_NULL else body.decode()
             return Completed(job_id, result, started_s, finished_s)
+        if kind == _COMMITTED:
+            return Committed(job_id, started_s, finished_s)
         error_type, message, cause, retry_in_s, reason = orjson.loads(body)
         return Failed(job_id, error_type, message, cause, retry_in_s, reason, started_s, finished_s)
     except (ValueError, TypeError):  # a checksum that matches by chance

@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
+from taskhub.domain import storable
+
+_LONGEST_DELAY_S = 365 * 86_400
+
 
 class Retry(Exception):
-    """Try again later, spending an attempt: after `after_s` seconds, or after the usual backoff."""
+    """Try again later, spending an attempt: after `after_s` seconds (any number), or after the usual backoff."""
+
+    after_s: float | None = None  # also of a subclass that does not call this __init__
 
     def __init__(self, after_s: float | None = None) -> None:
-        if after_s is not None and not 0 <= after_s <= 365 * 86_400:
-            raise ValueError(f"after_s {after_s!r} is not 0 to 365 days of seconds")
+        if after_s is not None:
+            try:
+                after_s = storable.seconds(after_s, 0, _LONGEST_DELAY_S)
+            except ValueError as error:
+                raise ValueError(f"Retry(after_s): {error}") from None
         super().__init__("the handler asked for a retry")
         self.after_s = after_s
+
+
+def asked_delay(error: Retry) -> tuple[float | None, str]:
+    """The delay that a Retry asks for, whatever its class has made of `after_s`; a note if it cannot be had."""
+    try:
+        after_s: object = error.after_s
+        return (None if after_s is None else storable.seconds(after_s, 0, _LONGEST_DELAY_S)), ""
+    except BaseException as problem:  # noqa: BLE001 (a handler's class may do anything here)
+        return None, f" (its after_s cannot be used: {storable.text(problem, 200)})"
 
 
 class Fail(Exception):

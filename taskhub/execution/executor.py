@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 import os
-import traceback
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from taskhub import clock
+from taskhub.domain import storable
 from taskhub.domain.backoff import retry_delay_s
-from taskhub.domain.job import NON_RETRYABLE, RESULT_UNSTORABLE, ClaimedJob
-from taskhub.domain.outcome import Completed, Failed, Outcome
+from taskhub.domain.job import NON_RETRYABLE, ClaimedJob
+from taskhub.domain.outcome import Completed, Failed, Fate, Outcome
 from taskhub.execution.context import Job, TransactionMaker
-from taskhub.execution.control import Fail, JobCancelled, JobTimeout, Retry
+from taskhub.execution.control import Fail, JobCancelled, JobTimeout, Retry, asked_delay
 from taskhub.execution.lifeline import Lifeline
 from taskhub.execution.registry import Handler
 from taskhub.logs import get_logger
 
 log = get_logger(__name__)
 
-RESULT_MAX_BYTES = 1024 * 1024
+_CAUSES = {JobTimeout: "timeout", JobCancelled: "cancelled"}
 _STRAY_COPY = 70  # exit status of a process that a handler forked and that returned from the handler
 
 
@@ -59,9 +60,11 @@ class Executor:
             finally:  # an interrupt that hits right here is still caught below
                 self._may_interrupt = False
         except BaseException as error:  # noqa: BLE001 (sys.exit and friends in a handler are its failure too)
-            outcome: Outcome = self._failed(claimed, error, started_s)
+            finished_s = clock.boottime_s()
+            outcome: Outcome = Failed.of(claimed.id, error, self._fate(claimed, error), started_s, finished_s)
+            _tell(claimed, error)
         else:
-            outcome = self._completed(claimed, result, started_s)
+            outcome = Completed.of(claimed.id, result, started_s, clock.boottime_s())
         if os.getpid() != self._pid:
             os._exit(_STRAY_COPY)  # a forked copy of this child must never act as it
         return outcome
@@ -89,68 +92,29 @@ class Executor:
             transaction=self._transaction,
         )
 
-    def _completed(self, claimed: ClaimedJob, result: Any, started_s: float) -> Outcome:
-        finished_s = clock.boottime_s()
-        if result is None:
-            return Completed(claimed.id, None, started_s, finished_s)
-        try:
-            text = encode_result(result)
-        except ValueError as error:
-            message = f"the result cannot be stored: {error}"
-            return Failed(
-                claimed.id, "ResultUnstorable", message, "exception", None, RESULT_UNSTORABLE, started_s, finished_s
-            )
-        return Completed(claimed.id, text, started_s, finished_s)
-
-    def _failed(self, claimed: ClaimedJob, error: BaseException, started_s: float) -> Failed:
-        finished_s = clock.boottime_s()
-        name, message = type(error).__name__, _message(error)
-        if isinstance(error, Fail):
-            return Failed(claimed.id, name, message, "exception", None, NON_RETRYABLE, started_s, finished_s)
-        cause = {JobTimeout: "timeout", JobCancelled: "cancelled"}.get(type(error), "exception")
-        delay_s = error.after_s if isinstance(error, Retry) else None
+    def _fate(self, claimed: ClaimedJob, error: BaseException) -> Fate:
+        kind = type(error)
+        if issubclass(kind, Fail):
+            return Fate("exception", None, NON_RETRYABLE, is_meant=True)
+        is_meant, (delay_s, note) = issubclass(kind, Retry), (None, "")
+        if issubclass(kind, Retry):
+            delay_s, note = asked_delay(error)  # type: ignore[arg-type]
         if delay_s is None:
             failures = claimed.attempt - claimed.interruptions
             delay_s = retry_delay_s(failures, self._policy.retry_base_s, self._policy.retry_cap_s)
-        if cause == "exception" and not isinstance(error, Retry):
+        return Fate(_CAUSES.get(kind, "exception"), delay_s, None, note, is_meant)
+
+
+def _tell(claimed: ClaimedJob, error: BaseException) -> None:
+    """The traceback, for those who log at that level."""
+    if log.isEnabledFor(logging.DEBUG):
+        try:
             log.debug("job.exception", exc_info=error, extra={"job_id": claimed.id, "type": claimed.type})
-        return Failed(claimed.id, name, message, cause, delay_s, None, started_s, finished_s)
-
-
-def encode_result(result: Any) -> str:
-    """A handler's result as strict JSON text. Raises ValueError if it has none, or is too large."""
-    try:
-        encoded = orjson.dumps(result)
-    except (TypeError, RecursionError) as error:
-        raise ValueError(str(error)) from error
-    if len(encoded) > RESULT_MAX_BYTES:
-        raise ValueError(f"{len(encoded)} bytes of JSON are more than {RESULT_MAX_BYTES}")
-    if b"null" in encoded and _has_non_finite(result):
-        raise ValueError("NaN and Infinity are no JSON")  # orjson would write null for them
-    return encoded.decode()
-
-
-def _has_non_finite(value: Any) -> bool:
-    if isinstance(value, float):
-        return value != value or value in (float("inf"), float("-inf"))
-    if isinstance(value, dict):
-        return any(map(_has_non_finite, value.values()))
-    return isinstance(value, (list, tuple)) and any(map(_has_non_finite, value))
+        except BaseException as problem:  # noqa: BLE001 (the exception's class may do anything when it is shown)
+            log.debug("job.exception", extra={"job_id": claimed.id, "text": storable.class_name(problem)})
 
 
 def _payload(claimed: ClaimedJob) -> dict[str, Any]:
     payload: dict[str, Any] = orjson.loads(claimed.payload)
     payload.pop("type", None)
     return payload
-
-
-def _message(error: BaseException) -> str:
-    """The error's text and where it came from; never fails, whatever the error's __str__ does."""
-    try:
-        text = str(error) or type(error).__name__
-    except Exception:  # noqa: BLE001 (a handler's class may do anything here)
-        text = f"{type(error).__name__} (its text cannot be read)"
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename != __file__]
-    if frames and not isinstance(error, (Retry, Fail)):
-        text += f" (at {frames[-1].filename}:{frames[-1].lineno} in {frames[-1].name})"
-    return text

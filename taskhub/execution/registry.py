@@ -6,18 +6,20 @@ import importlib
 import inspect
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from marshmallow import Schema
 
+from taskhub.domain import storable
 from taskhub.domain.errors import TaskhubError
 from taskhub.domain.job import DEFAULT_PRIORITY, DEFAULT_QUEUE, PRIORITIES, is_name
 
 HandlerFunction = Callable[..., Any]
 SchemaClass = type[Schema]
 F = TypeVar("F", bound=HandlerFunction)
+N = TypeVar("N", int, float)
 
 
 class HandlerError(TaskhubError):
@@ -47,9 +49,7 @@ class Registry:
 
     def add(self, handler: Handler) -> None:
         """Make a type known. Raises HandlerError for a bad declaration or a second one."""
-        problem = _problem(handler)
-        if problem:
-            raise HandlerError(f"handler {handler.type!r}: {problem}")
+        handler = _checked(handler)
         known = self._handlers.get(handler.type)
         if known is not None and known.function is not handler.function:
             raise HandlerError(f"handler {handler.type!r} is declared twice: {_place(known)} and {_place(handler)}")
@@ -92,8 +92,7 @@ def handler(
     """
 
     def declare(function: F) -> F:
-        made = schema() if inspect.isclass(schema) else schema
-        registry.add(Handler(type, function, made, queue, max_attempts, timeout_s, priority))
+        registry.add(Handler(type, function, _instance(type, schema), queue, max_attempts, timeout_s, priority))
         return function
 
     return declare
@@ -120,20 +119,47 @@ def load(modules: Iterable[str]) -> Registry:
     return registry
 
 
-def _problem(handler: Handler) -> str | None:
-    if not is_name(handler.type):
-        return "a type is 1 to 64 of a-z 0-9 _ . - and begins with a letter or digit"
-    if not is_name(handler.queue):
-        return f"queue {handler.queue!r} is not 1 to 64 of a-z 0-9 _ . -"
-    if handler.priority not in PRIORITIES:
-        return f"priority {handler.priority!r} is not 0 to 9"
-    if handler.max_attempts is not None and not 1 <= handler.max_attempts <= 100:
-        return f"max_attempts {handler.max_attempts!r} is not 1 to 100"
-    if handler.timeout_s is not None and not 0 < handler.timeout_s <= 86_400 * 7:
-        return f"timeout_s {handler.timeout_s!r} is not more than 0 and at most a week"
-    return None
+def _instance(name: str, schema: SchemaClass | Schema | None) -> Schema | None:
+    if not inspect.isclass(schema):
+        return schema
+    try:
+        return schema()
+    except Exception as error:
+        raise HandlerError(
+            f"handler {storable.shown(name)}: schema cannot be made: {storable.text(error, 300)}"
+        ) from error
+
+
+def _checked(declared: Handler) -> Handler:
+    """The declaration with its numbers as such. Raises HandlerError that names the option at fault, whatever it is."""
+    name = f"handler {storable.shown(declared.type)}"
+    if not (type(declared.type) is str and is_name(declared.type)):
+        raise HandlerError(f"{name}: a type is 1 to 64 of a-z 0-9 _ . - and begins with a letter or digit")
+    if not (type(declared.queue) is str and is_name(declared.queue)):
+        raise HandlerError(f"{name}: queue {storable.shown(declared.queue)} is not 1 to 64 of a-z 0-9 _ . -")
+    if not callable(declared.function):
+        raise HandlerError(f"{name}: {storable.shown(declared.function)} is not a function")
+    if declared.schema is not None and not isinstance(declared.schema, Schema):
+        raise HandlerError(f"{name}: schema {storable.shown(declared.schema)} is not a marshmallow schema")
+    return replace(
+        declared,
+        priority=_number(name, "priority", storable.whole, declared.priority, min(PRIORITIES), max(PRIORITIES)),
+        max_attempts=_number(name, "max_attempts", storable.whole, declared.max_attempts, 1, 100, may_lack=True),
+        timeout_s=_number(name, "timeout_s", storable.seconds, declared.timeout_s, 0.001, 7 * 86_400, may_lack=True),
+    )
+
+
+def _number(
+    name: str, option: str, read: Callable[[Any, N, N], N], value: Any, low: N, high: N, may_lack: bool = False
+) -> Any:
+    if value is None and may_lack:
+        return None
+    try:
+        return read(value, low, high)
+    except ValueError as error:
+        raise HandlerError(f"{name}: {option}={error}") from None
 
 
 def _place(handler: Handler) -> str:
-    function = handler.function
-    return f"{function.__module__}.{function.__qualname__}"
+    function = handler.function  # any callable, which need not have a name
+    return f"{function.__module__}.{getattr(function, '__qualname__', storable.class_name(function))}"

@@ -6,7 +6,7 @@ import logging
 from typing import Protocol
 
 from taskhub.domain.job import CANCELLED, COMPLETED, FAILED, ClaimedJob
-from taskhub.domain.outcome import Completed, Outcome
+from taskhub.domain.outcome import Failed, Outcome
 from taskhub.execution.holding import Holding
 from taskhub.logs import get_logger, log_all
 
@@ -44,7 +44,7 @@ class Reporter:
             job = holding.jobs.get(outcome.id)
             if job is None or outcome.id in lost:
                 continue
-            if isinstance(outcome, Completed) or statuses.get(outcome.id) == COMPLETED:  # by its own transaction
+            if not isinstance(outcome, Failed) or statuses.get(outcome.id) == COMPLETED:  # by an unknown commit
                 completed.append(self._completed(holding.queue, job, outcome))
             else:
                 self._failed(holding.queue, job, outcome, statuses.get(outcome.id, ""))
@@ -62,8 +62,7 @@ class Reporter:
         self._recorder.record(queue, job.type, "completed", None, duration_s)
         return self._fields(queue, job, duration_s)
 
-    def _failed(self, queue: str, job: ClaimedJob, outcome: Outcome, status: str) -> None:
-        assert not isinstance(outcome, Completed)
+    def _failed(self, queue: str, job: ClaimedJob, outcome: Failed, status: str) -> None:
         duration_s = outcome.finished_s - outcome.started_s
         reason = "timeout" if outcome.cause == "timeout" else "exception"
         ended = _OUTCOMES.get(status, "retried")

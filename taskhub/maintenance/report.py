@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from taskhub.domain.job import CANCELLED, FAILED, RUNNING
-from taskhub.domain.outcome import Completed, Outcome
+from taskhub.domain.outcome import Committed, Completed, Failed, Outcome
 from taskhub.logs import get_logger
 from taskhub.metrics import definitions as metrics
 from taskhub.metrics.recorder import JobRecorder
@@ -60,15 +60,15 @@ class RescueReport:
                 log.warning(
                     "job.stale", extra={"job_id": outcome.id, "text": "the lease was lost; nothing was written"}
                 )
-            elif status == RUNNING:
+            elif status == RUNNING or isinstance(outcome, Committed):
                 self._settled(outcome, queue, job_type, after.get(outcome.id, _UNKNOWN)[1], slot)
         self._recorder.flush()
 
     def _settled(self, outcome: Outcome, queue: str, job_type: str, status: str, slot: Slot) -> None:
-        is_completed = isinstance(outcome, Completed)
+        is_completed = isinstance(outcome, Completed | Committed)
         ended = "completed" if is_completed else status if status in (FAILED, CANCELLED) else "retried"
         reason = None
-        if not isinstance(outcome, Completed) and ended != CANCELLED:
+        if isinstance(outcome, Failed) and ended != CANCELLED:
             reason = "timeout" if outcome.cause == "timeout" else "exception"
         self._recorder.record(queue, job_type, ended, reason, outcome.finished_s - outcome.started_s)
         fields = {"job_id": outcome.id, "type": job_type, "queue": queue, "worker": slot.worker, "slot": slot.number}

@@ -13,7 +13,7 @@ from taskhub.config import Settings
 from taskhub.domain.backoff import retry_delay_s
 from taskhub.domain.errors import QueueUnavailableError
 from taskhub.domain.journal import read_journal
-from taskhub.domain.outcome import Failed, Outcome
+from taskhub.domain.outcome import Failed, Fate, Outcome
 from taskhub.logs import get_logger
 from taskhub.maintenance.records import Record, Watch
 from taskhub.maintenance.report import RescueReport
@@ -111,8 +111,8 @@ class Undertaker:
         rows = self._store.run("job_states", uuid_array([job_id]))
         failures = rows[0][5] if rows else 1
         delay_s = retry_delay_s(failures, self._settings.retry_base_s, self._settings.retry_cap_s)
-        ended_s = clock.boottime_s()
-        return Failed(job_id, name, message, cause, delay_s, None, record.started_s, ended_s, record.peak_rss_mb)
+        span = (record.started_s, clock.boottime_s(), record.peak_rss_mb)
+        return Failed.told(job_id, name, message, Fate(cause, delay_s), span)
 
     def _return_lists(self) -> None:
         """In-flight lists of the buried; while Redis is away they wait, and their slots stay known."""

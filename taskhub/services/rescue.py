@@ -13,11 +13,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from taskhub import failpoints
-from taskhub.domain.outcome import Outcome
+from taskhub.domain import storable
+from taskhub.domain.outcome import MESSAGE_BYTES, Outcome
 from taskhub.queue import keys
 from taskhub.queue.broker import Broker
 from taskhub.services.claim import Slot, requeue
-from taskhub.services.settle import settle, storable
+from taskhub.services.settle import settle
 from taskhub.store.connection import Connection
 from taskhub.store.statements import uuid_array
 
@@ -72,7 +73,7 @@ def rescue(store: Connection, remains: Remains, death: Death) -> list[Rescued]:
         uuid_array([remains.running] if remains.running else []),
         remains.record_is_lost,
         "WorkerLost",
-        storable(death.message),
+        storable.text(death.message, MESSAGE_BYTES),
         death.cause,
         death.peak_rss_mb,
         death.interrupted,

@@ -4,22 +4,22 @@ Invariants:
 - Only a row that is `running` under the lease changes. What another has taken over stays as it is.
 - Every write here may be repeated: the second time it changes nothing. So an unknown outcome is
   resolved by sending the same write again, never by reading first.
-- One outcome that PostgreSQL cannot store fails alone (`result_unstorable`), never its batch.
+- One outcome that PostgreSQL refuses becomes a failure that says so, alone; never its batch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeVar
 
 from taskhub import clock
 from taskhub.domain.errors import StatementError
-from taskhub.domain.job import RESULT_UNSTORABLE
-from taskhub.domain.outcome import Completed, Failed, Outcome
+from taskhub.domain.job import COMPLETED
+from taskhub.domain.outcome import ERROR_UNSTORABLE, Committed, Completed, Failed, Outcome
 from taskhub.store.connection import Connection
 from taskhub.store.statements import number_array, text_array, uuid_array
 
-_MESSAGE_BYTES = 8 * 1024
+_Kind = TypeVar("_Kind", Completed, Failed)
 
 
 class Settled(NamedTuple):
@@ -27,6 +27,10 @@ class Settled(NamedTuple):
 
     statuses: dict[str, str]
     stale: list[str]
+
+    def beside(self, other: Settled) -> Settled:
+        """What two settlements did together."""
+        return Settled(self.statuses | other.statuses, self.stale + other.stale)
 
 
 class CompletedArrays(NamedTuple):
@@ -56,10 +60,18 @@ def completed_arrays(outcomes: Sequence[Completed]) -> CompletedArrays:
 
 
 def settle(store: Connection, lease: str, outcomes: Sequence[Outcome]) -> Settled:
-    """Settle any outcomes of one lease. Raises StoreUnavailableError: then repeat the very same call."""
-    statuses, stale = settle_failed(store, lease, [o for o in outcomes if isinstance(o, Failed)])
-    done = settle_completed(store, lease, [o for o in outcomes if isinstance(o, Completed)])
-    return Settled(statuses | done.statuses, stale + done.stale)
+    """Settle any outcomes of one lease. Raises StoreUnavailableError: then repeat the very same call.
+
+    Raises StatementError if PostgreSQL refuses one in whatever words; the others are settled by then.
+    """
+    completed = [o for o in outcomes if isinstance(o, Completed)]
+    settled = Settled({o.id: COMPLETED for o in outcomes if isinstance(o, Committed)}, [])
+    try:
+        settled = settled.beside(settle_failed(store, lease, [o for o in outcomes if isinstance(o, Failed)]))
+    except StatementError:
+        settle_completed(store, lease, completed)
+        raise
+    return settled.beside(settle_completed(store, lease, completed))
 
 
 def settle_completed(store: Connection, lease: str, outcomes: list[Completed]) -> Settled:
@@ -70,51 +82,58 @@ def settle_completed(store: Connection, lease: str, outcomes: list[Completed]) -
         [(count,)] = store.run("settle_completed", *completed_arrays(outcomes), lease)
     except StatementError as error:
         if len(outcomes) == 1:
-            return settle_failed(store, lease, [unstorable(outcomes[0], str(error))])
-        half = len(outcomes) // 2
-        first = settle_completed(store, lease, outcomes[:half])
-        second = settle_completed(store, lease, outcomes[half:])
-        return Settled(first.statuses | second.statuses, first.stale + second.stale)
+            [outcome] = outcomes
+            return settle_failed(store, lease, [Failed.unstorable(outcome.id, error, *outcome[2:])])
+        return _by_halves(settle_completed, store, lease, outcomes)
     return Settled({}, []) if count == len(outcomes) else _found(store, lease, [o.id for o in outcomes])
 
 
 def settle_failed(store: Connection, lease: str, outcomes: list[Failed]) -> Settled:
-    """Retry, fail or cancel jobs whose execution failed, with a row of history each."""
+    """Retry, fail or cancel jobs whose execution failed, with a row of history each; halved as above."""
     if not outcomes:
         return Settled({}, [])
+    try:
+        statuses: dict[str, str] = dict(store.run("settle_failures", *_failed_arrays(outcomes), lease))
+    except StatementError as error:
+        if len(outcomes) > 1:
+            return _by_halves(settle_failed, store, lease, outcomes)
+        [outcome] = outcomes
+        if outcome.type == ERROR_UNSTORABLE:
+            raise  # it is not the words
+        return settle_failed(store, lease, [outcome.without_its_words(str(error))])
+    missing = [o.id for o in outcomes if o.id not in statuses]
+    found = _found(store, lease, missing) if missing else Settled({}, [])
+    return Settled(statuses, []).beside(found)
+
+
+def _by_halves(
+    settle_some: Callable[[Connection, str, list[_Kind]], Settled], store: Connection, lease: str, outcomes: list[_Kind]
+) -> Settled:
+    """Both halves of a batch that was refused as a whole; what is wrong with one does not keep the other."""
+    half = len(outcomes) // 2
+    try:
+        first = settle_some(store, lease, outcomes[:half])
+    except StatementError:
+        settle_some(store, lease, outcomes[half:])
+        raise
+    return first.beside(settle_some(store, lease, outcomes[half:]))
+
+
+def _failed_arrays(outcomes: list[Failed]) -> tuple[str, ...]:
     now = clock.boottime_s()
-    rows = store.run(
-        "settle_failures",
+    return (
         uuid_array([o.id for o in outcomes]),
         number_array([now - o.started_s for o in outcomes]),
-        text_array([storable(o.type) for o in outcomes]),
-        text_array([storable(o.message) for o in outcomes]),
+        text_array([o.type for o in outcomes]),
+        text_array([o.message for o in outcomes]),
         text_array([o.cause for o in outcomes]),
         number_array([o.retry_in_s for o in outcomes]),
         text_array([o.reason for o in outcomes]),
         number_array([o.peak_rss_mb for o in outcomes]),
-        lease,
     )
-    statuses: dict[str, str] = dict(rows)
-    missing = [o.id for o in outcomes if o.id not in statuses]
-    found = _found(store, lease, missing) if missing else Settled({}, [])
-    return Settled(statuses | found.statuses, found.stale)
 
 
 def _found(store: Connection, lease: str, ids: list[str]) -> Settled:
     """Settlements that changed no row: an earlier sending or a transaction had settled it, or the lease was lost."""
     states = {row[0]: row[1] for row in store.run("job_states", uuid_array(ids)) if row[2] == lease}
     return Settled(states, [job_id for job_id in ids if job_id not in states])
-
-
-def unstorable(outcome: Completed, why: str) -> Failed:
-    """The failure of a job whose result cannot be kept."""
-    message = storable(f"the result cannot be stored: {why}")
-    times = (outcome.started_s, outcome.finished_s)
-    return Failed(outcome.id, "ResultUnstorable", message, "exception", None, RESULT_UNSTORABLE, *times)
-
-
-def storable(text: str) -> str:
-    """Any text as PostgreSQL can keep it: no NUL, no lone surrogate, at most 8 KiB."""
-    clean = text.replace("\x00", "\\x00").encode("utf-8", "backslashreplace")
-    return clean[:_MESSAGE_BYTES].decode("utf-8", "ignore")

@@ -13,6 +13,7 @@ from functools import cache
 from importlib import resources
 
 _PARAMETER = re.compile(r"(?<![:\w]):([a-z_]+)")
+_NUMBERS = frozenset({int, float, type(None)})
 _PARAMS_LINE = re.compile(r"^-- params:(.*)$", re.MULTILINE)
 
 
@@ -59,8 +60,13 @@ def text_array(items: list[str | None]) -> str:
 
 
 def number_array(items: list[float | None]) -> str:
-    """A PostgreSQL array literal of numbers."""
-    return "{" + ",".join(["NULL" if item is None else repr(item) for item in items]) + "}"
+    """A PostgreSQL array literal of finite numbers. Raises ValueError for anything else: repr of it might be SQL."""
+    if not _NUMBERS.issuperset(map(type, items)):
+        raise ValueError("an array of numbers holds something else")
+    joined = ",".join(["NULL" if item is None else repr(item) for item in items])
+    if "n" in joined:
+        raise ValueError("an array of numbers holds one that is not finite")
+    return "{" + joined + "}"
 
 
 def _quoted(text: str) -> str:

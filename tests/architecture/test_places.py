@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 
 import pytest
@@ -97,3 +98,10 @@ def test_no_stranger_stands_at_the_top() -> None:
     made = {"build", "dist", "taskhub.egg-info"}
     found = {path.name for path in ROOT.iterdir() if not path.name.startswith(".")}
     assert found - allowed - made - {"__pycache__"} == set()
+
+
+@everywhere
+def test_outcomes_are_made_at_the_gate_only(source: Source) -> None:
+    if source.name not in ("taskhub/domain/outcome.py", "taskhub/domain/journal.py"):
+        calls = [node for node in ast.walk(source.tree) if isinstance(node, ast.Call)]
+        assert [c.lineno for c in calls if ast.unparse(c.func) in ("Completed", "Failed", "Committed")] == []

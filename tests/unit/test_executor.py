@@ -16,8 +16,9 @@ from supervisor.memory import Memory
 from taskhub import ids
 from taskhub.domain.job import NON_RETRYABLE, RESULT_UNSTORABLE, ClaimedJob
 from taskhub.domain.outcome import Completed, Failed, Outcome
+from taskhub.domain.storable import MAX_JSON_BYTES
 from taskhub.execution.control import Fail, Retry
-from taskhub.execution.executor import RESULT_MAX_BYTES, Executor, Policy
+from taskhub.execution.executor import Executor, Policy
 from taskhub.execution.holding import raw_id
 from taskhub.execution.registry import Handler
 from tests.waiting import pause
@@ -68,7 +69,7 @@ def test_a_result_becomes_json_text_and_none_stays_none(bench: Bench) -> None:
 
 @pytest.mark.parametrize(
     "result",
-    [{1, 2}, object(), float("nan"), {"deep": [float("inf")]}, "x" * RESULT_MAX_BYTES, b"bytes", {1: "int key"}, 2**70],
+    [{1, 2}, object(), float("nan"), {"deep": [float("inf")]}, "x" * MAX_JSON_BYTES, b"bytes", {1: "int key"}, 2**70],
     ids=["set", "object", "nan", "infinity", "too large", "bytes", "int key", "large int"],
 )
 def test_a_result_that_json_cannot_say_fails_the_job_for_good(bench: Bench, result: Any) -> None:

@@ -10,12 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from taskhub.domain.journal import journal_entry, read_journal, undated
-from taskhub.domain.outcome import Completed, Failed, Outcome
+from taskhub.domain.outcome import Committed, Completed, Failed, Outcome
 
 ids = st.uuids().map(str)
 times = st.floats(0, 1e9)
 texts = st.text(max_size=10)
 completed = st.builds(Completed, ids, st.none() | st.just('{"a":"ü"}') | st.just("null"), times, times)
+committed = st.builds(Committed, ids, times, times)
 failed = st.builds(Failed, ids, texts, texts, texts, st.none() | times, st.none() | texts, times, times, st.none())
 
 
@@ -24,7 +25,7 @@ def entry(outcome: Outcome) -> bytes:
 
 
 @settings(max_examples=50)
-@given(st.lists(completed | failed, max_size=5))
+@given(st.lists(completed | failed | committed, max_size=5))
 def test_what_was_noted_is_read_back_in_order(outcomes: list[Outcome]) -> None:
     assert list(read_journal(b"".join(map(entry, outcomes)))) == outcomes
 
@@ -44,6 +45,7 @@ ENTRIES = [
     entry(Completed(JOB, '{"a":1}', 1.0, 2.0)),
     entry(Failed(JOB, "E", "m", "exception", 2.0, None, 1.0, 2.0)),
     entry(Completed(JOB, None, 3.0, 4.0)),
+    entry(Committed(JOB, 5.0, 6.0)),
 ]
 JOURNAL = b"".join(ENTRIES)
 
@@ -60,7 +62,7 @@ def test_a_flipped_bit_ends_the_journal_before_its_entry() -> None:
     for bit in range(len(JOURNAL) * 8):
         damaged = bytearray(JOURNAL)
         damaged[bit // 8] ^= 1 << bit % 8
-        entries_before = 0 if bit // 8 < len(ENTRIES[0]) else 1 if bit // 8 < len(ENTRIES[0] + ENTRIES[1]) else 2
+        entries_before = sum(bit // 8 >= len(b"".join(ENTRIES[: count + 1])) for count in range(len(ENTRIES)))
         assert list(read_journal(bytes(damaged))) == whole[:entries_before]
 
 

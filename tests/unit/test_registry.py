@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,8 @@ import pytest
 from marshmallow import Schema, fields
 
 from taskhub.execution.registry import Handler, HandlerError, Registry, load, registry
+from taskhub.execution.registry import handler as declare
+from tests.harness.odd_values import NumpyLike, Rude, Slippery, Trap
 
 
 def nothing(job: Any) -> None:
@@ -45,6 +49,37 @@ def test_a_declared_type_is_found() -> None:
 def test_a_wrong_declaration_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(HandlerError, match="handler"):
         declared(**change)
+
+
+@pytest.mark.parametrize("option", ["type", "queue", "priority", "max_attempts", "timeout_s", "schema", "function"])
+@pytest.mark.parametrize(
+    "value",
+    [True, "3", b"3", [3], {}, object(), Rude(SystemExit()), Trap, float("nan"), Decimal("1e99"), Slippery("3"), 1j],
+    ids=lambda value: type(value).__name__,
+)  # fmt: skip
+def test_an_option_of_another_type_is_refused_by_its_name(option: str, value: Any) -> None:
+    if (option, type(value)) in [("type", str), ("queue", str), ("function", type)]:
+        declared(**{option: value})
+        return
+    with pytest.raises(HandlerError, match=option if option != "function" else "not a function"):
+        declared(**{option: value})
+
+
+@pytest.mark.parametrize("number", [3, 3.0, Decimal(3), Fraction(3), NumpyLike(3)], ids=lambda n: type(n).__name__)
+def test_numbers_of_any_kind_become_plain_ones(number: Any) -> None:
+    handler = declared(timeout_s=number, max_attempts=number, priority=number).get("mail")
+    assert handler is not None
+    assert (handler.timeout_s, handler.max_attempts, handler.priority) == (3.0, 3, 3)
+    assert [type(x) for x in (handler.timeout_s, handler.max_attempts, handler.priority)] == [float, int, int]
+
+
+def test_a_schema_that_cannot_be_made_is_refused() -> None:
+    class Broken(Schema):
+        def __init__(self) -> None:
+            raise KeyError("no settings")
+
+    with pytest.raises(HandlerError, match=r"mail.*schema.*no settings"):
+        declare("mail", schema=Broken)(nothing)
 
 
 def test_a_type_declared_twice_is_refused_by_both_names() -> None:
