@@ -43,11 +43,8 @@ class Producer:
     """
 
     def __init__(self, database_url: str | None = None, redis_url: str | None = None) -> None:
-        settings = Settings.load()
-        if database_url is None:
-            [database_url] = settings.needed("database_url")
-        if redis_url is None:
-            [redis_url] = settings.needed("redis_url")
+        settings = Settings.load(given={"database_url": database_url, "redis_url": redis_url})
+        database_url, redis_url = settings.server_urls()
         timers = settings.timers
 
         def connect() -> Connection:

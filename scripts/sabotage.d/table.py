@@ -290,4 +290,19 @@ SABOTAGES = [
         LINES + "test_a_file_that_was_full_goes_on_with_a_line_of_its_own",
         [("taskhub/logs/lines.py", 'self._new_line = b"" if kind == stat.S_IFIFO else b"\\n"', 'self._new_line = b""')],
     ),
+    Sabotage(
+        "a raw separator in a URL: half of a password is taken for a host",
+        "tests/unit/test_addresses.py",
+        [("taskhub/addresses.py", 'if "@" in path + query or', "if")],
+    ),
+    Sabotage(
+        "a driver's text is shown as it is",
+        "tests/unit/test_addresses.py::test_a_text_of_a_driver_shows_no_password_in_any_form",
+        [("taskhub/masking.py", 'text = text.replace(secret, "***")', "text = text.replace(secret, secret)")],
+    ),
+    Sabotage(
+        "a file of settings is opened without a look at what it is",
+        "tests/sweep/test_settings.py::test_a_file_that_cannot_be_read_is_told_at_once[TASKHUB_ENV_FILE]",
+        [("taskhub/settings/sources.py", "if not stat.S_ISREG(os.fstat(descriptor).st_mode):", "if False:")],
+    ),
 ]

@@ -51,6 +51,8 @@ def on_starting(server: Any) -> None:
     """In the master, before the first fork."""
     logs.configure(_settings)
     _log_like_the_application()
+    for warning in _settings.warnings:
+        logs.get_logger("taskhub.api").warning("settings.warning", extra={"text": warning})
     multiprocess.prepare(_metrics_folder(), "master", wipe=True)
 
 

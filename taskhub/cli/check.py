@@ -6,8 +6,9 @@ import sys
 
 import click
 
+from taskhub import addresses
 from taskhub.cli.shadow import ShadowedError, require_own_supervisor
-from taskhub.config import Settings, mask_url
+from taskhub.config import Settings
 from taskhub.domain.errors import SchemaOutdatedError, UnavailableError
 from taskhub.queue import client
 from taskhub.store.connection import Connection
@@ -39,7 +40,7 @@ def _try_packages() -> int:
 def _try_postgres(url: str, settings: Settings) -> int:
     timers = settings.timers
     connection = Connection(url, statement_s=timers.pg_statement_s, connect_s=timers.pg_connect_s)
-    where = f"PostgreSQL at {mask_url(url)}"
+    where = f"PostgreSQL at {addresses.masked(url)}"
     try:
         require_current(connection)
     except UnavailableError as error:
@@ -56,7 +57,7 @@ def _try_postgres(url: str, settings: Settings) -> int:
 
 def _try_redis(url: str, settings: Settings) -> int:
     server = client.connect(url, timeout_s=settings.timers.redis_worker_s)
-    where = f"Redis at {mask_url(url)}"
+    where = f"Redis at {addresses.masked(url)}"
     try:
         with client.translated(server, "ping"):
             policy = server.info("memory").get("maxmemory_policy", "noeviction")

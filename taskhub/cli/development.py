@@ -18,10 +18,11 @@ from taskhub.cli.folder import locked
 from taskhub.cli.interrupts import Interrupts, Stopping
 from taskhub.cli.program import Program
 from taskhub.cli.restarts import Restarts
-from taskhub.config import PREFIX, SECRETS, Settings
+from taskhub.config import SECRETS, Settings
 from taskhub.embedded.postgres import EmbeddedPostgres
 from taskhub.embedded.process import EmbeddedError
 from taskhub.embedded.redis import EmbeddedRedis
+from taskhub.settings.sources import PREFIX
 from taskhub.store.migrations import migrate
 
 READY_WITHIN_S = 60

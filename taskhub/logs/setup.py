@@ -24,6 +24,7 @@ from pythonjsonlogger.core import RESERVED_ATTRS, BaseJsonFormatter, LogData
 from taskhub import clock
 from taskhub.config import Settings
 from taskhub.logs.lines import MAX_LINE_BYTES, LineWriter
+from taskhub.masking import masked
 
 MAX_TRACEBACK_BYTES = 3500
 
@@ -129,7 +130,7 @@ class JsonFormatter(BaseJsonFormatter):
         log_data["timestamp"] = timestamp(record)
         log_data.update(_fields(record))
         if "exc_info" in message_dict:
-            log_data["traceback"] = clip(str(message_dict["exc_info"]), MAX_TRACEBACK_BYTES)
+            log_data["traceback"] = clip(masked(str(message_dict["exc_info"])), MAX_TRACEBACK_BYTES)
         if "stack_info" in message_dict:
             log_data["stack"] = clip(str(message_dict["stack_info"]), MAX_TRACEBACK_BYTES)
 
@@ -158,7 +159,7 @@ class ConsoleFormatter(logging.Formatter):
         rest += [f"{escape(str(key))}={_shown(value)}" for key, value in values.items()]
         line += clip("".join(f" {part}" for part in rest), 3 * MAX_LINE_BYTES // 4)
         if record.exc_info and record.exc_info[0]:
-            line += self._set_in(self.formatException(record.exc_info), MAX_LINE_BYTES - 1 - len(line.encode()))
+            line += self._set_in(masked(self.formatException(record.exc_info)), MAX_LINE_BYTES - 1 - len(line.encode()))
         return line
 
     def _set_in(self, traceback: str, room: int) -> str:

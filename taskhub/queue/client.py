@@ -8,21 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from taskhub import failpoints
+from taskhub import addresses, failpoints
 from taskhub.domain.errors import QueueUnavailableError
+from taskhub.masking import first_line
+
+_DEFAULT_HOST, _DEFAULT_PORT = "localhost", 6379
 
 
 def connect(url: str, *, timeout_s: float) -> redis.Redis:
-    """A client of the server at `url` whose every command ends within `timeout_s`."""
-    tcp_only = {} if url.startswith("unix:") else {"socket_keepalive": True}
-    return redis.Redis.from_url(
-        url,
-        **tcp_only,
+    """A client of the server at `url` whose every command ends within `timeout_s`.
+
+    The URL is read by our own grammar alone: the driver's would let its parameters replace what is set here.
+    """
+    pool = redis.ConnectionPool(
+        **_place(addresses.parse(url, addresses.REDIS)),
         protocol=2,
         socket_timeout=timeout_s,
         socket_connect_timeout=timeout_s,
@@ -31,6 +36,27 @@ def connect(url: str, *, timeout_s: float) -> redis.Redis:
         decode_responses=False,
         max_connections=64,
     )
+    return redis.Redis.from_pool(pool)
+
+
+def _place(address: addresses.Address) -> dict[str, Any]:
+    """Where the server is and how to log in, as the driver's connections take it."""
+    options: dict[str, Any] = dict(address.parameters)
+    place: dict[str, Any] = {
+        "username": address.user or options.pop("username", None),
+        "password": address.password or options.pop("password", None),
+        "db": address.database_number,
+    }
+    options.pop("db", None)
+    if "ssl_check_hostname" in options:
+        options["ssl_check_hostname"] = options["ssl_check_hostname"] == "true"
+    if address.scheme == "unix":
+        return {**options, **place, "path": address.path, "connection_class": redis.UnixDomainSocketConnection}
+    host, port = address.hosts[0]
+    place |= {"host": host or _DEFAULT_HOST, "port": port or _DEFAULT_PORT, "socket_keepalive": True}
+    if address.scheme == "rediss":
+        place["connection_class"] = redis.SSLConnection
+    return {**options, **place}
 
 
 @contextmanager
@@ -45,4 +71,4 @@ def translated(client: redis.Redis, command: str) -> Iterator[None]:
         yield
     except (redis.RedisError, OSError, ValueError) as error:
         client.connection_pool.disconnect()
-        raise QueueUnavailableError(f"Redis: {type(error).__name__}: {error}") from error
+        raise QueueUnavailableError(f"Redis: {type(error).__name__}: {first_line(error)}") from error

@@ -18,8 +18,8 @@ import psycopg2
 
 from taskhub import clock, failpoints
 from taskhub.domain.errors import SchemaOutdatedError, StatementError, StoreUnavailableError
+from taskhub.masking import first_line
 from taskhub.store import session
-from taskhub.store.session import first_line
 from taskhub.store.statements import statement
 
 Row = tuple[Any, ...]

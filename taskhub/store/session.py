@@ -20,6 +20,7 @@ from psycopg2 import extensions
 
 from taskhub import clock
 from taskhub.domain.errors import StoreUnavailableError
+from taskhub.masking import first_line
 
 # For so long the server waits for the client's machine to take in an answer. Without it a client that is frozen or
 # cut off while it receives a large one keeps its locks for ever: the server sits in its write, where none of its
@@ -110,11 +111,6 @@ def wait(raw: Any, deadline: float) -> bool:
         if left_ms <= 0 or not poller.poll(left_ms):
             return False
     return True
-
-
-def first_line(error: BaseException) -> str:
-    """What a driver's error says, in one line."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _finish(raw: Any, deadline: float) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import psycopg2
 
 from taskhub.domain.errors import StoreUnavailableError
+from taskhub.masking import first_line
 from taskhub.store import session
 from taskhub.store.statements import statement
 
@@ -36,7 +37,7 @@ class Transaction:
             cursor = self._connection.cursor()
         except psycopg2.Error as error:
             self._leave()
-            raise StoreUnavailableError(f"PostgreSQL: {error}") from error
+            raise StoreUnavailableError(f"PostgreSQL: {first_line(error)}") from error
         return cursor
 
     def complete(self, job_id: str, lease: str) -> bool:
@@ -47,7 +48,7 @@ class Transaction:
             cursor.execute(complete.inline, (job_id, lease))
         except psycopg2.Error as error:
             self._leave()
-            raise StoreUnavailableError(f"PostgreSQL: {error}") from error
+            raise StoreUnavailableError(f"PostgreSQL: {first_line(error)}") from error
         return bool(cursor.rowcount == 1)
 
     def commit(self) -> None:
@@ -56,7 +57,7 @@ class Transaction:
             self._connection.commit()
         except psycopg2.Error as error:
             self._leave()
-            raise StoreUnavailableError(f"PostgreSQL: {error}", outcome_unknown=True) from error
+            raise StoreUnavailableError(f"PostgreSQL: {first_line(error)}", outcome_unknown=True) from error
 
     def rollback(self) -> None:
         with contextlib.suppress(psycopg2.Error):

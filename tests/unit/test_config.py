@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from taskhub.config import Settings, SettingsError, mask_url
+from supervisor.memory import MAX_SLOTS
+from taskhub.config import Settings, SettingsError
+from taskhub.settings.kinds import MAX_CHILDREN
 
 
 def problems_of(environ: dict[str, str]) -> list[str]:
@@ -202,15 +204,51 @@ def test_settings_cannot_be_changed() -> None:
         Settings.load({}).http_port = 1  # type: ignore[misc]
 
 
-@pytest.mark.parametrize(
-    ("url", "shown"),
-    [
-        ("postgresql://u:p@w@h:1/db", "postgresql://u:***@h:1/db"),
-        ("postgresql://u@/db?host=/run&password=p&port=1", "postgresql://u@/db?host=/run&password=***&port=1"),
-        ("redis://:p@h/0", "redis://:***@h/0"),
-        ("unix:///run/r.sock?db=0", "unix:///run/r.sock?db=0"),
-        ("postgresql://h:5432/db", "postgresql://h:5432/db"),
-    ],
-)
-def test_masking_hides_passwords_and_nothing_else(url: str, shown: str) -> None:
-    assert mask_url(url) == shown
+LINKS = {
+    "TASKHUB_HTTP_PORT": "tcp://10.0.0.1:8080",
+    "TASKHUB_METRICS_PORT": "udp://10.0.0.1:53",
+    "TASKHUB_INTERNAL_STALL_S": "sctp://10.0.0.1:1",
+    "TASKHUB_PORT": "tcp://10.0.0.1:80",
+    "TASKHUB_PORT_80_TCP": "tcp://10.0.0.1:80",
+    "TASKHUB_PORT_80_TCP_ADDR": "10.0.0.1",
+    "TASKHUB_PORT_80_TCP_PROTO": "tcp",
+    "TASKHUB_SERVICE_HOST": "10.0.0.1",
+    "TASKHUB_SERVICE_PORT_HTTP": "80",
+    "TASKHUB_API_SERVICE_HOST": "10.0.0.1",
+    "TASKHUB_API_SERVICE_PORT": "80",
+    "TASKHUB_API_PORT_80_UDP_PORT": "80",
+}
+
+
+def test_service_links_of_kubernetes_are_ignored_with_one_warning_that_names_them() -> None:
+    settings = Settings.load(LINKS)
+
+    assert (settings.http_port, settings.metrics_port, settings.timers.stall_s) == (8080, 9091, 15)
+    [warning] = settings.warnings
+    assert all(name in warning for name in LINKS)
+    assert "enableServiceLinks: false" in warning
+
+
+def test_what_only_looks_a_little_like_a_service_link_is_still_a_mistake() -> None:
+    assert problems_of({"TASKHUB_HTTP_PORT": "80x"})
+    assert problems_of({"TASKHUB_HTTP_PORT": "http://10.0.0.1"})
+    assert problems_of({"TASKHUB_DATABASE_URL": "tcp://10.0.0.1:5432"})
+    assert "not a setting" in Settings.load({"TASKHUB_SERVICES": "1"}).warnings[0]
+
+
+def test_children_are_at_most_as_many_as_a_worker_has_slots(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert MAX_CHILDREN == MAX_SLOTS
+    for value in ("257", "100000", "0", "-1", "1e3", "2.5", "٣"):
+        [problem] = problems_of({"TASKHUB_WORKER_PROCESSES": value})
+        assert problem.endswith("must be a whole number, 1 to 256; or cores")
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: range(384))
+    assert Settings.load({}).worker_processes == 256
+
+
+def test_a_bulk_smaller_than_a_body_is_a_contradiction() -> None:
+    assert problems_of({"TASKHUB_MAX_BULK_BYTES": "2048"}) == ["TASKHUB_MAX_BULK_BYTES is below TASKHUB_MAX_BODY_BYTES"]
+
+
+@pytest.mark.parametrize("text", ["::1", "[::1]"])
+def test_a_host_is_kept_without_brackets(text: str) -> None:
+    assert Settings.load({"TASKHUB_HTTP_HOST": text}).http_host == "::1"
