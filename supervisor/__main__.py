@@ -19,6 +19,7 @@ from supervisor.signals import Signals
 from taskhub import failpoints, ids, logs
 from taskhub.config import Settings, SettingsError
 from taskhub.execution import registry
+from taskhub.execution.setters import watch_setters
 from taskhub.metrics import multiprocess as shared_metrics
 
 HANDOVER = "_SUPERVISOR_MEMORY"
@@ -47,6 +48,7 @@ def _run(settings: Settings) -> int:
         log.warning("settings.warning", extra={"text": warning})
     signals = Signals()
     signals.install()
+    watch_setters()
     handover = os.environ.pop(HANDOVER, None)
     memory = Memory.handed_over(int(handover)) if handover else _new_memory(settings)
     has_metrics = _keep_metrics(memory.scratch) or handover is not None

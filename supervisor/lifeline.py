@@ -10,6 +10,7 @@ import os
 import time
 
 from supervisor import memory as m
+from supervisor.leftovers import bear, mark_of
 from supervisor.memory import Bank, Memory
 
 _BOOTTIME = time.CLOCK_BOOTTIME
@@ -23,12 +24,18 @@ class Lifeline:
         self.slot = slot
         self.generation = generation
         self._parent = os.getpid()
+        self._memory = shared
         self._header = shared.header.raw
         self._bank: Bank = shared.bank(slot, generation)
         self._words = self._bank.raw
         self._bytes = self._bank.bytes
         self._journal = self._bank.journal
         self._journal_end = 0
+
+    def arrive(self) -> None:
+        """First of all in the child: be one of the worker's processes, and have all that it starts known as its own."""
+        self._memory.join()
+        bear(mark_of(self.worker, self.slot, self.generation))
 
     # Orders from above
 

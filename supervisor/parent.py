@@ -225,7 +225,7 @@ class Parent:
         log.info("child.started", extra={"slot": slot.number, "pid": slot.pid, "generation": slot.generation})
 
     def _run_child(self, lifeline: Lifeline) -> int:
-        self._memory.join()
+        lifeline.arrive()
         return self._programs.child(lifeline)
 
     def _give_up_if_hopeless(self) -> None:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 
 from supervisor import memory as m
+from supervisor.leftovers import end_all, mark_of
 from supervisor.memory import Bank, now_ns
 from supervisor.signals import signal_name
 
@@ -89,6 +90,13 @@ class RecordView:
         if os.WIFSIGNALED(status):
             return f"signal:{signal_name(os.WTERMSIG(status))}"
         return f"exit:{os.WEXITSTATUS(status)}"
+
+    def end_leftovers(self, worker: str) -> int:
+        """Unless it left in order, kill what its jobs still have running; returns how many processes that were."""
+        left_in_order = self._bank[m.B_DEATH] == 1 and self._bank[m.B_PHASE] == m.PHASE_LEAVING
+        if left_in_order or not self.is_of_this_boot:
+            return 0
+        return end_all(mark_of(worker, self.slot, self.generation))
 
     @property
     def death_reason(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import select
 import signal
@@ -68,9 +69,18 @@ class Signals:
             signal.signal(number, signal.SIG_DFL if number == signal.SIGCHLD else _ignore)
         os.close(self._read)
         os.close(self._write)
+        os.register_at_fork(after_in_child=_leave_to_stranger)
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
         self._queue.append(number)
+
+
+def _leave_to_stranger() -> None:
+    """In what a handler forks: an ordinary process, which those signals end as they end any other."""
+    faulthandler.unregister(signal.SIGUSR1)
+    for number in HANDLED:
+        if signal.getsignal(number) is _ignore:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 
 def _ignore(_number: int, _frame: FrameType | None) -> None:

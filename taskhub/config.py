@@ -37,6 +37,7 @@ from taskhub.settings.kinds import url as url_of
 from taskhub.settings.sources import PREFIX
 
 TIMER_PREFIX = "TASKHUB_INTERNAL_"
+MARK = "TASKHUB_CHILD"  # no setting: processes that a job starts inherit it, perhaps to another program of ours
 SECRETS = ("database_url", "redis_url")
 
 _SECRET_NAMES = tuple(PREFIX + name.upper() for name in SECRETS)
@@ -264,6 +265,6 @@ def _of_links(names: list[str]) -> list[str]:
 
 def _unknown(given: Mapping[str, str]) -> Iterator[str]:
     known = [described.name for described in table()]
-    for name in sorted(set(given) - set(known)):
+    for name in sorted(set(given) - set(known) - {MARK}):
         near = difflib.get_close_matches(name, known, 1)
         yield f"{sources.shown(name)} is not a setting" + (f"; did you mean {near[0]}?" if near else "")

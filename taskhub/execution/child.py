@@ -10,11 +10,14 @@ from taskhub import clock, failpoints
 from taskhub.config import Settings
 from taskhub.domain.backoff import reconnect_delay_s
 from taskhub.domain.errors import StoreUnavailableError
+from taskhub.execution.clean_ground import CleanGround
 from taskhub.execution.consumer import LEFT_IN_ORDER, SLOT_WAS_CLOSED, Consumer, Timing
-from taskhub.execution.executor import Executor, Policy
+from taskhub.execution.executor import INTERRUPT, Executor, Policy
 from taskhub.execution.lifeline import Lifeline
+from taskhub.execution.own_memory import OwnMemory
 from taskhub.execution.registry import Registry
 from taskhub.execution.reporter import Recorder, Reporter
+from taskhub.execution.setters import watch_setters
 from taskhub.execution.transaction import transactions
 from taskhub.execution.turns import Turns
 from taskhub.logs import get_logger
@@ -24,11 +27,10 @@ from taskhub.store.connection import Connection
 
 log = get_logger(__name__)
 
-INTERRUPT = signal.SIGUSR2  # the supervisor's word for: the present task is overdue, or cancelled
-
 
 def run_child(settings: Settings, registry: Registry, recorder: Recorder, lifeline: Lifeline) -> int:
     """Consume jobs until told to leave; returns the exit status. Called after the fork, in the main thread."""
+    watch_setters()  # the supervisor did, before it imported the handlers; a child that imports them itself does
     failpoints.arm(settings.failpoints)
     failpoints.hit("worker.boot")
     database_url, redis_url = settings.server_urls()
@@ -40,8 +42,11 @@ def run_child(settings: Settings, registry: Registry, recorder: Recorder, lifeli
         lifeline.leaving()
         return LEFT_IN_ORDER
     policy = Policy(settings.retry_base_s, settings.retry_cap_s, settings.job_timeout_s)
-    executor = Executor(lifeline, policy, transactions(database_url, store))
+    ground = CleanGround()
+    executor = Executor(lifeline, policy, transactions(database_url, store), ground)
     signal.signal(INTERRUPT, executor.interrupt)
+    os.register_at_fork(after_in_child=executor.forget_in_fork)
+    ground.begin()
     slot = Slot(lifeline.worker, lifeline.slot, lifeline.generation)
     consumer = Consumer(
         lifeline,
@@ -58,6 +63,7 @@ def run_child(settings: Settings, registry: Registry, recorder: Recorder, lifeli
             settle_within_s=settings.timers.settle_within_s,
             max_jobs=settings.max_jobs_per_child,
         ),
+        OwnMemory(settings.hard_rss_mb),
         serves_all=not settings.queues,
     )
     return consumer.run()

@@ -15,9 +15,11 @@ from taskhub.domain.backoff import reconnect_delay_s
 from taskhub.domain.errors import QueueUnavailableError, StatementError, StoreUnavailableError
 from taskhub.domain.job import ClaimedJob
 from taskhub.domain.journal import journal_entry
+from taskhub.execution.clean_ground import LONG_JOB_S
 from taskhub.execution.executor import Executor
 from taskhub.execution.holding import Holding, raw_id, split
 from taskhub.execution.lifeline import Lifeline
+from taskhub.execution.own_memory import OwnMemory
 from taskhub.execution.pacing import Pacing
 from taskhub.execution.registry import Registry
 from taskhub.execution.relief import Relief
@@ -62,6 +64,7 @@ class Consumer:
         reporter: Reporter,
         turns: Turns,
         timing: Timing,
+        memory: OwnMemory,
         *,
         serves_all: bool,
     ) -> None:
@@ -74,6 +77,8 @@ class Consumer:
         self._reporter = reporter
         self._turns = turns
         self._timing = timing
+        self._memory = memory
+        self._ground = executor.ground
         self._serves_all = serves_all
         self._holding = Holding()
         self._settler = Settler(self._holding, store, broker, reporter)
@@ -106,11 +111,13 @@ class Consumer:
             log.warning("child.fenced", extra={"text": "a rescuer closed this slot; leaving what was in hand to it"})
             return SLOT_WAS_CLOSED
         self._lifeline.leaving()
+        if self._ground.spoilt:
+            log.info("child.recycled", extra={"slot": self._lifeline.slot, "text": self._ground.spoilt})
         return LEFT_IN_ORDER
 
     def _is_wanted(self) -> bool:
         limit = self._timing.max_jobs
-        is_wanted = self._lifeline.is_wanted() and self._lifeline.has_supervisor()
+        is_wanted = self._lifeline.is_wanted() and self._lifeline.has_supervisor() and self._ground.spoilt is None
         return is_wanted and not (limit and self._jobs_run >= limit)
 
     def _turn(self) -> None:
@@ -182,7 +189,7 @@ class Consumer:
     def _run_batch(self) -> None:
         totals: dict[str, tuple[int, float]] = {}
         pending = self._holding.pending
-        while pending and self._lifeline.is_wanted() and self._may_go_on():
+        while pending and self._ground.spoilt is None and self._lifeline.is_wanted() and self._may_go_on():
             try:
                 job = pending.popleft()
             except IndexError:  # the relief thread took the last
@@ -190,6 +197,7 @@ class Consumer:
             duration_s = self._run_one(job)
             count, seconds = totals.get(job.type, (0, 0.0))
             totals[job.type] = (count + 1, seconds + duration_s)
+        self._ground.clean()
         self._relief.batch_ends()
         self._jobs_run += sum(count for count, _ in totals.values())
         self._pacing.record(self._holding.queue, totals)
@@ -230,8 +238,13 @@ class Consumer:
             self._holding.finished.append(outcome)
             self._lifeline.finishing()
             self._settle_until_done()
+        duration_s = outcome.finished_s - outcome.started_s
+        if duration_s > LONG_JOB_S:
+            self._ground.clean()  # still this job's time: what its leftovers do now is its own
+        if self._memory.is_limited and self._memory.is_beyond():
+            self._ground.spoil(f"it has more than TASKHUB_HARD_RSS_MB={self._memory.limit_mb} in use after a job")
         self._lifeline.end()
-        return outcome.finished_s - outcome.started_s
+        return duration_s
 
     def _run_alone(self) -> None:
         """A job that has crashed its child before runs with nothing else at stake."""

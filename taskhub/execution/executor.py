@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,14 +16,17 @@ from taskhub.domain import storable
 from taskhub.domain.backoff import retry_delay_s
 from taskhub.domain.job import NON_RETRYABLE, ClaimedJob
 from taskhub.domain.outcome import Completed, Failed, Fate, Outcome
+from taskhub.execution.clean_ground import CleanGround
 from taskhub.execution.context import Job, TransactionMaker
 from taskhub.execution.control import Fail, JobCancelled, JobTimeout, Retry, asked_delay
 from taskhub.execution.lifeline import Lifeline
 from taskhub.execution.registry import Handler
+from taskhub.execution.setters import TOUCHED
 from taskhub.logs import get_logger
 
 log = get_logger(__name__)
 
+INTERRUPT = signal.SIGUSR2  # the supervisor's word for: the present task is overdue, or cancelled
 _CAUSES = {JobTimeout: "timeout", JobCancelled: "cancelled"}
 _STRAY_COPY = 70  # exit status of a process that a handler forked and that returned from the handler
 
@@ -38,7 +43,8 @@ class Policy:
 class Executor:
     """Runs jobs one after the other in this process's main thread."""
 
-    def __init__(self, lifeline: Lifeline, policy: Policy, transaction: TransactionMaker) -> None:
+    def __init__(self, lifeline: Lifeline, policy: Policy, transaction: TransactionMaker, ground: CleanGround) -> None:
+        self.ground = ground
         self._lifeline = lifeline
         self._policy = policy
         self._transaction = transaction
@@ -56,9 +62,11 @@ class Executor:
             job = self._job(claimed, queue, lease)
             try:
                 self._may_interrupt = True
-                result = handler.function(job)
-            finally:  # an interrupt that hits right here is still caught below
+                result = copy_context().run(handler.function, job)
+            finally:  # an interrupt that hits right here is still caught below, and so is a timer of the handler's
                 self._may_interrupt = False
+                if TOUCHED.is_set and os.getpid() == self._pid:  # a copy that returns is ended below
+                    self.ground.clean()
         except BaseException as error:  # noqa: BLE001 (sys.exit and friends in a handler are its failure too)
             finished_s = clock.boottime_s()
             outcome: Outcome = Failed.of(claimed.id, error, self._fate(claimed, error), started_s, finished_s)
@@ -68,6 +76,11 @@ class Executor:
         if os.getpid() != self._pid:
             os._exit(_STRAY_COPY)  # a forked copy of this child must never act as it
         return outcome
+
+    def forget_in_fork(self) -> None:
+        """In a process that a handler forks: the supervisor's signals mean nothing to it."""
+        if signal.getsignal(INTERRUPT) == self.interrupt:
+            signal.signal(INTERRUPT, signal.SIG_DFL)
 
     def interrupt(self, _signum: int, _frame: object) -> None:
         """Signal handler: end an overdue or cancelled task by an exception inside its function, nowhere else."""

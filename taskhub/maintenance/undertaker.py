@@ -12,7 +12,7 @@ from taskhub import clock
 from taskhub.config import Settings
 from taskhub.domain.backoff import retry_delay_s
 from taskhub.domain.errors import QueueUnavailableError
-from taskhub.domain.journal import read_journal
+from taskhub.domain.journal import read_journal, undated
 from taskhub.domain.outcome import Failed, Fate, Outcome
 from taskhub.logs import get_logger
 from taskhub.maintenance.records import Record, Watch
@@ -79,7 +79,12 @@ class Undertaker:
     def bury(self, worker: str, record: Record) -> None:
         """Account for everything that one generation held."""
         slot = Slot(worker, record.slot, record.generation)
+        ended = record.end_leftovers(worker)  # before anything of it can run again
+        if ended:
+            log.info("child.leftovers", extra={"slot": record.slot, "count": ended, "text": "killed with its jobs"})
         outcomes = list(read_journal(record.journal_bytes()))
+        if not record.is_of_this_boot:
+            outcomes = [undated(outcome, clock.boottime_s()) for outcome in outcomes]
         running = record.running if record.running not in {outcome.id for outcome in outcomes} else None
         if running and record.death_reason in _ENDED_BY_US:
             outcomes.append(self._ended_by_us(running, record))

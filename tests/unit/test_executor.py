@@ -17,6 +17,7 @@ from taskhub import ids
 from taskhub.domain.job import NON_RETRYABLE, RESULT_UNSTORABLE, ClaimedJob
 from taskhub.domain.outcome import Completed, Failed, Outcome
 from taskhub.domain.storable import MAX_JSON_BYTES
+from taskhub.execution.clean_ground import CleanGround
 from taskhub.execution.control import Fail, Retry
 from taskhub.execution.executor import Executor, Policy
 from taskhub.execution.holding import raw_id
@@ -35,7 +36,9 @@ class Bench:
         self.bank = self.memory.bank(0, 1)
         self.bank.begin(1)
         self.lifeline = Lifeline(self.memory, 0, 1)
-        self.executor = Executor(self.lifeline, POLICY, lambda job: pytest.fail("no transaction was asked for"))
+        self.executor = Executor(
+            self.lifeline, POLICY, lambda job: pytest.fail("no transaction was asked for"), CleanGround()
+        )
 
     def run(self, function: Run, *, timeout_s: float = 60, **changes: Any) -> Outcome:
         job = ClaimedJob(ids.new_token(), "t", 1, 5, 0, 0, None, '{"type":"t","a":1}')._replace(**changes)
