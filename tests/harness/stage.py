@@ -35,7 +35,7 @@ from taskhub.store.connection import Connection
 from tests.harness.rows import run
 from tests.waiting import wait_until
 
-HANDLERS = "tests.harness.handlers"
+HANDLERS = "tests.harness.handlers,tests.harness.litter"
 SLOTS = 8
 MakeSettings = Callable[..., Settings]
 
@@ -96,6 +96,7 @@ class Stage:
         lifeline = Lifeline(self.memory, slot, generation)
 
         def live() -> int:
+            lifeline.arrive()
             faulthandler.disable()  # the test runner's: its word of a crash is meant for its own crashes
             self._redirect(slot)
             logs.configure(own)

@@ -1,0 +1,128 @@
+"""What a job leaves behind, in its process or running beside it, does not meet the next one."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from supervisor import memory as m
+from taskhub.queue.broker import Broker
+from taskhub.store.connection import Connection
+from tests.harness.ledger import Ledger
+from tests.harness.processes import alive
+from tests.harness.rows import Rows, submit
+from tests.harness.stage import Actor, Stage
+from tests.waiting import pause, wait_until
+
+
+@contextmanager
+def one_batch(stage: Stage, store: Connection, broker: Broker, rows: Rows) -> Iterator[Actor]:
+    """A child that knows the types' pace; what is submitted inside comes to it in one batch."""
+    child = stage.child(internal_batch_budget_s=60)
+    submit(store, broker, "litter.arm", 3, seconds=60)
+    submit(store, broker, "ledger.sleep", seconds=0)
+    rows.wait_counts({"completed": 4}, 10)
+    child.wait_phase(m.PHASE_IDLE)
+    child.stop()
+    yield child
+    child.go_on()
+
+
+@pytest.mark.parametrize("type", ["litter.arm", "litter.arm_raising"])
+def test_a_timer_that_one_job_leaves_does_not_meet_the_next_of_its_batch(
+    stage: Stage, store: Connection, broker: Broker, rows: Rows, ledger: Ledger, type: str
+) -> None:
+    with one_batch(stage, store, broker, rows) as child:
+        submit(store, broker, type, seconds=0.1)
+        [innocent] = submit(store, broker, "ledger.sleep", seconds=0.4)
+    rows.wait_counts({"completed": 6}, 10)
+    assert (rows.job(innocent)["attempts"], alive(child.pid)) == (1, True)
+    assert rows.value("SELECT count(*) FROM job_errors") == 0
+
+
+def test_a_process_that_a_job_has_spoilt_is_replaced_before_the_next_and_nobody_pays(
+    stage: Stage, store: Connection, broker: Broker, rows: Rows, ledger: Ledger
+) -> None:
+    with one_batch(stage, store, broker, rows) as child:
+        jobs = submit(store, broker, "litter.spoil") + submit(store, broker, "ledger.echo", 3)
+    assert stage.reap(child) == 0
+    assert child.bank[m.B_PHASE] == m.PHASE_LEAVING
+    stage.bury()
+    second = stage.child()
+    rows.wait_counts({"completed": 8}, 10)
+    assert {rows.job(job)["attempts"] for job in jobs} == {1}
+    pids = {entry.job: entry.pid for entry in ledger.entries("start")}
+    assert [pids[job] for job in jobs] == [child.pid, *[second.pid] * 3]
+
+
+def test_a_child_that_a_job_left_too_large_is_replaced_before_the_next(
+    stage: Stage, store: Connection, broker: Broker, rows: Rows, ledger: Ledger
+) -> None:
+    child = stage.child(hard_rss_mb=150)
+    [big] = submit(store, broker, "litter.hoard", mb=150)
+    assert stage.reap(child) == 0
+    stage.bury()
+    assert (rows.job(big)["status"], rows.job(big)["crashes"]) == ("completed", 0)
+    [innocent] = submit(store, broker, "ledger.echo")
+    second = stage.child(hard_rss_mb=150)
+    rows.wait_counts({"completed": 2}, 10)
+    assert ledger.of(innocent)[0].pid == second.pid
+
+
+def test_a_process_that_a_handler_forks_is_an_ordinary_one(
+    stage: Stage, store: Connection, broker: Broker, rows: Rows
+) -> None:
+    stage.child()
+    [job] = submit(store, broker, "litter.dispositions")
+    rows.wait_counts({"completed": 1}, 10)
+    assert rows.job(job)["result"] == {"ended_by": signal.SIGUSR1, "-": 1}
+
+
+def left_by(ledger: Ledger, job: str) -> list[int]:
+    """The program and the daemon that a job has started."""
+    return [entry.pid for entry in ledger.of(job) if entry.what in ("program", "daemon")]
+
+
+def test_what_a_killed_job_left_in_sessions_of_its_own_is_gone_before_it_runs_again(
+    stage: Stage, store: Connection, broker: Broker, rows: Rows, ledger: Ledger
+) -> None:
+    jobs = submit(store, broker, "litter.family", 2, seconds=60)
+    children = [stage.child(slot) for slot in (0, 1)]
+    wait_until(lambda: len(ledger.entries("daemon")) == 2, 10, "both jobs have daemons")
+    job_of = {entry.pid: entry.job for entry in ledger.entries("start")}
+    theirs = [left_by(ledger, job_of[child.pid]) for child in children]
+    guilty, other = children
+    os.kill(guilty.pid, signal.SIGKILL)
+    stage.reap(guilty)
+    assert all(map(alive, theirs[0])), "the kernel does not do it"
+    stage.bury()
+    assert not any(map(alive, theirs[0]))
+    assert all(map(alive, theirs[1])), "another child's are not touched"
+    assert {rows.job(job)["status"] for job in jobs} == {"queued", "running"}
+    os.kill(other.pid, signal.SIGKILL)
+    stage.reap(other)
+    stage.bury()
+    assert not any(map(alive, theirs[1]))
+
+
+def test_what_a_job_left_running_on_purpose_outlives_a_child_that_leaves_in_order(
+    stage: Stage, store: Connection, broker: Broker, rows: Rows, ledger: Ledger
+) -> None:
+    child = stage.child()
+    [job] = submit(store, broker, "litter.family", seconds=0)
+    rows.wait_counts({"completed": 1}, 10)
+    left = left_by(ledger, job)
+    stage.drain()
+    stage.reap(child)
+    stage.bury()
+    pause(0.05)
+    try:
+        assert len(left) == 2
+        assert all(map(alive, left))
+    finally:
+        for pid in left:
+            os.kill(pid, signal.SIGKILL)

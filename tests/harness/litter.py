@@ -1,0 +1,78 @@
+"""Job types for tests that leave something behind in their process, or running beside it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+from tests.harness.handlers import recorded
+from tests.harness.ledger import note
+
+_hoard: list[bytes] = []
+
+
+@recorded("litter.arm")
+def arm(job: Any) -> None:
+    """Leave a timer that would end the process."""
+    signal.setitimer(signal.ITIMER_REAL, job.payload["seconds"])
+
+
+@recorded("litter.arm_raising")
+def arm_raising(job: Any) -> None:
+    """Leave a timer whose handler raises, as time-outs of libraries do."""
+
+    def late(*_: object) -> None:
+        raise TimeoutError("of a job that is over")
+
+    signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, job.payload["seconds"], job.payload["seconds"])
+
+
+@recorded("litter.spoil")
+def spoil(job: Any) -> None:
+    """Close what every later print would need."""
+    sys.stdout.close()
+
+
+@recorded("litter.hoard")
+def hoard(job: Any) -> None:
+    """Keep `mb` megabytes."""
+    _hoard.append(b"x" * (job.payload["mb"] * 2**20))
+
+
+@recorded("litter.dispositions")
+def dispositions(job: Any) -> dict[str, int]:
+    """Which signals a process that a handler forks does not leave to the system."""
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        numbers = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTSTP)
+        kept = [number.name for number in numbers if signal.getsignal(number) != signal.SIG_DFL]
+        os.write(write, " ".join(kept).encode() or b"-")
+        signal.pause()
+    kept_names = os.read(read, 1000).decode().split()
+    os.kill(pid, signal.SIGUSR1)  # the supervisor's word to a child; to any other process it is the end
+    _, status = os.waitpid(pid, 0)
+    os.close(read)
+    os.close(write)
+    return {"ended_by": os.WTERMSIG(status), **dict.fromkeys(kept_names, 1)}
+
+
+@recorded("litter.family")
+def family(job: Any) -> None:
+    """Start a program and a daemon, each in a session of its own, and go on for `seconds`."""
+    program = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    note("program", job.id, job.attempt, program.pid)
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            note("daemon", job.id, job.attempt)
+            os.closerange(0, 1000)
+            time.sleep(60)
+        os._exit(0)
+    os.wait()
+    time.sleep(job.payload["seconds"])
