@@ -49,8 +49,8 @@ def end_all(mark: str) -> int:
 
 
 def _end(pid: int, mark: str) -> bool:
-    """True if it carried the mark. Its number cannot become another's meanwhile: it is held by a descriptor."""
-    if pid == os.getpid():
+    """True if it carried the mark. Between look and kill its number cannot become another's: a descriptor holds it."""
+    if pid == os.getpid() or not _carries(pid, mark):
         return False
     try:
         held = os.pidfd_open(pid)
@@ -61,18 +61,25 @@ def _end(pid: int, mark: str) -> bool:
         if carries:
             signal.pidfd_send_signal(held, signal.SIGKILL)
         return carries
-    except OSError:  # it is gone, or another user's
+    except OSError:  # it is gone meanwhile
         return False
     finally:
         os.close(held)
 
 
 def _carries(pid: int, mark: str) -> bool:
-    with open(f"/proc/{pid}/environ", "rb") as environ:
-        if f"{MARK}={mark}".encode() in environ.read().split(b"\0"):
+    name = _file_name(mark).encode()
+    with contextlib.suppress(OSError):  # it is gone, or another user's
+        if name in _read(f"/proc/{pid}/environ").split(b"\0"):
             return True
-    with open(f"/proc/{pid}/maps", "rb") as maps:
-        return f"/memfd:{_file_name(mark)} ".encode() in maps.read()
+        if os.readlink(f"/proc/{pid}/exe") == os.readlink("/proc/self/exe"):  # a fork runs what we run
+            return b"/memfd:" + name + b" " in _read(f"/proc/{pid}/maps")
+    return False
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb", buffering=0) as file:
+        return file.readall()
 
 
 def _file_name(mark: str) -> str:

@@ -22,6 +22,8 @@ ENVIRON_PLACES = {
     "taskhub/metrics/multiprocess.py",  # where prometheus-client looks for its folder
     "supervisor/__main__.py",  # what one re-execution
     "supervisor/reload.py",  # hands on to the next
+    "supervisor/leftovers.py",  # what programs that a job starts are known by
+    "taskhub/execution/clean_ground.py",  # what a job changes is put back
 }
 CLOCK_PLACES = {"taskhub/clock.py", "taskhub/failpoints.py"}
 WALL_CLOCKS = {"time.time", "time.time_ns", "datetime.now", "datetime.utcnow", "datetime.datetime.now"}
@@ -75,7 +77,9 @@ def test_nothing_sleeps_but_the_clock_and_a_handler(source: Source) -> None:
 
 @pytest.mark.parametrize("source", sources("tests"), ids=lambda source: source.name)
 def test_tests_wait_for_conditions(source: Source) -> None:
-    jobs = {f"tests/harness/{name}.py" for name in ("handlers", "unruly", "dummy")}  # these are what is waited for
+    jobs = {
+        f"tests/harness/{name}.py" for name in ("handlers", "unruly", "litter", "dummy")
+    }  # these are what is waited for
     if source.name not in jobs | {"tests/waiting.py"}:
         assert [line for name, line in source.calls() if name == "time.sleep"] == []
 
