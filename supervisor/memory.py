@@ -48,7 +48,6 @@ H_FENCED = 4  # sidecar: 1 once PostgreSQL said that this worker was declared de
 H_MODE = 5  # parent: one of MODE_*
 H_SLOTS = 6  # parent: how many slots are wanted
 H_PEERS = 7  # sidecar: children at work in all workers
-H_HTTP_PORT = 8  # sidecar: where it listens
 H_SIDECAR_TICK = 9  # sidecar
 H_BOOT = 10  # parent: boot-time ns of this worker's start
 H_LEAVE_BY = 11  # parent: boot-time ns by which the sidecar is to be gone, once all children are; 0 before
@@ -57,6 +56,8 @@ H_USED_SLOTS = 14  # parent: no slot from this number on was ever used (reading 
 H_BACKOFF = 12  # parent: slots that wait before their next fork
 H_ALLOCATED = 15  # parent: slots whose blocks are on the disk; the others must not be touched
 H_BOOT_ID = 16  # parent: 16 bytes, the kernel's name for the present boot; times of another mean nothing
+H_SIDECAR_RESTARTS = 18  # parent: how often the sidecar ended by itself, or hung
+H_HUNG_ROLE = 19  # sidecar: 1 + number of the role whose standing still ended the last one; 0 none
 
 MODE_RUN, MODE_QUIET, MODE_DRAIN = range(3)
 

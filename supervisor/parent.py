@@ -41,7 +41,6 @@ BEGIN_ANEW = -1  # not an exit status: the caller re-executes the program
 
 _TURN_S = 0.1
 _SIDECAR_LEAVES_S = 1.5
-_SIDECAR_HANGS = 2  # times as long as a child: its silence may be PostgreSQL's
 
 
 class Parent:
@@ -63,7 +62,7 @@ class Parent:
         self._signals = signals
         self._guard = Guard(settings)
         self._slots: list[Slot] = []
-        self._sidecar = Sidecar(shared, programs.sidecar, signals, settings.timers.stall_s * _SIDECAR_HANGS)
+        self._sidecar = Sidecar(shared, programs.sidecar, signals, settings.timers.sidecar_stall_s)
         self._drain_until_s: float | None = None
         self._status: int | None = None
 

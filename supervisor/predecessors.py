@@ -111,6 +111,16 @@ class Predecessor:
         return read
 
 
+def keep_bytes(path: Path, name: str, content: bytes, reason: str) -> None:
+    """Keep a part of the state file `path` that nobody understands, with the reason, beside it. Never raises."""
+    kept = path.with_name(f"{DAMAGED}{path.name.removeprefix(m.PREFIX)}-{name}")
+    with contextlib.suppress(OSError):
+        kept.touch(mode=0o600)
+        kept.write_bytes(content)
+        kept.with_name(kept.name + _REASON).write_text(f"{reason}\n", encoding="utf-8", errors="replace")
+        _forget_oldest(kept.parent)
+
+
 def older_files(folder: Path, worker: str) -> list[Path]:
     """The files of other workers in the state folder; no folder, link or socket that bears such a name."""
     with contextlib.suppress(OSError):

@@ -26,4 +26,4 @@ def sidecar(settings: Settings, watch: SidecarWatch) -> int:
     multiprocess.become("sidecar")
     known = registry.load(settings.handlers)
     seed((handler.queue, handler.type) for handler in known.handlers())
-    return run_sidecar(settings, lambda: [name for name, _ in settings.queues] or known.queues(), watch)
+    return run_sidecar(settings, [name for name, _ in settings.queues] or known.queues(), watch)

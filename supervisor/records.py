@@ -135,6 +135,10 @@ class RecordView:
     def journal_bytes(self) -> bytes:
         return self._bank.journal_bytes()
 
+    def raw_bytes(self) -> bytes:
+        """All of it, for somebody to look at later."""
+        return bytes(self._bank.bytes) + bytes(self._bank.journal)
+
     def confirm(self) -> None:
         """Everything that it held is accounted for: the bank may be used again."""
         self._bank[m.B_CONFIRMED] = 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 from collections.abc import Callable
 
 from supervisor import memory as m
@@ -16,8 +17,8 @@ from taskhub.logs import get_logger
 
 log = get_logger(__name__)
 
-_RESTART_S = 0.2
-_UNFORKED_S = 1.0
+_RESTART_S, _RESTART_CAP_S = 0.2, 5.0  # doubling: the first are quick enough for its worker to count as alive
+_HEALTHY_AFTER_S = 60.0  # of one life: then the next restart is quick again
 _LONG_GAP_S = 2.0
 _KILL_AFTER_S = 0.2
 
@@ -31,7 +32,9 @@ class Sidecar:
         self._program = program
         self._signals = signals
         self._hang_s = hang_s
-        self._start_at_s = 0.0
+        self._start_at_s = self._started_at_s = 0.0
+        self._deaths = 0  # in a row, without a healthy life between them
+        self._is_replaced = False
         self._tick = 0
         self._ticked_at_s = self._looked_at_s = 0.0
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -53,12 +56,12 @@ class Sidecar:
 
     def start(self) -> None:
         watch = SidecarWatch(self._memory, self._wake_read)
-        self._ticked_at_s = clock.monotonic_s()
+        self._ticked_at_s = self._started_at_s = clock.monotonic_s()
         try:
             self.pid = spawn(lambda: self._run(watch), self._signals)
             self._header[m.H_SIDECAR_PID] = self.pid
         except OSError as error:
-            self._start_at_s = clock.monotonic_s() + _UNFORKED_S
+            self._postpone()
             log.warning("sidecar.unforked", extra={"text": str(error)})
 
     def _run(self, watch: SidecarWatch) -> int:
@@ -67,19 +70,32 @@ class Sidecar:
 
     def reap(self) -> None:
         """See whether it has ended."""
-        if self.pid is not None and os.waitpid(self.pid, os.WNOHANG)[0]:
-            self.pid = None
-            self._start_at_s = clock.monotonic_s() + _RESTART_S
-            log.warning("sidecar.exited", extra={"text": "starting another"})
+        if self.pid is None:
+            return
+        pid, status = os.waitpid(self.pid, os.WNOHANG)
+        if not pid:
+            return
+        self.pid = None
+        if self._is_replaced:
+            self._is_replaced = False
+            return
+        self._header[m.H_SIDECAR_RESTARTS] += 1
+        self._postpone()
+        log.warning("sidecar.exited", extra={"status": status, "text": "starting another"})
 
     def leave_old(self) -> None:
-        """After a re-execution of the supervisor: the old one still runs the old code."""
+        """After a re-execution of the supervisor: the old one still runs the old code. The next waits for its end."""
         old = self._header[m.H_SIDECAR_PID]
         if old:
             kill_group(old)
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(old, 0)
-            self._header[m.H_SIDECAR_PID] = 0
+            self.pid, self._is_replaced = old, True
+
+    def _postpone(self) -> None:
+        """Wait before the next: longer with each that did not live long."""
+        now_s = clock.monotonic_s()
+        self._deaths = 1 if now_s - self._started_at_s > _HEALTHY_AFTER_S else self._deaths + 1
+        wait_s = min(_RESTART_CAP_S, _RESTART_S * 2.0 ** min(self._deaths - 1, 16))
+        self._start_at_s = now_s + wait_s * random.uniform(0.75, 1.0)  # noqa: S311 (spreads the workers)
 
     def dismiss(self, until_s: float) -> None:
         """Let it account for the last children, then leave; no longer than until then."""
@@ -94,9 +110,12 @@ class Sidecar:
         self.kill()
 
     def kill(self) -> None:
+        """End it; one that the kernel holds for longer than a moment is left to itself."""
         if self.pid is not None:
             kill_group(self.pid)
-            os.waitpid(self.pid, 0)
+            until_s = clock.monotonic_s() + _KILL_AFTER_S
+            while not os.waitpid(self.pid, os.WNOHANG)[0] and clock.monotonic_s() < until_s:
+                clock.sleep(0.001)
             self.pid = None
 
     def _hangs(self, now_s: float) -> bool:

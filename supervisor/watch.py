@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 from collections.abc import Iterator
@@ -9,9 +10,8 @@ from pathlib import Path
 
 from supervisor import memory as m
 from supervisor.memory import Memory, now_ns
-from supervisor.predecessors import Predecessor, names_a_worker, older_files, sweep_nascent
+from supervisor.predecessors import Predecessor, keep_bytes, names_a_worker, older_files, sweep_nascent
 from supervisor.records import RecordView
-from taskhub import clock
 from taskhub.logs import get_logger
 
 log = get_logger(__name__)
@@ -25,6 +25,7 @@ class InheritedRecords:
         self.worker = predecessor.worker
         self.is_stuck = False  # seen to, and still there
         self._records = [RecordView(bank, predecessor.is_of_this_boot) for bank in predecessor.banks()]
+        self._doubts: list[str] = []
 
     def all(self) -> Iterator[RecordView]:
         """The records that can be relied upon; what the others held, PostgreSQL must tell."""
@@ -32,10 +33,14 @@ class InheritedRecords:
             if record.flaw is None:
                 yield record
 
+    def set_aside(self, slot: int, _content: bytes, reason: str) -> None:
+        """A record cannot be accounted for: the whole file is to be kept."""
+        self._doubts.append(f"slot {slot}: {reason}")
+
     def remove(self) -> None:
         """All is accounted for, or known to PostgreSQL alone: delete the file, or keep it if it is damaged."""
         name = None if names_a_worker(self._predecessor.path) else "no worker has this name"
-        flaws = [name, self._predecessor.flaw, *(record.flaw for record in self._records)]
+        flaws = [name, self._predecessor.flaw, *(record.flaw for record in self._records), *self._doubts]
         reason = next((flaw for flaw in flaws if flaw), None)
         try:
             if reason is None:
@@ -99,6 +104,15 @@ class SidecarWatch:
     def is_fenced(self) -> bool:
         return bool(self._header[m.H_FENCED])
 
+    @property
+    def sidecar_restarts(self) -> int:
+        return self._header[m.H_SIDECAR_RESTARTS]
+
+    @property
+    def hung_role(self) -> int:
+        """1 + the number of the role whose standing still ended the last sidecar; 0 if none did."""
+        return self._header[m.H_HUNG_ROLE]
+
     def is_wanted(self) -> bool:
         """False once the children are all gone and this process is to leave too."""
         return not self._header[m.H_LEAVE_BY] and os.getppid() == self._parent
@@ -122,19 +136,20 @@ class SidecarWatch:
     def set_peers(self, children: int) -> None:
         self._header[m.H_PEERS] = children
 
-    def set_port(self, port: int) -> None:
-        self._header[m.H_HTTP_PORT] = port
+    def set_aside(self, slot: int, content: bytes, reason: str) -> None:
+        """Keep the bytes of a record that nobody understands."""
+        keep_bytes(self._memory.path, f"slot-{slot}", content, reason)
+
+    def set_hung_role(self, number: int) -> None:
+        self._header[m.H_HUNG_ROLE] = number
 
     def wait(self, timeout_s: float) -> None:
         """Sleep at most so long; the supervisor's word of a death ends it."""
-        self.tick()
-        ready, _, _ = select.select([self._wake], [], [], timeout_s)
-        if ready:
-            os.read(self._wake, 4096)
-
-    def nap(self, timeout_s: float) -> None:
-        """Sleep, for the other threads."""
-        clock.sleep(timeout_s)
+        poller = select.poll()  # not select: the descriptor's number may be large
+        poller.register(self._wake, select.POLLIN)
+        if poller.poll(timeout_s * 1000):
+            with contextlib.suppress(BlockingIOError):
+                os.read(self._wake, 4096)
 
     def older(self) -> Iterator[InheritedRecords]:
         """Older workers of this state folder whose processes are all gone. One thread at a time."""

@@ -39,3 +39,12 @@ def reconnect_delay_s(
     """
     bound = min(cap_s, base_s * 2.0 ** min(max(failures - 1, 0), _MAX_EXPONENT))
     return draw(bound / 2, bound)
+
+
+def jittered_s(seconds: float, draw: Callable[[float, float], float] = random.uniform) -> float:
+    """A tenth more or less, so that those who began together do not stay together.
+
+    >>> jittered_s(10, draw=lambda low, high: low)
+    9.0
+    """
+    return seconds * draw(0.9, 1.1)

@@ -8,24 +8,24 @@ from __future__ import annotations
 
 from itertools import groupby
 
-from taskhub.domain.errors import QueueUnavailableError
+from taskhub.maintenance.isolation import Isolation
 from taskhub.queue.broker import Broker
-from taskhub.store.connection import Connection
+from taskhub.store.connection import Row, Store
 
 _WINDOW = 5_000  # more than this of one queue and priority need not lie in Redis at once
 
 
 class Dispatcher:
-    def __init__(self, store: Connection, broker: Broker) -> None:
+    def __init__(self, store: Store, broker: Broker, isolation: Isolation) -> None:
         self._store = store
         self._broker = broker
+        self._isolation = isolation
 
     def step(self) -> None:
-        """Push what is due, oldest first."""
+        """Push what is due, oldest first. Raises UnavailableError; children claim from PostgreSQL meanwhile."""
         rows = self._store.run("due_jobs", _WINDOW)
-        for (queue, priority), group in groupby(rows, key=lambda row: (row[0], row[1])):
-            due = [(row[3], row[2]) for row in group]
-            try:
-                self._broker.push_again(queue, priority, due)
-            except QueueUnavailableError:
-                return  # children claim these from PostgreSQL meanwhile
+        groups = [(place, list(due)) for place, due in groupby(rows, key=lambda row: (row[0], row[1]))]
+        self._isolation.each(groups, lambda group: group[0], lambda group: self._push(*group[0], group[1]))
+
+    def _push(self, queue: str, priority: int, rows: list[Row]) -> None:
+        self._broker.push_again(queue, priority, [(row[3], row[2]) for row in rows])

@@ -3,29 +3,43 @@
 Each heartbeat that changes the worker's row extends the validity in shared memory, counted from before it
 was sent; never while the supervisor itself does not turn. A heartbeat that changes no row means that
 somebody has declared this worker dead: everything it holds is being run elsewhere, so it must begin anew.
+
+It depends on nothing but its connection: what it says of itself is found before the fork, so it beats on while
+the package is being replaced, or the machine forgets its name.
 """
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
 from importlib import metadata
 
 from taskhub import clock
 from taskhub.logs import get_logger
 from taskhub.maintenance.records import Watch
-from taskhub.store.connection import Connection
-from taskhub.store.statements import text_array
+from taskhub.store.connection import Store
+from taskhub.store.statements import statement, text_array
 
 log = get_logger(__name__)
 
 _PARENT_SILENT_S = 3.0
 
 
-class Heartbeat:
-    """One worker's heartbeat, on a connection of its own."""
+def _installed_version() -> str:
+    try:
+        return metadata.version("taskhub")
+    except metadata.PackageNotFoundError:
+        return "unknown"
 
-    def __init__(self, store: Connection, watch: Watch, *, validity_s: float, queues: Callable[[], list[str]]) -> None:
+
+VERSION, HOST = _installed_version(), socket.gethostname()
+for _name in ("register_worker", "heartbeat"):
+    statement(_name)  # reads the file now
+
+
+class Heartbeat:
+    """One worker's heartbeat. queues: the names that it serves."""
+
+    def __init__(self, store: Store, watch: Watch, *, validity_s: float, queues: list[str]) -> None:
         self._store = store
         self._watch = watch
         self._validity_s = validity_s
@@ -50,11 +64,6 @@ class Heartbeat:
 
     def _register(self) -> None:
         self._store.run(
-            "register_worker",
-            self._watch.worker,
-            socket.gethostname(),
-            self._watch.host_pid,
-            metadata.version("taskhub"),
-            text_array(list(self._queues())),
+            "register_worker", self._watch.worker, HOST, self._watch.host_pid, VERSION, text_array(list(self._queues))
         )
         self._is_registered = True

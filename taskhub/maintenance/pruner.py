@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from taskhub.config import Settings
 from taskhub.logs import get_logger
-from taskhub.store.connection import Connection
+from taskhub.store.connection import Store
 
 log = get_logger(__name__)
 
@@ -16,7 +16,7 @@ _NIL = "00000000-0000-0000-0000-000000000000"
 
 
 class Pruner:
-    def __init__(self, store: Connection, settings: Settings) -> None:
+    def __init__(self, store: Store, settings: Settings) -> None:
         self._store = store
         self._settings = settings
         self._since = _NIL

@@ -14,9 +14,10 @@ from taskhub import ids
 from taskhub.config import Timers
 from taskhub.domain.errors import QueueUnavailableError
 from taskhub.logs import get_logger
+from taskhub.maintenance.isolation import Isolation
 from taskhub.metrics import definitions as metrics
 from taskhub.queue.broker import Broker
-from taskhub.store.connection import Connection
+from taskhub.store.connection import Store
 
 log = get_logger(__name__)
 
@@ -37,10 +38,11 @@ class _Walk:
 
 
 class Reconciler:
-    def __init__(self, store: Connection, broker: Broker, timers: Timers) -> None:
+    def __init__(self, store: Store, broker: Broker, timers: Timers, isolation: Isolation) -> None:
         self._store = store
         self._broker = broker
         self._timers = timers
+        self._isolation = isolation
 
     def step(self) -> None:
         """Take the turns that are due and walk them; of all workers, one does each."""
@@ -48,8 +50,11 @@ class Reconciler:
         by_queue: dict[str, tuple[int, list[int]]] = {}
         for queue, priority, epoch in turns:
             by_queue.setdefault(queue, (epoch, []))[1].append(priority)
-        for queue, (epoch, priorities) in by_queue.items():
-            self._reconcile(queue, epoch, sorted(priorities, reverse=True))
+        self._isolation.each(
+            by_queue.items(),
+            lambda item: item[0],
+            lambda item: self._reconcile(item[0], item[1][0], sorted(item[1][1], reverse=True)),
+        )
 
     def _reconcile(self, queue: str, epoch: int, priorities: list[int]) -> None:
         try:

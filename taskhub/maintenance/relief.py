@@ -1,4 +1,4 @@
-"""Help a living child from outside: while its handler holds the interpreter, and when jobs it holds are cancelled.
+"""Help a living child from outside while its handler holds the interpreter.
 
 A handler that holds the interpreter in C stops the child's own relief thread too. So its finished
 neighbours are settled from the journal, and what it has not begun is given back. The child is told first
@@ -12,11 +12,12 @@ from taskhub import clock
 from taskhub.domain.errors import QueueUnavailableError
 from taskhub.domain.journal import read_journal
 from taskhub.logs import get_logger
+from taskhub.maintenance.isolation import Isolation
 from taskhub.maintenance.records import Record, Watch
 from taskhub.queue.broker import Broker
 from taskhub.services.claim import requeue
 from taskhub.services.rescue import release_from_outside
-from taskhub.store.connection import Connection
+from taskhub.store.connection import Store
 
 log = get_logger(__name__)
 
@@ -24,36 +25,34 @@ _PAUSE_S = 0.02
 
 
 class OutsideRelief:
-    def __init__(self, store: Connection, broker: Broker, watch: Watch, hold_s: float) -> None:
+    """Settles and gives back what a child holds beside a handler that holds its interpreter."""
+
+    def __init__(self, store: Store, broker: Broker, watch: Watch, hold_s: float, isolation: Isolation) -> None:
         self._store = store
         self._broker = broker
         self._watch = watch
         self._hold_s = hold_s
+        self._isolation = isolation
         self._relieved: dict[int, str] = {}
 
     def step(self) -> None:
         """Relieve each child once per batch."""
-        for record in self._watch.all():
-            token = record.token
-            if record.is_dead or not token or self._relieved.get(record.slot) == token:
-                continue
-            if record.running and min(record.runs_for_s, record.unrelieved_for_s) > self._hold_s:
-                self._relieve(record, token)
-                self._relieved[record.slot] = token
+        held_up = [record for record in self._watch.all() if self._is_held_up(record)]
+        self._isolation.each(held_up, lambda record: (record.slot, record.token), self._relieve)
 
-    def cancel(self) -> None:
-        """Tell the children of cancellations: the running job's own, or that something they hold is concerned."""
-        living = {record.slot: record for record in self._watch.all() if not record.is_dead}
-        for job_id, number, lease in self._store.run("cancellations_of_worker", self._watch.worker):
-            record = living.get(number)
-            if record is None or record.token != lease:
-                continue
-            if record.running == job_id:
-                record.cancel(job_id)
-            else:
-                record.announce_cancellations()
+    def _is_held_up(self, record: Record) -> bool:
+        token = record.token
+        if record.is_dead or not token or self._relieved.get(record.slot) == token:
+            return False
+        return bool(record.running) and min(record.runs_for_s, record.unrelieved_for_s) > self._hold_s
 
-    def _relieve(self, record: Record, token: str) -> None:
+    def _relieve(self, record: Record) -> None:
+        token = record.token
+        if token is not None:
+            self._help(record, token)
+            self._relieved[record.slot] = token
+
+    def _help(self, record: Record, token: str) -> None:
         held = [job_id for (job_ids,) in self._store.run("held_under", self._watch.worker, token) for job_id in job_ids]
         outcomes = list(read_journal(record.journal_bytes()))
         if len(held) <= len(outcomes) + 1 and not outcomes:
@@ -70,4 +69,4 @@ class OutsideRelief:
         try:
             requeue(self._store, self._broker, unstarted)
         except QueueUnavailableError:
-            return
+            log.debug("relief.unpushed", extra={"slot": record.slot, "text": "the dispatcher will push"})

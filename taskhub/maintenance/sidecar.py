@@ -1,104 +1,155 @@
-"""The program of the sidecar: three threads of roles over connections of their own, and the worker's HTTP port."""
+"""The program of the sidecar: which roles there are, and the turns in which they are kept.
+
+The main thread starts the roles, compares times and ticks; it calls nothing that could make it wait. Its tick tells
+the supervisor that every role has given a sign of life in time.
+"""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 
-from taskhub import failpoints
+from taskhub import clock, failpoints
 from taskhub.config import Settings
 from taskhub.logs import get_logger
+from taskhub.maintenance.cancellation import Cancellation
 from taskhub.maintenance.dispatcher import Dispatcher
+from taskhub.maintenance.health import Health
 from taskhub.maintenance.heartbeat import Heartbeat
-from taskhub.maintenance.periodic import Role, run_roles
-from taskhub.maintenance.probes import Probes
+from taskhub.maintenance.http import Requests, port_role
+from taskhub.maintenance.isolation import Isolation
+from taskhub.maintenance.lending import Lending
+from taskhub.maintenance.observer import Observer
 from taskhub.maintenance.pruner import Pruner
 from taskhub.maintenance.reconciler import Reconciler
 from taskhub.maintenance.records import Watch
 from taskhub.maintenance.recoverer import Recoverer
 from taskhub.maintenance.relief import OutsideRelief
 from taskhub.maintenance.report import RescueReport
+from taskhub.maintenance.returns import Returner, Returns
+from taskhub.maintenance.role_state import RoleState
+from taskhub.maintenance.roles import Role, RoleKeeper, RolePlan
 from taskhub.maintenance.undertaker import Undertaker
-from taskhub.queue.broker import Broker
-from taskhub.store.connection import Connection
+from taskhub.maintenance.worker_metrics import WorkerMetrics
 
 log = get_logger(__name__)
 
-_UNDERTAKE_S = 0.1
-_RELIEVE_S = 0.2
-_CANCEL_S = 0.5
-_EXPIRE_S = 2.0
-_PRUNE_S = 10.0
+VITAL = ("heartbeat", "undertaker")  # without them no job starts, or no child is replaced for long
+_TURN_S = 0.1
+_LEAVING_TURN_S = 0.01
 
 
-def run_sidecar(settings: Settings, queues: Callable[[], list[str]], watch: Watch) -> int:
+def run_sidecar(settings: Settings, queues: list[str], watch: Watch) -> int:
     """Look after one worker until its supervisor goes; returns the exit status. Called after the fork."""
     failpoints.arm(settings.failpoints)
-    timers = settings.timers
-    heart = Heartbeat(_store(settings, "heartbeat"), watch, validity_s=timers.validity_s, queues=queues)
-    near = _store(settings, "undertaker")
-    undertaker = Undertaker(near, _broker(settings), watch, settings, RescueReport())
-    relief = OutsideRelief(near, _broker(settings), watch, timers.interpreter_hold_s)
-    undertaking = [
-        Role("undertaker", _UNDERTAKE_S, undertaker.step),
-        Role("relief", _RELIEVE_S, relief.step),
-        Role("cancellation", _CANCEL_S, relief.cancel),
-    ]
-    probes = Probes(watch, _store(settings, "probes"), _broker(settings))
-    port = probes.listen(settings.http_host, settings.metrics_port)
-    watch.set_port(port)
-    log.info("worker.listening", extra={"port": port, "worker": watch.worker})
-    _begin("heartbeat", [Role("heartbeat", timers.heartbeat_s, heart.step)], watch)
-    _begin("upkeep", _upkeep(settings, watch), watch)
-    undertaker_role = [Role("resume", 86_400.0, undertaker.resume), *undertaking]
-    run_roles(undertaker_role, watch.is_wanted, watch.wait)
-    return _farewell(settings, watch, undertaker)
+    states: list[RoleState] = []
+    plans = _Plans(settings, queues, watch, states).all()
+    hung = watch.hung_role - 1
+    states += [RoleState(p.name, is_vital=p.name in VITAL, hung_before=n == hung) for n, p in enumerate(plans)]
+    watch.set_hung_role(0)
+    keeper = RoleKeeper(plans, states, watch)
 
+    def note_hung(state: RoleState) -> None:
+        watch.set_hung_role(1 + states.index(state))
 
-def _upkeep(settings: Settings, watch: Watch) -> list[Role]:
-    """What every worker does for all; any one of them alive is enough."""
-    timers, report = settings.timers, RescueReport()
-    store, broker = _store(settings, "upkeep"), _broker(settings)
-    pruner = Pruner(store, settings)
-    return [
-        Role("heir", timers.recover_s, Undertaker(store, broker, watch, settings, report).inherit),
-        Role("dispatcher", timers.dispatch_s, Dispatcher(store, broker).step),
-        Role("reconciler", timers.reconcile_s, Reconciler(store, broker, timers).step),
-        Role("recoverer", timers.recover_s, Recoverer(store, broker, watch, timers, report).step),
-        Role("expiry", _EXPIRE_S, pruner.expire),
-        Role("pruner", _PRUNE_S, pruner.prune),
-    ]
-
-
-def _begin(name: str, roles: list[Role], watch: Watch) -> None:
-    threading.Thread(target=run_roles, args=(roles, watch.is_wanted, watch.nap), name=name, daemon=True).start()
-
-
-def _farewell(settings: Settings, watch: Watch, undertaker: Undertaker) -> int:
-    """The children are gone: leave nothing for others to find."""
-    role = Role("farewell", _UNDERTAKE_S, undertaker.step)
-    run_roles([role], lambda: not undertaker.is_done and watch.has_time_left(), watch.wait)
-    if not undertaker.is_done:
-        log.warning("worker.left_behind", extra={"text": "another worker will take back what is left"})
-        return 1
-    store = _store(settings, "farewell")
-    store.run("expire_worker", watch.worker)
-    store.run("forget_worker", watch.worker)
-    watch.remove()
+    while watch.is_wanted():
+        if keeper.keep(note_hung):
+            watch.tick()
+        clock.sleep(_TURN_S)
+    while not keeper.dismiss():
+        if not watch.has_time_left():
+            log.warning("worker.left_behind", extra={"text": "another worker will take back what is left"})
+            return 1
+        keeper.keep(note_hung)
+        clock.sleep(_LEAVING_TURN_S)
     return 0
 
 
-def _store(settings: Settings, name: str) -> Connection:
-    timers = settings.timers
-    return Connection(
-        settings.server_urls()[0],
-        application=f"taskhub {name}",
-        statement_s=timers.pg_statement_s,
-        lock_s=timers.pg_lock_s,
-        connect_s=timers.pg_connect_s,
-        index_only=True,
-    )
+class _Plans:
+    """How each role is made, and what some of them share."""
 
+    def __init__(self, settings: Settings, queues: list[str], watch: Watch, states: list[RoleState]) -> None:
+        self._settings = settings
+        self._queues = queues
+        self._watch = watch
+        self._states = states
+        self._lending = Lending(settings)
+        self._returns = Returns()
 
-def _broker(settings: Settings) -> Broker:
-    return Broker(settings.server_urls()[1], timeout_s=settings.timers.redis_worker_s)
+    def all(self) -> list[RolePlan]:
+        """The heartbeat first; then what only this worker can do; then what any worker does for all; then the port."""
+        timers = self._settings.timers
+        return [
+            RolePlan("heartbeat", timers.heartbeat_s, self._heartbeat, limit_s=2.5, retry_cap_s=2.0),
+            RolePlan("undertaker", 0.25, self._undertaker, has_farewell=True, wait=self._watch.wait, retry_cap_s=5.0),
+            RolePlan("returner", 0.5, self._returner, wait=self._returns.wait),
+            RolePlan("relief", 0.2, self._relief),
+            RolePlan("cancellation", 0.5, self._cancellation),
+            RolePlan("heir", timers.recover_s, lambda state: Role(self._make_undertaker(state).inherit)),
+            RolePlan("observer", timers.recover_s, self._observer),
+            RolePlan("recoverer", timers.recover_s, self._recoverer),
+            RolePlan("dispatcher", timers.dispatch_s, self._dispatcher),
+            RolePlan("reconciler", timers.reconcile_s, self._reconciler),
+            RolePlan("expiry", 2.0, lambda state: Role(Pruner(self._lending.store(state), self._settings).expire)),
+            RolePlan("pruner", 10.0, lambda state: Role(Pruner(self._lending.store(state), self._settings).prune)),
+            RolePlan("http", 0.0, self._port()),
+        ]
+
+    def _heartbeat(self, state: RoleState) -> Role:
+        store, validity_s = self._lending.heartbeat_store(state), self._settings.timers.validity_s
+        return Role(Heartbeat(store, self._watch, validity_s=validity_s, queues=self._queues).step)
+
+    def _make_undertaker(self, state: RoleState) -> Undertaker:
+        store, report, isolation = self._lending.store(state), RescueReport(), Isolation(state)
+        return Undertaker(store, self._watch, self._settings, self._returns, report, isolation)
+
+    def _undertaker(self, state: RoleState) -> Role:
+        undertaker = self._make_undertaker(state)
+        returner = self._make_returner(state)
+
+        def farewell() -> bool:
+            undertaker.step()
+            returner.step()
+            return undertaker.farewell()
+
+        return Role(undertaker.step, farewell=farewell)
+
+    def _make_returner(self, state: RoleState) -> Returner:
+        return Returner(self._lending.store(state), self._lending.broker(state), self._returns, Isolation(state))
+
+    def _returner(self, state: RoleState) -> Role:
+        return Role(self._make_returner(state).step)
+
+    def _relief(self, state: RoleState) -> Role:
+        store, broker = self._lending.store(state), self._lending.broker(state)
+        hold_s = self._settings.timers.interpreter_hold_s
+        return Role(OutsideRelief(store, broker, self._watch, hold_s, Isolation(state)).step)
+
+    def _cancellation(self, state: RoleState) -> Role:
+        return Role(Cancellation(self._lending.store(state), self._watch).step)
+
+    def _observer(self, state: RoleState) -> Role:
+        return Role(Observer(self._lending.store(state), self._watch, self._settings.timers).step)
+
+    def _recoverer(self, state: RoleState) -> Role:
+        store = self._lending.store(state)
+        return Role(Recoverer(store, self._watch, self._returns, RescueReport(), Isolation(state)).step)
+
+    def _dispatcher(self, state: RoleState) -> Role:
+        return Role(Dispatcher(self._lending.store(state), self._lending.broker(state), Isolation(state)).step)
+
+    def _reconciler(self, state: RoleState) -> Role:
+        store, broker = self._lending.store(state), self._lending.broker(state)
+        return Role(Reconciler(store, broker, self._settings.timers, Isolation(state)).step)
+
+    def _port(self) -> Callable[[RoleState], Role]:
+        watch, states, lending = self._watch, self._states, self._lending
+        store, broker = lending.probe_store(), lending.probe_broker()
+        page = WorkerMetrics(watch, states, store, broker)
+        health = Health(watch, states, store, broker, page.unclaimed_s)
+        slow = {"/readyz": health.readyz, "/health": health.readyz, "/metrics": page.page}
+        requests = Requests({"/livez": health.livez}, slow)
+
+        def opened(port: int) -> None:
+            log.info("worker.listening", extra={"port": port, "worker": watch.worker})
+
+        return port_role(self._settings.http_host, self._settings.metrics_port, requests, opened)

@@ -1,26 +1,25 @@
 """See to the dead children of this worker, and of older workers of this host: nothing they held stays behind.
 
 The record in shared memory tells exactly what a dead child had finished (its journal), what it was
-running, and why it died. It stays until PostgreSQL has confirmed that all of it is accounted for.
+running, and why it died. It stays until PostgreSQL has confirmed that all of it is accounted for. One that
+cannot be understood stops no other: in the end its bytes are kept aside, and its slot is rescued without it.
 """
 
 from __future__ import annotations
 
-from collections import deque
-
 from taskhub import clock
 from taskhub.config import Settings
 from taskhub.domain.backoff import retry_delay_s
-from taskhub.domain.errors import QueueUnavailableError
 from taskhub.domain.journal import read_journal, undated
 from taskhub.domain.outcome import Failed, Fate, Outcome
 from taskhub.logs import get_logger
-from taskhub.maintenance.records import Record, Watch
+from taskhub.maintenance.isolation import Isolation
+from taskhub.maintenance.records import Record, Records, Watch
 from taskhub.maintenance.report import RescueReport
-from taskhub.queue.broker import Broker
+from taskhub.maintenance.returns import Returns
 from taskhub.services.claim import Slot
-from taskhub.services.rescue import Death, Remains, forget_slot, push_rescued, rescue, return_lists
-from taskhub.store.connection import Connection, Row
+from taskhub.services.rescue import Death, Remains, rescue
+from taskhub.store.connection import Row, Store
 from taskhub.store.statements import uuid_array
 
 log = get_logger(__name__)
@@ -33,48 +32,88 @@ _ENDED_BY_US = {
 }
 
 
+# What a record says of times is believed within these bounds: it may be damaged, or from before the host's last boot.
+_LONGEST_RUN_S = 30 * 86_400.0
+
+
 class Undertaker:
-    """Buries generations one after the other; a failure leaves the record, and the next step tries again."""
+    """Buries generations one after the other; a failure leaves the record, and a later step tries again."""
 
     def __init__(
-        self, store: Connection, broker: Broker, watch: Watch, settings: Settings, report: RescueReport
+        self,
+        store: Store,
+        watch: Watch,
+        settings: Settings,
+        returns: Returns,
+        report: RescueReport,
+        isolation: Isolation,
     ) -> None:
         self._store = store
-        self._broker = broker
         self._watch = watch
         self._settings = settings
+        self._returns = returns
         self._report = report
-        self._lists: deque[Slot] = deque()
-
-    def resume(self) -> None:
-        """After a sidecar's own death: lists that its predecessor had still to return."""
-        owed = {(record.slot, record.generation) for record in self._watch.all() if record.is_owed}
-        for number, generation in self._store.run("slots_of_worker", self._watch.worker):
-            if (number, generation) not in owed:
-                self._lists.append(Slot(self._watch.worker, number, generation))
+        self._isolation = isolation
+        self._has_resumed = False
+        self._inherited: set[tuple[str, int, int]] = set()  # records of older workers that are accounted for
 
     def step(self) -> None:
-        """Bury this worker's dead children, then return their lists."""
-        for record in self._watch.all():
-            if record.is_dead and record.is_owed:
-                self.bury(self._watch.worker, record)
-        self._return_lists()
+        """Bury this worker's dead children."""
+        dead = [record for record in self._watch.all() if record.is_dead and record.is_owed]
+        self._isolation.each(dead, lambda record: (record.slot, record.generation), self._bury_own, self._bury_unread)
+        if not self._has_resumed:
+            self._resume()
+            self._has_resumed = True
 
     def inherit(self) -> None:
         """Bury older workers of this state folder whose processes are all gone."""
         for records in self._watch.older():
-            for record in records.all():
-                if record.is_owed:
-                    self.bury(records.worker, record)
-            self._store.run("expire_worker", records.worker)  # last: recoverers elsewhere know less than the records
+            self._bury_older(records)
+
+    def farewell(self) -> bool:
+        """The children are gone: leave nothing for others to find. True once that is so."""
+        self.step()
+        if len(self._returns) or any(record.is_dead and record.is_owed for record in self._watch.all()):
+            return False
+        self._store.run("expire_worker", self._watch.worker)
+        self._store.run("forget_worker", self._watch.worker)
+        self._watch.remove()
+        return True
+
+    def _resume(self) -> None:
+        """After a sidecar's own death: lists that its predecessor had still to return."""
+        owed = {(record.slot, record.generation) for record in self._watch.all() if record.is_owed}
+        for number, generation in self._store.run("slots_of_worker", self._watch.worker):
+            if (number, generation) not in owed:
+                self._returns.add(Slot(self._watch.worker, number, generation), [])
+
+    def _bury_own(self, record: Record) -> None:
+        if record.flaw is None:
+            self.bury(self._watch.worker, record)
+        else:
+            self._bury_unread(record, record.flaw)
+
+    def _bury_older(self, records: Records) -> None:
+        """Every record that is sound; then recoverers may see to the rest, who know less than the records."""
+
+        def bury(record: Record) -> None:
+            self.bury(records.worker, record)
+            self._inherited.add((records.worker, record.slot, record.generation))
+
+        def set_aside(record: Record, why: str) -> None:
+            records.set_aside(record.slot, record.raw_bytes(), why)
+            self._inherited.add((records.worker, record.slot, record.generation))
+
+        def key(record: Record) -> tuple[str, int, int]:
+            return records.worker, record.slot, record.generation
+
+        owed = [record for record in records.all() if record.is_owed]
+        self._isolation.each([r for r in owed if key(r) not in self._inherited], key, bury, set_aside)
+        if all(key(record) in self._inherited for record in owed):
+            self._store.run("expire_worker", records.worker)
             log.info("worker.inherited", extra={"worker": records.worker, "text": "an older worker of this host"})
             records.remove()
-        self._return_lists()
-
-    @property
-    def is_done(self) -> bool:
-        """True if nothing is left to bury or to return."""
-        return not self._lists and not any(record.is_dead and record.is_owed for record in self._watch.all())
+            self._inherited -= {key(record) for record in owed}
 
     def bury(self, worker: str, record: Record) -> None:
         """Account for everything that one generation held."""
@@ -82,9 +121,7 @@ class Undertaker:
         ended = record.end_leftovers(worker)  # before anything of it can run again
         if ended:
             log.info("child.leftovers", extra={"slot": record.slot, "count": ended, "text": "killed with its jobs"})
-        outcomes = list(read_journal(record.journal_bytes()))
-        if not record.is_of_this_boot:
-            outcomes = [undated(outcome, clock.boottime_s()) for outcome in outcomes]
+        outcomes = [_dated(outcome, record) for outcome in read_journal(record.journal_bytes())]
         running = record.running if record.running not in {outcome.id for outcome in outcomes} else None
         if running and record.death_reason in _ENDED_BY_US:
             outcomes.append(self._ended_by_us(running, record))
@@ -98,15 +135,25 @@ class Undertaker:
         remains = Remains(slot, record.token, outcomes, running)
         before = self._states(outcomes)
         rescued = rescue(self._store, remains, death)
+        self._returns.add(slot, [job.id for job in rescued if job.status == "queued"])
         record.confirm()
-        self._lists.append(slot)
         self._report.buried(record.death_reason, record.cause)
         self._report.rescued(rescued, death, slot)
         self._report.settled_for_the_dead(outcomes, before, self._states(outcomes), record.token, slot)
-        try:
-            push_rescued(self._store, self._broker, rescued)
-        except QueueUnavailableError:
-            log.debug("rescue.unpushed", extra={"slot": record.slot, "text": "the dispatcher will push"})
+
+    def _bury_unread(self, record: Record, why: str) -> None:
+        """Keep the bytes of a record that nobody understands; its slot is rescued as if there were none."""
+        self._watch.set_aside(record.slot, record.raw_bytes(), why)
+        log.error("record.set_aside", extra={"worker": self._watch.worker, "slot": record.slot, "text": why})
+        living = {other.generation for other in self._watch.all() if other.slot == record.slot and not other.is_dead}
+        death = Death("worker_lost", "the process that ran the job ended, and its record was damaged")
+        for number, generation in self._store.run("slots_of_worker", self._watch.worker):
+            if number == record.slot and generation not in living:
+                slot = Slot(self._watch.worker, number, generation)
+                rescued = rescue(self._store, Remains(slot, record_is_lost=True), death)
+                self._report.rescued(rescued, death, slot)
+                self._returns.add(slot, [job.id for job in rescued if job.status == "queued"])
+        record.confirm()
 
     def _states(self, outcomes: list[Outcome]) -> dict[str, Row]:
         return {row[0]: row for row in self._store.run("job_states", uuid_array([outcome.id for outcome in outcomes]))}
@@ -117,13 +164,17 @@ class Undertaker:
         failures = rows[0][5] if rows else 1
         delay_s = retry_delay_s(failures, self._settings.retry_base_s, self._settings.retry_cap_s)
         span = (record.started_s, clock.boottime_s(), record.peak_rss_mb)
-        return Failed.told(job_id, name, message, Fate(cause, delay_s), span)
+        return _plausible(Failed.told(job_id, name, message, Fate(cause, delay_s), span))
 
-    def _return_lists(self) -> None:
-        """In-flight lists of the buried; while Redis is away they wait, and their slots stay known."""
-        while self._lists:
-            slot = self._lists[0]
-            names = [name for name, _ in self._store.run("queue_names")]
-            return_lists(self._store, self._broker, slot, names)
-            forget_slot(self._store, slot)
-            self._lists.popleft()
+
+def _dated(outcome: Outcome, record: Record) -> Outcome:
+    """The outcome with times that mean something to this host's clock of now."""
+    return _plausible(outcome if record.is_of_this_boot else undated(outcome, clock.boottime_s()))
+
+
+def _plausible(outcome: Outcome) -> Outcome:
+    """The outcome with times that can be: it ended before now, and began before that."""
+    now = clock.boottime_s()
+    finished_s = outcome.finished_s if now - _LONGEST_RUN_S <= outcome.finished_s <= now else now
+    started_s = outcome.started_s if finished_s - _LONGEST_RUN_S <= outcome.started_s <= finished_s else finished_s
+    return outcome._replace(started_s=started_s, finished_s=finished_s)

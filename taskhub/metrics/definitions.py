@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 OUTCOMES = ("completed", "retried", "failed", "cancelled", "crashed")
 REASONS = ("exception", "timeout", "crash")
@@ -33,6 +33,19 @@ class ComputedGauge(NamedTuple):
     def of(self, values: Mapping[tuple[str, ...], float]) -> GaugeMetricFamily:
         """The gauge with these values by their labels."""
         family = GaugeMetricFamily(self.name, self.documentation, labels=self.label_names)
+        for labels, value in values.items():
+            family.add_metric(labels, value)
+        return family
+
+
+class ComputedCounter(NamedTuple):
+    """A counter that is kept elsewhere and read at the scrape."""
+
+    name: str
+    documentation: str
+
+    def of(self, values: Mapping[tuple[str, ...], float]) -> CounterMetricFamily:
+        family = CounterMetricFamily(self.name, self.documentation, labels=())
         for labels, value in values.items():
             family.add_metric(labels, value)
         return family
@@ -63,6 +76,9 @@ CHILD_EXITS = _counter("taskhub_child_exits_total", "Children that ended, by rea
 JOBS_RESCUED = _counter("taskhub_jobs_rescued_total", "Jobs taken back from dead children and workers.", "cause")
 RECONCILED = _counter("taskhub_reconciled_total", "Waiting jobs that Redis had forgotten.", "queue")
 SLOT_BACKOFF = ComputedGauge("taskhub_slot_backoff", "Slots that wait before their next child.", ())
+ROLE_AGE = ComputedGauge("taskhub_role_age_seconds", "Since a role of the sidecar last did its step well.", ("role",))
+ROLE_FAILURES = _counter("taskhub_role_failures_total", "Unexpected failures of the sidecar's roles.", "role")
+SIDECAR_RESTARTS = ComputedCounter("taskhub_sidecar_restarts_total", "Sidecars that ended by themselves, or hung.")
 UNCLAIMED = ComputedGauge(
     "taskhub_unclaimed_seconds", "For how long jobs have been ready while no child of this worker runs one.", ()
 )

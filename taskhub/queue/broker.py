@@ -6,6 +6,7 @@ failure is a QueueUnavailableError. One script touches one queue.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Any, cast
 
 import redis
@@ -45,38 +46,38 @@ class Broker:
 
     def wait(self, queues: list[str], timeout_s: float) -> bool:
         """Block until one of the queues' bells rings, at most `timeout_s`; True if one rang."""
-        with client.translated(self._redis, "wait"):
+        with self._asking("wait"):
             return self._redis.blpop([keys.bell(queue) for queue in queues], timeout=timeout_s) is not None
 
     def require_room(self, queue: str) -> None:
         """Raise QueueUnavailableError if the server takes nothing in (full, demoted), though it may still give."""
-        with client.translated(self._redis, "require_room"):
+        with self._asking("require_room"):
             self._redis.setrange(keys.epoch(queue), 0, "")  # a write that changes nothing
 
     def tail(self, queue: str, priority: int) -> str | None:
         """The id that is taken next of the fresh ones; None: the list is empty."""
-        with client.translated(self._redis, "tail"):
+        with self._asking("tail"):
             found = cast("bytes | None", self._redis.lindex(keys.ready(queue, priority), -1))
         return None if found is None else found.decode("utf-8", "replace")
 
     def again_size(self, queue: str, priority: int) -> int:
         """How many ids are due again in Redis."""
-        with client.translated(self._redis, "again_size"):
+        with self._asking("again_size"):
             return self._redis.zcard(keys.again(queue, priority))
 
     def epoch(self, queue: str) -> int | None:
         """The queue's epoch as Redis knows it; None: it does not."""
-        with client.translated(self._redis, "epoch"):
+        with self._asking("epoch"):
             found = cast("bytes | None", self._redis.get(keys.epoch(queue)))
         return int(found) if found is not None and found.isdigit() else None
 
     def set_epoch(self, queue: str, epoch: int) -> None:
-        with client.translated(self._redis, "set_epoch"):
+        with self._asking("set_epoch"):
             self._redis.set(keys.epoch(queue), epoch)
 
     def depths(self, queues: list[str]) -> dict[str, int]:
         """How many ids wait in each queue."""
-        with client.translated(self._redis, "depths"):
+        with self._asking("depths"):
             pipeline = self._redis.pipeline(transaction=False)
             for queue in queues:
                 for priority in PRIORITIES:
@@ -88,24 +89,27 @@ class Broker:
 
     def inflight(self, key: str) -> list[str]:
         """The ids in an in-flight list."""
-        with client.translated(self._redis, "inflight"):
+        with self._asking("inflight"):
             found = cast("list[bytes]", self._redis.lrange(key, 0, -1))
         return [item.decode("utf-8", "replace") for item in found]
 
     def forget(self, *names: str) -> None:
         """Delete in-flight lists."""
         if names:
-            with client.translated(self._redis, "forget"):
+            with self._asking("forget"):
                 self._redis.delete(*names)
 
     def ping(self) -> None:
-        with client.translated(self._redis, "ping"):
+        with self._asking("ping"):
             self._redis.ping()
 
     def close(self) -> None:
         """Leave the connections; the next call makes another."""
         self._redis.connection_pool.disconnect()
 
+    def _asking(self, command: str) -> AbstractContextManager[None]:
+        return client.translated(self._redis, command)
+
     def _run(self, name: str, names: list[str], arguments: list[Any]) -> Any:
-        with client.translated(self._redis, name):
+        with self._asking(name):
             return script(name)(self._redis, names, arguments)

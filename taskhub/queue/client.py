@@ -20,6 +20,8 @@ from taskhub.masking import first_line
 
 _DEFAULT_HOST, _DEFAULT_PORT = "localhost", 6379
 
+Client = redis.Redis  # for those who pass one on
+
 
 def connect(url: str, *, timeout_s: float) -> redis.Redis:
     """A client of the server at `url` whose every command ends within `timeout_s`.
@@ -64,11 +66,12 @@ def translated(client: redis.Redis, command: str) -> Iterator[None]:
     """Do `command`: turn every error of Redis into QueueUnavailableError, and leave the connection that had it.
 
     A demoted, loading, full or misconfigured server answers with an error on a healthy socket; it is
-    as unavailable as one that is gone, and its socket must not be used again.
+    as unavailable as one that is gone, and its socket must not be used again. Those that other threads
+    use at the moment are theirs.
     """
     failpoints.hit("broker.", command)
     try:
         yield
     except (redis.RedisError, OSError, ValueError) as error:
-        client.connection_pool.disconnect()
+        client.connection_pool.disconnect(inuse_connections=False)
         raise QueueUnavailableError(f"Redis: {type(error).__name__}: {first_line(error)}") from error

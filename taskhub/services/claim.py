@@ -23,7 +23,7 @@ from taskhub.domain.outcome import Completed
 from taskhub.queue import keys
 from taskhub.queue.broker import Broker
 from taskhub.services.settle import CompletedArrays, completed_arrays
-from taskhub.store.connection import Connection, Row
+from taskhub.store.connection import Connection, Row, Store
 from taskhub.store.statements import uuid_array
 
 _PAUSE_LASTS_S = 1.0
@@ -235,7 +235,7 @@ class Claimer:
         return self._priorities.get(queue, [])
 
 
-def requeue(store: Connection, broker: Broker, job_ids: list[str]) -> int:
+def requeue(store: Store, broker: Broker, job_ids: list[str]) -> int:
     """Push those of some ids that wait to be run; returns how many wait."""
     by_place: dict[tuple[str, int], list[tuple[float, str]]] = {}
     for job_id, queue, priority, due in store.run("queued_of", uuid_array([i for i in job_ids if ids.is_id(i)])):

@@ -19,7 +19,7 @@ from taskhub.queue import keys
 from taskhub.queue.broker import Broker
 from taskhub.services.claim import Slot, requeue
 from taskhub.services.settle import settle
-from taskhub.store.connection import Connection
+from taskhub.store.connection import Store
 from taskhub.store.statements import uuid_array
 
 
@@ -60,7 +60,7 @@ class Rescued:
     started: bool
 
 
-def rescue(store: Connection, remains: Remains, death: Death) -> list[Rescued]:
+def rescue(store: Store, remains: Remains, death: Death) -> list[Rescued]:
     """Account for everything that the generation held in PostgreSQL. Raises StoreUnavailableError: call again."""
     slot = remains.slot
     store.run("close_slot", *slot)
@@ -82,7 +82,7 @@ def rescue(store: Connection, remains: Remains, death: Death) -> list[Rescued]:
     return [Rescued(*row) for row in rows]
 
 
-def return_lists(store: Connection, broker: Broker, slot: Slot, queues: list[str]) -> None:
+def return_lists(store: Store, broker: Broker, slot: Slot, queues: list[str]) -> None:
     """Push again what the generation's in-flight lists hold, then delete them. Raises QueueUnavailableError."""
     for queue in queues:
         for bank in (0, 1):
@@ -93,19 +93,12 @@ def return_lists(store: Connection, broker: Broker, slot: Slot, queues: list[str
                 broker.forget(key)
 
 
-def push_rescued(store: Connection, broker: Broker, rescued: list[Rescued]) -> None:
-    """Ring for rescued jobs that wait again (the dispatcher would, half a second later)."""
-    waiting = [job.id for job in rescued if job.status == "queued"]
-    if waiting:
-        requeue(store, broker, waiting)
-
-
-def forget_slot(store: Connection, slot: Slot) -> None:
+def forget_slot(store: Store, slot: Slot) -> None:
     """The generation is accounted for, and its lists are gone."""
     store.run("forget_slot", *slot)
 
 
-def release_from_outside(store: Connection, lease: str, outcomes: list[Outcome], unstarted: list[str]) -> None:
+def release_from_outside(store: Store, lease: str, outcomes: list[Outcome], unstarted: list[str]) -> None:
     """For a living child whose handler holds the interpreter: settle what is finished, give back the rest."""
     if outcomes:
         settle(store, lease, outcomes)

@@ -16,7 +16,7 @@ from taskhub import clock
 from taskhub.domain.errors import StatementError
 from taskhub.domain.job import COMPLETED
 from taskhub.domain.outcome import ERROR_UNSTORABLE, Committed, Completed, Failed, Outcome
-from taskhub.store.connection import Connection
+from taskhub.store.connection import Store
 from taskhub.store.statements import number_array, text_array, uuid_array
 
 _Kind = TypeVar("_Kind", Completed, Failed)
@@ -59,7 +59,7 @@ def completed_arrays(outcomes: Sequence[Completed]) -> CompletedArrays:
     )
 
 
-def settle(store: Connection, lease: str, outcomes: Sequence[Outcome]) -> Settled:
+def settle(store: Store, lease: str, outcomes: Sequence[Outcome]) -> Settled:
     """Settle any outcomes of one lease. Raises StoreUnavailableError: then repeat the very same call.
 
     Raises StatementError if PostgreSQL refuses one in whatever words; the others are settled by then.
@@ -74,7 +74,7 @@ def settle(store: Connection, lease: str, outcomes: Sequence[Outcome]) -> Settle
     return settled.beside(settle_completed(store, lease, completed))
 
 
-def settle_completed(store: Connection, lease: str, outcomes: list[Completed]) -> Settled:
+def settle_completed(store: Store, lease: str, outcomes: list[Completed]) -> Settled:
     """Complete jobs; a result that PostgreSQL refuses is found by halving the batch."""
     if not outcomes:
         return Settled({}, [])
@@ -88,7 +88,7 @@ def settle_completed(store: Connection, lease: str, outcomes: list[Completed]) -
     return Settled({}, []) if count == len(outcomes) else _found(store, lease, [o.id for o in outcomes])
 
 
-def settle_failed(store: Connection, lease: str, outcomes: list[Failed]) -> Settled:
+def settle_failed(store: Store, lease: str, outcomes: list[Failed]) -> Settled:
     """Retry, fail or cancel jobs whose execution failed, with a row of history each; halved as above."""
     if not outcomes:
         return Settled({}, [])
@@ -107,7 +107,7 @@ def settle_failed(store: Connection, lease: str, outcomes: list[Failed]) -> Sett
 
 
 def _by_halves(
-    settle_some: Callable[[Connection, str, list[_Kind]], Settled], store: Connection, lease: str, outcomes: list[_Kind]
+    settle_some: Callable[[Store, str, list[_Kind]], Settled], store: Store, lease: str, outcomes: list[_Kind]
 ) -> Settled:
     """Both halves of a batch that was refused as a whole; what is wrong with one does not keep the other."""
     half = len(outcomes) // 2
@@ -133,7 +133,7 @@ def _failed_arrays(outcomes: list[Failed]) -> tuple[str, ...]:
     )
 
 
-def _found(store: Connection, lease: str, ids: list[str]) -> Settled:
+def _found(store: Store, lease: str, ids: list[str]) -> Settled:
     """Settlements that changed no row: an earlier sending or a transaction had settled it, or the lease was lost."""
     states = {row[0]: row[1] for row in store.run("job_states", uuid_array(ids)) if row[2] == lease}
     return Settled(states, [job_id for job_id in ids if job_id not in states])

@@ -12,7 +12,9 @@ Invariants:
 from __future__ import annotations
 
 import contextlib
-from typing import Any
+import os
+import socket
+from typing import Any, Protocol
 
 import psycopg2
 
@@ -36,6 +38,12 @@ _BAD_TEXT = "22021"
 _INDEX_ONLY = dict.fromkeys(("enable_seqscan", "enable_hashjoin", "enable_mergejoin"), "off") | {
     "plan_cache_mode": "force_generic_plan"
 }
+
+
+class Store(Protocol):
+    """What runs named statements: one connection, or several behind one face."""
+
+    def run(self, name: str, *arguments: object, timeout_s: float | None = None) -> list[Row]: ...
 
 
 class Connection:
@@ -98,6 +106,13 @@ class Connection:
         if raw is not None:
             with contextlib.suppress(psycopg2.Error):
                 raw.close()
+
+    def interrupt(self) -> None:
+        """From another thread: shut the socket, so that whoever waits for it gets an error. Never raises."""
+        raw = self._raw
+        if raw is not None:
+            with contextlib.suppress(psycopg2.Error, OSError), socket.socket(fileno=os.dup(raw.fileno())) as copy:
+                copy.shutdown(socket.SHUT_RDWR)
 
     def abandon(self) -> None:
         """Forget a connection inherited over a fork without closing the other process's session."""

@@ -6,33 +6,41 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from taskhub import clock
 from taskhub.domain.errors import StoreUnavailableError
 from taskhub.store.connection import Connection, Row
 
 
 class Pool:
-    """At most `size` connections, made when first needed; the most recently used one goes first."""
+    """At most `size` connections, made when first needed; the most recently used one goes first.
 
-    def __init__(self, make: Callable[[], Connection], size: int, wait_s: float) -> None:
+    idle_s: one that was not needed for so long is left; None: all stay.
+    """
+
+    def __init__(
+        self, make: Callable[[], Connection], size: int, wait_s: float, *, idle_s: float | None = None
+    ) -> None:
+        self.wait_s = wait_s
         self._make = make
-        self._wait_s = wait_s
+        self._idle_s = idle_s
         self._free = threading.Semaphore(size)
-        self._idle: list[Connection] = []  # append and pop are atomic
+        self._idle: list[tuple[Connection, float]] = []  # append and pop are atomic
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:
         """One connection for this thread. Raises StoreUnavailableError if all stay in use."""
-        if not self._free.acquire(timeout=self._wait_s):
+        if not self._free.acquire(timeout=self.wait_s):
             raise StoreUnavailableError("every connection to PostgreSQL is in use")
         try:
             try:
-                connection = self._idle.pop()
+                connection, _ = self._idle.pop()
             except IndexError:
                 connection = self._make()
             try:
                 yield connection
             finally:
-                self._idle.append(connection)
+                self._idle.append((connection, clock.monotonic_s()))
+                self._leave_the_longest_idle()
         finally:
             self._free.release()
 
@@ -50,4 +58,14 @@ class Pool:
     def close(self) -> None:
         """Leave the idle connections; the pool stays usable."""
         while self._idle:
-            self._idle.pop().close()
+            self._idle.pop()[0].close()
+
+    def _leave_the_longest_idle(self) -> None:
+        try:
+            connection, used_s = self._idle.pop(0)
+        except IndexError:
+            return
+        if self._idle_s is not None and clock.monotonic_s() - used_s > self._idle_s:
+            connection.close()
+        else:
+            self._idle.insert(0, (connection, used_s))

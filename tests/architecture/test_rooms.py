@@ -18,6 +18,7 @@ FLOORS: list[dict[str, tuple[str, ...]]] = [
             "taskhub.logs",
             "taskhub.ids",
             "taskhub.failpoints",
+            "taskhub.listeners",
         )
     },
     {"domain": ("taskhub.domain",)},

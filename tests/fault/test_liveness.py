@@ -15,11 +15,14 @@ from supervisor.watch import SidecarWatch
 from taskhub.config import Settings
 from taskhub.domain.errors import StoreUnavailableError
 from taskhub.maintenance.heartbeat import Heartbeat
+from taskhub.maintenance.observer import Observer
 from taskhub.maintenance.recoverer import Recoverer
 from taskhub.maintenance.report import RescueReport
+from taskhub.maintenance.returns import Returner, Returns
 from taskhub.queue.broker import Broker
 from taskhub.store.connection import Connection
 from tests.harness.audit import history
+from tests.harness.isolating import isolation
 from tests.harness.ledger import Ledger
 from tests.harness.proxy import Proxy
 from tests.harness.rows import Rows, submit
@@ -44,17 +47,28 @@ def watch(stage: Stage) -> SidecarWatch:
 
 @pytest.fixture
 def heartbeat(store: Connection, watch: SidecarWatch) -> Heartbeat:
-    return Heartbeat(store, watch, validity_s=VALID_S, queues=lambda: ["default"])
+    return Heartbeat(store, watch, validity_s=VALID_S, queues=["default"])
 
 
 @pytest.fixture
-def neighbour(settings: MakeSettings, connect: Callable[[], Connection], broker: Broker, stage: Stage) -> Recoverer:
-    """Another host's recoverer."""
-    return make_recoverer(settings, connect(), broker, stage)
+def neighbour(settings: MakeSettings, connect: Callable[[], Connection], broker: Broker, stage: Stage) -> Neighbour:
+    """Another host's upkeep."""
+    return Neighbour(settings, connect(), broker, stage)
 
 
-def make_recoverer(settings: MakeSettings, store: Connection, broker: Broker, stage: Stage) -> Recoverer:
-    return Recoverer(store, broker, stage.neighbour_watch(), settings(**QUICK).timers, RescueReport())
+class Neighbour:
+    """Another host that judges this one, and takes back what it held."""
+
+    def __init__(self, settings: MakeSettings, store: Connection, broker: Broker, stage: Stage) -> None:
+        watch, returns = stage.neighbour_watch(), Returns()
+        self.observer = Observer(store, watch, settings(**QUICK).timers)
+        self._recoverer = Recoverer(store, watch, returns, RescueReport(), isolation())
+        self._returner = Returner(store, broker, returns, isolation())
+
+    def step(self) -> None:
+        self.observer.step()
+        self._recoverer.step()
+        self._returner.step()
 
 
 def valid_until(stage: Stage) -> int:
@@ -118,7 +132,7 @@ def test_w15_a_frozen_hosts_jobs_are_taken_over_and_it_begins_anew(
     rows: Rows,
     ledger: Ledger,
     heartbeat: Heartbeat,
-    neighbour: Recoverer,
+    neighbour: Neighbour,
 ) -> None:
     stage.memory.header[m.H_PARENT_TICK] = now_ns()
     heartbeat.step()
@@ -151,7 +165,7 @@ def test_w17_an_outage_of_postgresql_declares_nobody_dead(
     proxied_pg_url: str,
 ) -> None:
     """It lasts longer than any heartbeat may be late, so that at its end they all are; and they all live."""
-    observer = make_recoverer(settings, Connection(proxied_pg_url, statement_s=0.3, connect_s=0.5), broker, stage)
+    observer = Neighbour(settings, Connection(proxied_pg_url, statement_s=0.3, connect_s=0.5), broker, stage)
     stage.memory.header[m.H_PARENT_TICK] = now_ns()
     heartbeat.step()
     began = time.monotonic()
@@ -178,7 +192,7 @@ def test_w17_an_outage_of_postgresql_declares_nobody_dead(
 
 
 def test_w17_a_restart_of_postgresql_between_two_passes_declares_nobody_dead(
-    stage: Stage, settings: MakeSettings, rows: Rows, neighbour: Recoverer
+    stage: Stage, settings: MakeSettings, rows: Rows, neighbour: Neighbour
 ) -> None:
     """The observer itself stood still meanwhile, and saw no failure at all."""
     began = time.monotonic()
@@ -187,7 +201,7 @@ def test_w17_a_restart_of_postgresql_between_two_passes_declares_nobody_dead(
         rows.sql("UPDATE workers SET heartbeat_at = clock_timestamp()")
         pause(0.05)
     freeze(stage, rows)
-    neighbour._health._server_start_s -= 1  # as if the next pass met a younger server
+    neighbour.observer._contact._server_start_s -= 1  # as if the next pass met a younger server
     neighbour.step()
     assert counts_as_alive(stage, rows)
 

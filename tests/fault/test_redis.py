@@ -18,6 +18,7 @@ from taskhub.queue import keys
 from taskhub.queue.broker import Broker
 from taskhub.store.connection import Connection
 from tests.harness.audit import history
+from tests.harness.isolating import isolation
 from tests.harness.ledger import Ledger
 from tests.harness.proxy import Proxy
 from tests.harness.rows import Rows, run, submit
@@ -28,7 +29,7 @@ from tests.waiting import wait_until
 @pytest.fixture
 def reconciler(settings: Callable[..., Settings], store: Connection, broker: Broker) -> Reconciler:
     """One whose every step is a turn."""
-    return Reconciler(store, broker, settings(internal_reconcile_s=0).timers)
+    return Reconciler(store, broker, settings(internal_reconcile_s=0).timers, isolation())
 
 
 @pytest.fixture
@@ -40,6 +41,14 @@ def full_redis(redis: redis_client.Redis) -> Iterator[Callable[[], None]]:
 
     yield fill
     redis.config_set("maxmemory", 0)
+
+
+def eager_reconciler(
+    settings: Callable[..., Settings], store: Connection, broker: Broker, **timers: float
+) -> Reconciler:
+    """One whose every step is a turn, and that leaves nothing to Redis."""
+    timers = {"internal_reconcile_s": 0, "internal_reconcile_slack_s": 0, **timers}
+    return Reconciler(store, broker, settings(**timers).timers, isolation())
 
 
 def depth(broker: Broker) -> int:
@@ -176,7 +185,9 @@ def test_r11_an_honest_backlog_is_not_pushed_again(
     settings: Callable[..., Settings], store: Connection, broker: Broker, rows: Rows, redis: redis_client.Redis
 ) -> None:
     """Nobody takes for long, and the jobs grow older than any threshold."""
-    eager = Reconciler(store, broker, settings(internal_reconcile_s=0, internal_reconcile_slack_s=0).timers)
+    eager = Reconciler(
+        store, broker, settings(internal_reconcile_s=0, internal_reconcile_slack_s=0).timers, isolation()
+    )
     submit(store, broker, "ledger.noop", 300)
     for _ in range(5):
         eager.step()
@@ -187,7 +198,9 @@ def test_r11_an_honest_backlog_is_not_pushed_again(
 def test_r11_of_a_backlog_only_what_is_missing_is_pushed_again(
     settings: Callable[..., Settings], store: Connection, broker: Broker, rows: Rows, redis: redis_client.Redis
 ) -> None:
-    eager = Reconciler(store, broker, settings(internal_reconcile_s=0, internal_reconcile_slack_s=0).timers)
+    eager = Reconciler(
+        store, broker, settings(internal_reconcile_s=0, internal_reconcile_slack_s=0).timers, isolation()
+    )
     lost = rows.add(3)
     wait_until(lambda: rows.now().timestamp() * 1000 > int(lost[-1].replace("-", "")[:12], 16) + 5, 5, "time passes")
     submit(store, broker, "ledger.noop", 300)
@@ -205,7 +218,7 @@ def test_r14_the_retry_that_redis_knew_is_gone(
     assert history(rows, job) == ["running", "queued"], "it has failed once and waits for its retry"
     redis.flushall()
     child.go_on()
-    dispatcher = Dispatcher(store, broker)
+    dispatcher = Dispatcher(store, broker, isolation())
     wait_until(lambda: dispatcher.step() or rows.job(job)["status"] == "completed", 5, "its retry is done", every_s=0.1)
     assert ledger.starts() == 2
 
@@ -216,7 +229,10 @@ def test_p8_the_mark_never_passes_a_row_whose_transaction_is_open(
     """A slow commit: newer rows are there, walked and done long before an older one appears."""
     store, slow = connect(), connect()
     eager = Reconciler(
-        store, broker, settings(internal_reconcile_s=0, internal_reconcile_slack_s=0, internal_mark_lag_s=0).timers
+        store,
+        broker,
+        settings(internal_reconcile_s=0, internal_reconcile_slack_s=0, internal_mark_lag_s=0).timers,
+        isolation(),
     )
     rows.one(status="completed")
     slow.execute("BEGIN")

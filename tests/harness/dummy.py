@@ -75,6 +75,7 @@ def sidecar(watch: SidecarWatch) -> int:
         for record in watch.all():
             if record.is_dead and record.is_owed:
                 record.confirm()
+        watch.tick()
         watch.wait(0.05)
     watch.remove()
     return 0

@@ -28,10 +28,12 @@ from taskhub.config import Settings
 from taskhub.execution import registry
 from taskhub.execution.child import run_child
 from taskhub.maintenance.report import RescueReport
+from taskhub.maintenance.returns import Returner, Returns
 from taskhub.maintenance.undertaker import Undertaker
 from taskhub.metrics.recorder import JobRecorder
 from taskhub.queue.broker import Broker
 from taskhub.store.connection import Connection
+from tests.harness.isolating import isolation
 from tests.harness.rows import run
 from tests.waiting import wait_until
 
@@ -82,6 +84,8 @@ class Stage:
         self._wake, self._waker = os.pipe()
         self._actors: list[Actor] = []
         self._generations: dict[int, int] = {}
+        self.returns = Returns()
+        self.returner = Returner(store, broker, self.returns, isolation())
         self.undertaker = self._undertaker(self.memory)
         run(store, "register_worker", worker=self.worker, host="stage", pid=os.getpid(), version="test", queues=[])
 
@@ -138,8 +142,9 @@ class Stage:
     # The sidecar's part
 
     def bury(self) -> None:
-        """Account for every child that was reaped."""
+        """Account for every child that was reaped, and tell Redis."""
         self.undertaker.step()
+        self.returner.step()
 
     def heir(self) -> Undertaker:
         """The undertaker of another, later worker of this state folder."""
@@ -182,7 +187,7 @@ class Stage:
 
     def _undertaker(self, memory: Memory) -> Undertaker:
         watch = SidecarWatch(memory, self._wake)
-        return Undertaker(self._store, self._broker, watch, self._settings(), RescueReport())
+        return Undertaker(self._store, watch, self._settings(), self.returns, RescueReport(), isolation())
 
     def _has_ended(self, actor: Actor) -> bool:
         found = os.waitid(os.P_PID, actor.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)

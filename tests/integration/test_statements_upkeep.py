@@ -12,6 +12,7 @@ from taskhub.store.connection import Connection
 from tests.harness.rows import Child, Rows, claim, open_child, run
 
 NIL = "00000000-0000-0000-0000-000000000000"
+START: dict[str, Any] = {"after_worker": NIL, "after_slot": -1, "after_generation": -1}
 
 
 @pytest.fixture
@@ -263,14 +264,16 @@ def test_a_dead_worker_goes_only_when_all_its_slots_are_rescued(store: Connectio
     alive = open_child(store)
     assert run(store, "forget_worker", worker=child.worker) == []
     run(store, "expire_worker", worker=child.worker)
-    assert run(store, "slots_to_rescue", amount=10) == [(child.worker, 0, 1), (child.worker, 1, 1)]
+    assert run(store, "slots_to_rescue", **START, amount=10) == [(child.worker, 0, 1), (child.worker, 1, 1)]
+    after = {"after_worker": child.worker, "after_slot": 0, "after_generation": 1}
+    assert run(store, "slots_to_rescue", **after, amount=10) == [(child.worker, 1, 1)], "from a place on"
     run(store, "forget_slot", **child._asdict())
     assert rows.slot(child) is not None, "an open slot was forgotten"
     for slot in (child, second):
         run(store, "close_slot", **slot._asdict())
         assert run(store, "forget_worker", worker=child.worker) == []
         run(store, "forget_slot", **slot._asdict())
-    assert run(store, "slots_to_rescue", amount=10) == [(child.worker, None, None)]
+    assert run(store, "slots_to_rescue", **START, amount=10) == [(child.worker, -1, -1)]
     assert run(store, "forget_worker", worker=child.worker) == [(child.worker,)]
     assert run(store, "slots_of_worker", worker=alive.worker) == [(0, 1)]
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from taskhub.maintenance.recoverer import Health
+from taskhub.maintenance.observer import StoreContact
 
 
 def after(*passes: tuple[float, float, float]) -> float:
     """The health after passes at these times: own clock, server's clock, server's start."""
-    health = Health()
+    health = StoreContact()
     return [health.observe(*observed) for observed in passes][-1]
 
 
@@ -33,7 +33,7 @@ def test_any_gap_or_another_start_begins_it_anew(fault: tuple[float, float, floa
 
 
 def test_a_failed_pass_begins_it_anew() -> None:
-    health = Health()
+    health = StoreContact()
     for now in range(100, 110):
         health.observe(now, now + 1000, 7)
     health.doubt()

@@ -1,0 +1,26 @@
+"""Tell this worker's children of cancellations: of the job that they run, or of something else that they hold."""
+
+from __future__ import annotations
+
+from taskhub.maintenance.records import Watch
+from taskhub.store.connection import Store
+
+
+class Cancellation:
+    """Carries the flag on a job's row to the child that holds it."""
+
+    def __init__(self, store: Store, watch: Watch) -> None:
+        self._store = store
+        self._watch = watch
+
+    def step(self) -> None:
+        """Stop the jobs that run; of others, tell the child to look for itself."""
+        living = {record.slot: record for record in self._watch.all() if not record.is_dead}
+        for job_id, number, lease in self._store.run("cancellations_of_worker", self._watch.worker):
+            record = living.get(number)
+            if record is None or record.token != lease:
+                continue
+            if record.running == job_id:
+                record.cancel(job_id)
+            else:
+                record.announce_cancellations()

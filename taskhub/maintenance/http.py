@@ -1,0 +1,195 @@
+"""The worker's HTTP port: a role that answers probes and scrapes, and outlasts whatever connects to it.
+
+Invariants:
+- A connection is one request: its answer says `Connection: close`, so no body is ever read as a second request.
+- A request that is not complete costs no thread: heads are read by one loop, bounded in bytes and in time; beyond
+  the bound of connections, the one that has waited longest for its head gives way to the next.
+- `/livez` is answered by the loop itself, from memory. What may wait for a server is made by a few threads
+  with a bounded queue and a time limit; without an answer in time it is 503, and others are not held up.
+- Nobody waits for the port: one that is in use is said in one line, and tried again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
+from taskhub import listeners
+from taskhub.domain.errors import UnavailableError
+from taskhub.logs import get_logger
+from taskhub.maintenance.answer import Answer, plain
+from taskhub.maintenance.role_state import RoleState
+from taskhub.maintenance.roles import Role
+
+log = get_logger(__name__)
+
+_TURN_S = 0.5
+_HEAD_S = 5.0  # to send a head, from the connection on
+_ANSWER_S = 8.0  # to make an answer; Prometheus waits for 10
+_SEND_S = 5.0  # to take the answer
+_LINGER_S = 1.0  # for the client to read it, whatever it still sends
+_HEAD_BYTES = 16 * 1024
+_CONNECTIONS = 256
+_THREADS = 3
+_IN_WORK = 16  # answers that threads make or are to make
+
+Route = Callable[[], Answer]
+
+
+class PortInUseError(UnavailableError):
+    """Somebody else listens there."""
+
+
+class Requests:
+    """The open connections of one port, and how each is answered. quick: from memory; slow: by a thread."""
+
+    def __init__(self, quick: dict[str, Route], slow: dict[str, Route]) -> None:
+        self._quick = quick
+        self._slow = slow
+        self._in_work = 0
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="http")
+        self._heads: dict[asyncio.Task[None], None] = {}  # who still waits for a head, the oldest first
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection, from its request to its end."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._heads[task] = None
+        if len(self._heads) > _CONNECTIONS:
+            next(iter(self._heads)).cancel()
+        try:
+            with suppress(OSError, TimeoutError, asyncio.TimeoutError, asyncio.IncompleteReadError):
+                answer, has_body = await self._answer(reader, task)
+                writer.write(answer.head() + (answer.body if has_body else b""))
+                await asyncio.wait_for(writer.drain(), _SEND_S)
+                writer.write_eof()
+                await asyncio.wait_for(_until_gone(reader), _LINGER_S)
+        except asyncio.CancelledError:
+            pass  # it gave way, or the port closes: neither is an error of this task
+        finally:
+            self._heads.pop(task, None)
+            writer.transport.abort()
+
+    async def _answer(self, reader: asyncio.StreamReader, task: asyncio.Task[None]) -> tuple[Answer, bool]:
+        """The answer, and whether its body is wanted."""
+        try:
+            method, path, is_http = _parsed(await asyncio.wait_for(_line_of_head(reader), _HEAD_S))
+        except ValueError:
+            return plain(431), True
+        except (TimeoutError, asyncio.TimeoutError):
+            return plain(408), True
+        finally:
+            self._heads.pop(task, None)
+        if not is_http:
+            return plain(400), True
+        if method not in ("GET", "HEAD"):
+            return plain(405, Allow="GET, HEAD"), True
+        return await self._route(path), method == "GET"
+
+    async def _route(self, path: str) -> Answer:
+        if path in self._quick:
+            return _answered(path, self._quick[path])
+        if path not in self._slow:
+            return plain(404)
+        if self._in_work >= _IN_WORK:
+            return plain(503)
+        self._in_work += 1
+        try:
+            work = asyncio.get_running_loop().run_in_executor(self._threads, _answered, path, self._slow[path])
+        except (RuntimeError, MemoryError):  # no thread can be started
+            self._in_work -= 1
+            return plain(503)
+        work.add_done_callback(self._is_done)
+        try:
+            return await asyncio.wait_for(asyncio.shield(work), _ANSWER_S)
+        except (TimeoutError, asyncio.TimeoutError):
+            return plain(503)
+
+    def _is_done(self, _work: object) -> None:
+        self._in_work -= 1
+
+
+class HttpPort:
+    """The port as a role: opened when it is made, served for a while by each step."""
+
+    def __init__(self, host: str, port: int, requests: Requests) -> None:
+        self._loop = asyncio.new_event_loop()
+        try:
+            start = asyncio.start_server(requests.serve, host, port, limit=_HEAD_BYTES, backlog=512)
+            self._server = self._loop.run_until_complete(start)
+        except OSError as error:
+            self._loop.close()
+            if error.errno != errno.EADDRINUSE:
+                raise
+            holder = listeners.holder_of(port)
+            raise PortInUseError(
+                f"port {port} is in use{f' by {holder}' if holder else ''}: set TASKHUB_METRICS_PORT; "
+                "until it is free there are no probes and no metrics, and jobs run"
+            ) from error
+        self.port = int(self._server.sockets[0].getsockname()[1])
+
+    def step(self) -> None:
+        self._loop.run_until_complete(asyncio.sleep(_TURN_S))
+
+    def on_stop(self) -> None:
+        """Close the port and whatever is connected to it."""
+        self._server.close()
+        tasks = asyncio.all_tasks(self._loop)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            self._loop.run_until_complete(asyncio.wait(tasks, timeout=1.0))
+        self._loop.close()
+
+
+def port_role(host: str, port: int, requests: Requests, on_open: Callable[[int], None]) -> Callable[[RoleState], Role]:
+    """The factory of the role; a free port that was once chosen is asked for again."""
+    chosen = [port]
+
+    def make(_state: RoleState) -> Role:
+        opened = HttpPort(host, chosen[0], requests)
+        chosen[0] = opened.port
+        on_open(opened.port)
+        return Role(opened.step, on_stop=opened.on_stop)
+
+    return make
+
+
+async def _line_of_head(reader: asyncio.StreamReader) -> bytes:
+    """The request line, once the whole head is here. Raises ValueError if it is too large."""
+    first, size = b"", 0
+    while True:
+        line = await reader.readline()
+        size += len(line)
+        if size > _HEAD_BYTES:
+            raise ValueError("head too large")
+        if not line:
+            raise asyncio.IncompleteReadError(b"", None)
+        if line in (b"\r\n", b"\n") and first:
+            return first
+        first = first or line.strip()
+
+
+def _parsed(line: bytes) -> tuple[str, str, bool]:
+    """Method, path without its query, and whether this is a request at all."""
+    parts = line.decode("latin-1").split()
+    if len(parts) != 3 or not parts[2].startswith("HTTP/1."):
+        return "", "", False
+    return parts[0], parts[1].partition("?")[0], True
+
+
+async def _until_gone(reader: asyncio.StreamReader) -> None:
+    while await reader.read(65536):
+        pass
+
+
+def _answered(path: str, route: Route) -> Answer:
+    """The answer of a route, whatever it raises: an exit asked for here must not end the loop."""
+    try:
+        return route()
+    except BaseException:
+        log.exception("probe.failed", extra={"path": path})
+        return plain(500)

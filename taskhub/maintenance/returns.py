@@ -1,0 +1,86 @@
+"""What has to be told to Redis of rescued slots: the jobs that wait again, and the in-flight lists to return.
+
+PostgreSQL has accounted for these slots already. While Redis is away they wait here, in nobody's way; a slot's row
+stays until its lists are returned, so another process finds it if this one ends.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+
+from taskhub.maintenance.isolation import Isolation
+from taskhub.queue.broker import Broker
+from taskhub.services.claim import Slot, requeue
+from taskhub.services.rescue import forget_slot, return_lists
+from taskhub.store.connection import Store
+
+_SLOTS = 10_000  # more are left to be found again by their rows
+_IDS = 10_000  # more are left to the dispatcher, which finds them half a second later
+
+
+class Returns:
+    """Filled by those who rescue, emptied by one role."""
+
+    def __init__(self) -> None:
+        self._slots: OrderedDict[Slot, None] = OrderedDict()
+        self._ids: list[str] = []
+        self._lock = threading.Lock()
+        self._news = threading.Event()
+
+    def add(self, slot: Slot, waiting: list[str]) -> None:
+        """A slot was rescued; these of its jobs wait to be run again."""
+        with self._lock:
+            if len(self._slots) < _SLOTS:
+                self._slots[slot] = None
+            self._ids += waiting[: _IDS - len(self._ids)]
+        self._news.set()
+
+    def __contains__(self, slot: Slot) -> bool:
+        return slot in self._slots
+
+    def __len__(self) -> int:
+        return len(self._slots)
+
+    def slots(self) -> list[Slot]:
+        with self._lock:
+            return list(self._slots)
+
+    def take_ids(self) -> list[str]:
+        with self._lock:
+            ids, self._ids = self._ids, []
+        return ids
+
+    def done(self, slot: Slot) -> None:
+        with self._lock:
+            self._slots.pop(slot, None)
+
+    def wait(self, timeout_s: float) -> None:
+        """Until there is something new, at most so long."""
+        if self._news.wait(timeout_s):
+            self._news.clear()
+
+
+class Returner:
+    """Empties the returns."""
+
+    def __init__(self, store: Store, broker: Broker, returns: Returns, isolation: Isolation) -> None:
+        self._store = store
+        self._broker = broker
+        self._returns = returns
+        self._isolation = isolation
+
+    def step(self) -> None:
+        """Ring for jobs that wait again, then return lists. Raises UnavailableError: the rest waits."""
+        ids = self._returns.take_ids()
+        if ids:
+            requeue(self._store, self._broker, ids)
+        slots = self._returns.slots()
+        if slots:
+            queues = [name for name, _ in self._store.run("queue_names")]
+            self._isolation.each(slots, lambda slot: slot, lambda slot: self._return(slot, queues))
+
+    def _return(self, slot: Slot, queues: list[str]) -> None:
+        return_lists(self._store, self._broker, slot, queues)
+        forget_slot(self._store, slot)
+        self._returns.done(slot)

@@ -1,0 +1,11 @@
+"""A role's isolation of its items, for a role that a test steps itself."""
+
+from __future__ import annotations
+
+from taskhub.maintenance.isolation import Isolation
+from taskhub.maintenance.role_state import RoleState
+
+
+def isolation() -> Isolation:
+    """One that has seen no trouble yet."""
+    return Isolation(RoleState("tested"))
