@@ -305,4 +305,20 @@ SABOTAGES = [
         "tests/sweep/test_settings.py::test_a_file_that_cannot_be_read_is_told_at_once[TASKHUB_ENV_FILE]",
         [("taskhub/settings/sources.py", "if not stat.S_ISREG(os.fstat(descriptor).st_mode):", "if False:")],
     ),
+    Sabotage(
+        "a logging.disable of a handler's silences our lines",
+        "tests/unit/test_foreign_logging.py::test_nothing_silences_our_lines[disabled]",
+        [
+            (
+                "taskhub/logs/loggers.py",
+                "            return level >= _process_log.level\n",
+                "            return logging.getLogger(self.name).isEnabledFor(level)\n",
+            )
+        ],
+    ),
+    Sabotage(
+        "what a value's __str__ raises ends the handler that logs it",
+        "tests/unit/test_foreign_logging.py::test_any_value_is_shown_or_replaced[leaving]",
+        [("taskhub/logs/escaping.py", "    except BaseException as error:\n", "    except ValueError as error:\n")],
+    ),
 ]

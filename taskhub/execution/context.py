@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
+
+from taskhub.logs import JobLogger
 
 
 class TransactionMaker(Protocol):
@@ -19,7 +20,7 @@ class Job:
     id: the job's UUID. type, queue: names. payload: what was submitted, less `type` (dict).
     attempt: number of this execution, from 1. max_attempts: how many there may be.
     idempotency_key: the same on every attempt; pass it on to what has effects outside PostgreSQL.
-    log: a logger whose lines carry the job's id, type, queue and attempt.
+    log: a logger whose lines carry the job's id, type, queue and attempt beside what `extra` gives.
     """
 
     __slots__ = ("_transaction", "attempt", "id", "lease", "max_attempts", "payload", "queue", "type")
@@ -50,9 +51,8 @@ class Job:
         return self.id
 
     @property
-    def log(self) -> logging.LoggerAdapter[logging.Logger]:
-        fields = {"job_id": self.id, "type": self.type, "queue": self.queue, "attempt": self.attempt}
-        return logging.LoggerAdapter(logging.getLogger("taskhub.job"), fields)
+    def log(self) -> JobLogger:
+        return JobLogger({"job_id": self.id, "type": self.type, "queue": self.queue, "attempt": self.attempt})
 
     def transaction(self) -> AbstractContextManager[Any]:
         """`with job.transaction() as cursor:` runs the handler's SQL in the transaction that completes the job.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from taskhub.domain import storable
+from taskhub.logs import pass_on
 
 _LONGEST_DELAY_S = 365 * 86_400
 
@@ -44,3 +45,6 @@ class JobTimeout(BaseException):
 
 class JobCancelled(BaseException):
     """Raised inside a handler whose job somebody has cancelled."""
+
+
+pass_on(JobTimeout, JobCancelled)

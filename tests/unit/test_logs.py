@@ -14,6 +14,10 @@ import pytest
 
 from taskhub import logs
 from taskhub.config import Settings
+from taskhub.logs import loggers
+from taskhub.logs.console_lines import ConsoleLines
+from taskhub.logs.json_lines import JsonLines
+from taskhub.logs.process_log import ProcessLog
 
 HOSTILE = "one\ntwo\r\x1b[31m\x00\x7f\x85\x9b\u2028\u202e\ud800"
 CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202e\ud800-\udfff]")
@@ -25,6 +29,7 @@ def stream(tmp_path: Path) -> Iterator[TextIO]:
     with (tmp_path / "log").open("w+", encoding="utf-8", newline="\n") as opened:
         yield opened
     root.handlers[:], root.level = saved
+    loggers.use(None)
 
 
 @pytest.fixture
@@ -180,19 +185,17 @@ def test_the_console_has_colours_only_on_a_terminal(stream: TextIO, configured: 
     lines = configured(format="console")
     logs.get_logger("taskhub").info("child.started", extra={"slot": 1, "why": "a b"})
 
-    coloured = logs.ConsoleFormatter(colours=True).format(logging.makeLogRecord({"name": "x", "levelname": "INFO"}))
-
-    assert "\x1b[32m" in coloured
+    assert b"\x1b[32m" in ConsoleLines(colours=True).line(0, "info", "x", "x", {})
     assert lines()[0].endswith('info    child.started slot=1 why="a b"')
 
 
 def test_each_record_is_one_write_also_from_many_processes() -> None:
     readable, writable = os.pipe()
-    with open(readable, encoding="utf-8") as reader, open(writable, "w", encoding="utf-8") as writer:
-        handler = logs.LineHandler(writer.fileno(), logs.JsonFormatter())
-        children = [_fork_a_logger(handler, name) for name in "abcd"]
-        writer.close()
-        handler.close()
+    with open(readable, encoding="utf-8") as reader:
+        process_log = ProcessLog(logging.INFO, JsonLines(), writable)
+        children = [_fork_a_logger(process_log, name) for name in "abcd"]
+        os.close(writable)
+        process_log.close()
         lines = reader.read().splitlines()
     for child in children:
         assert os.waitpid(child, 0)[1] == 0
@@ -201,23 +204,14 @@ def test_each_record_is_one_write_also_from_many_processes() -> None:
     assert sorted(written) == sorted(name * 1500 for name in "abcd" for _ in range(10))
 
 
-def _fork_a_logger(handler: logs.LineHandler, name: str) -> int:
+def _fork_a_logger(process_log: ProcessLog, name: str) -> int:
     child = os.fork()
     if child:
         return child
     status = 1
     try:
         for _ in range(10):
-            handler.handle(logging.makeLogRecord({"name": "taskhub", "msg": name * 1500, "levelname": "INFO"}))
+            process_log.tell("info", "told", name * 1500, {})
         status = 0
     finally:
         os._exit(status)
-
-
-def test_a_reader_that_is_gone_ends_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    readable, writable = os.pipe()
-    os.close(readable)
-    with open(writable, "w", encoding="utf-8") as writer:
-        handler = logs.LineHandler(writer.fileno(), logs.JsonFormatter())
-        assert handler.handle(logging.makeLogRecord({"name": "x", "msg": "unheard"}))
-    assert capsys.readouterr().err == "", "nor is it news"
