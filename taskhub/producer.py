@@ -6,10 +6,11 @@ if it is, its schema and its defaults hold.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from itertools import islice
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
@@ -34,8 +35,15 @@ if TYPE_CHECKING:
 _CHUNK = 1_000
 
 
+class _Connections(NamedTuple):
+    """What one process submits and reads with."""
+
+    store: Pool
+    submitter: Submitter
+
+
 class Producer:
-    """Submits jobs; for all threads of one process. Make it after a fork.
+    """Submits jobs; for all threads of a process. One that was used before a fork connects anew in the child.
 
     database_url, redis_url: None takes TASKHUB_DATABASE_URL and TASKHUB_REDIS_URL.
     Options of a submission are those of POST /jobs: queue, priority, max_attempts, timeout_s, delay_s,
@@ -47,17 +55,21 @@ class Producer:
         database_url, redis_url = settings.server_urls()
         timers = settings.timers
 
-        def connect() -> Connection:
+        def connect(lock_s: float, statement_s: float | None = None) -> Connection:
             return Connection(
                 database_url,
                 application="taskhub producer",
-                statement_s=timers.pg_statement_s,
-                lock_s=timers.pg_lock_s,
+                statement_s=statement_s or timers.pg_statement_s,
+                lock_s=min(lock_s, timers.pg_lock_s),
                 connect_s=timers.pg_connect_s,
             )
 
-        self._store = Pool(connect, 4, wait_s=timers.pg_connect_s)
-        self._submitter = Submitter(connect, Doorbell(Broker(redis_url, timeout_s=timers.redis_api_s)))
+        def connections() -> _Connections:
+            store = Pool(lambda: connect(timers.pg_lock_s), 4, wait_s=timers.pg_connect_s)
+            return _Connections(store, Submitter(connect, Doorbell(Broker(redis_url, timeout_s=timers.redis_api_s))))
+
+        self._make_connections = connections
+        self._by_process: dict[int, _Connections] = {}
         self._acceptor = Acceptor(
             registry,
             max_attempts=settings.max_attempts,
@@ -72,7 +84,7 @@ class Producer:
         Raises InvalidInputError; StoreUnavailableError, after which the job may or may not be there.
         """
         [submission] = self._acceptor.accept([_envelope(type, payload or {}, options)], [""])
-        return self._submitter.submit(submission).row.id
+        return self._own().submitter.submit(submission).row.id
 
     def submit_many(self, jobs: Iterable[tuple[str, Mapping[str, Any]]], **options: Any) -> list[str]:
         """Commit many jobs with the same options, 1,000 in a transaction; returns their ids in order.
@@ -87,7 +99,7 @@ class Producer:
             envelopes = [Envelope(_payload(type, payload), type, *model[2:]) for type, payload in chunk]
             first = len(submitted)
             paths = [f"jobs.{first + number}." for number in range(len(chunk))]
-            submitted += self._submitter.submit_all(self._acceptor.accept(envelopes, paths))
+            submitted += self._own().submitter.submit_all(self._acceptor.accept(envelopes, paths))
         return submitted
 
     def wait(self, job_id: str, timeout_s: float) -> dict[str, Any]:
@@ -95,15 +107,17 @@ class Producer:
 
         Raises JobNotFoundError, StoreUnavailableError.
         """
-        row = get_job(self._store, job_id)
+        store = self._own().store
+        row = get_job(store, job_id)
         if row.status not in TERMINAL:
-            row = wait_for_end(self._store, row.id, timeout_s)
+            row = wait_for_end(store, row.id, timeout_s)
         return job_object(row, orjson.loads)
 
     def close(self) -> None:
-        """Leave the connections."""
-        self._submitter.close()
-        self._store.close()
+        """Leave the connections, those in use when their call has ended. If it is used again, it connects again."""
+        store, submitter = self._own()
+        submitter.close()
+        store.close()
 
     def __enter__(self) -> Self:
         return self
@@ -112,6 +126,11 @@ class Producer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _own(self) -> _Connections:
+        """This process's. Those of a parent are neither used, closed nor forgotten: sockets and locks are shared."""
+        found = self._by_process.get(os.getpid())
+        return found or self._by_process.setdefault(os.getpid(), self._make_connections())
 
 
 def _envelope(type: str, payload: Mapping[str, Any], options: Mapping[str, Any]) -> Envelope:

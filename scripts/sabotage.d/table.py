@@ -20,6 +20,7 @@ class Sabotage(NamedTuple):
 
 
 CLAIMS = "tests/fault/test_claims.py::"
+LANES = "tests/fault/test_lanes.py::"
 DEATHS = "tests/fault/test_deaths.py::"
 GATE = "tests/unit/test_outcome.py::"
 LIVENESS = "tests/fault/test_liveness.py::"
@@ -109,8 +110,52 @@ SABOTAGES = [
         [
             (
                 "taskhub/services/submit.py",
-                "            receipts = self._plain.insert(",
-                "            self._doorbell.ring(_rows(batch))\n            receipts = self._plain.insert(",
+                "        for _ in range(_KEY_TRIES):\n",
+                "        self._doorbell.ring(rows)\n        for _ in range(_KEY_TRIES):\n",
+            )
+        ],
+    ),
+    Sabotage(
+        "a group waits as long for a lock as anybody",
+        LANES + "test_one_blocked_row_holds_up_only_itself[a unique key]",
+        [
+            ("taskhub/services/submit.py", "_GROUP_LOCK_S = 0.1", "_GROUP_LOCK_S = 4.0"),
+            ("taskhub/services/submit.py", "_GROUP_STATEMENT_S = 0.6", "_GROUP_STATEMENT_S = 5.0"),
+        ],
+    ),
+    Sabotage(
+        "a late flush keeps the next from beginning",
+        LANES + "test_a_flush_that_takes_long_holds_up_only_itself",
+        [("taskhub/services/group_commit.py", "LATE_S = 0.1", "LATE_S = 60.0")],
+    ),
+    Sabotage(
+        "small requests go with large ones",
+        LANES + "test_small_requests_do_not_wait_for_a_large_one",
+        [
+            ("taskhub/services/submit.py", "if is_large(rows) else", "if False else"),
+            ("taskhub/services/group_commit.py", "LATE_S = 0.1", "LATE_S = 60.0"),
+            ("taskhub/services/submit.py", "_GROUP_STATEMENT_S = 0.6", "_GROUP_STATEMENT_S = 5.0"),
+        ],
+    ),
+    Sabotage(
+        "the riders of an interrupted leader are forgotten",
+        "tests/unit/test_group_commit.py::test_when_the_leader_is_interrupted_the_others_go_with_the_next",
+        [
+            (
+                "taskhub/services/group_commit.py",
+                "            self._put_back([ticket for ticket in others if not ticket.is_settled])\n",
+                "",
+            )
+        ],
+    ),
+    Sabotage(
+        "known queues stay known for ever",
+        LANES + "test_known_queues_are_asked_for_again_after_a_reconnect_and_after_a_while",
+        [
+            (
+                "taskhub/services/insertion.py",
+                "not self.store.is_open or now_s - self._known_since_s > _KNOWN_FOR_S or",
+                "",
             )
         ],
     ),

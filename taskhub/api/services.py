@@ -49,18 +49,18 @@ def make_services(settings: Settings, registry: Registry) -> Services:
     """Connects to nothing yet. Raises SettingsError if a server's URL is not set."""
     database_url, redis_url = settings.server_urls()
 
-    def connect(index_only: bool = False) -> Connection:
+    def connect(lock_s: float, statement_s: float | None = None, *, index_only: bool = False) -> Connection:
         timers = settings.timers
         return Connection(
             database_url,
             application="taskhub api",
-            statement_s=timers.pg_statement_s,
-            lock_s=timers.pg_lock_s,
+            statement_s=statement_s or timers.pg_statement_s,
+            lock_s=min(lock_s, timers.pg_lock_s),
             connect_s=min(timers.pg_connect_s, _CONNECT_S),
             index_only=index_only,
         )
 
-    store = Pool(lambda: connect(index_only=True), _READERS, wait_s=1.0)
+    store = Pool(lambda: connect(settings.timers.pg_lock_s, index_only=True), _READERS, wait_s=1.0)
     broker = Broker(redis_url, timeout_s=settings.timers.redis_api_s)
     doorbell = Doorbell(broker)
     depths = Depths(store.read, broker, registry.queues())

@@ -15,6 +15,7 @@
       LeaseLostError               lease_lost             only inside job.transaction()
       UnavailableError             unavailable            a dependency is away; the same call may succeed later
         StoreUnavailableError                             PostgreSQL; `outcome_unknown` tells if it was sent
+          BlockedError                                    other transactions stand in the way; nothing happened
         QueueUnavailableError                             Redis
         TooManyWaitersError        too_many_waiters
       SchemaOutdatedError          schema_outdated
@@ -139,6 +140,13 @@ class StoreUnavailableError(UnavailableError):
     def __init__(self, message: str, *, outcome_unknown: bool = False) -> None:
         super().__init__(message)
         self.outcome_unknown = outcome_unknown
+
+
+class BlockedError(StoreUnavailableError):
+    """PostgreSQL gave one statement up: it waited too long for others, or was a deadlock's victim.
+
+    Nothing happened, unless `outcome_unknown` says that it had been sent before.
+    """
 
 
 class QueueUnavailableError(UnavailableError):

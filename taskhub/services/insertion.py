@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from taskhub import clock
-from taskhub.domain.errors import StatementError, StoreUnavailableError
+from taskhub.domain.errors import BlockedError, StoreUnavailableError
 from taskhub.domain.job_object import JobRow
 from taskhub.domain.submission import Receipt, Submission
 from taskhub.store.connection import Connection, Row
@@ -17,10 +17,11 @@ KEYS_KEPT_S = 86_400.0
 _TIME_S = 1.5
 _LEAST_S = 0.4
 _ROWS_PER_S = 4_000
+_BYTES_PER_S = 8 << 20
 _LEAST_TRY_S = 0.3
 _PAUSE_S = 0.05
 _MAX_KNOWN = 10_000
-_REPEATABLE = ("40P01", "40001", "55P03")  # deadlock, serialisation, lock time-out: nothing happened
+_KNOWN_FOR_S = 10.0
 
 
 class Deadline(NamedTuple):
@@ -30,9 +31,10 @@ class Deadline(NamedTuple):
 
     @classmethod
     def of(cls, asked_at_s: float, rows: Sequence[Submission]) -> Deadline:
-        """1.5 s after the question, a little time in any case, and more for many rows."""
+        """1.5 s after the question, a little time in any case, and more for many rows or large ones."""
         least_s = clock.monotonic_s() + _LEAST_S
-        return cls(max(asked_at_s + _TIME_S, least_s) + len(rows) / _ROWS_PER_S)
+        size_s = len(rows) / _ROWS_PER_S + size_of(rows) / _BYTES_PER_S
+        return cls(max(asked_at_s + _TIME_S, least_s) + size_s)
 
     @property
     def left_s(self) -> float:
@@ -47,23 +49,28 @@ class KeyedOutcome(NamedTuple):
 
 
 class Inserter:
-    """One connection's inserts; for one thread at a time."""
+    """One connection's inserts; for one thread at a time. is_patient: a row that others block is tried to the end."""
 
-    def __init__(self, store: Connection) -> None:
+    def __init__(self, store: Connection, *, is_patient: bool = False) -> None:
         self.store = store
+        self._is_patient = is_patient
         self._known: set[tuple[str, int]] = set()
+        self._known_since_s = float("-inf")
 
-    def insert(self, rows: list[Submission], deadline: Deadline) -> dict[str, Receipt]:
+    def insert(self, rows: list[Submission], deadline: Deadline, *, may_be_there: bool = False) -> dict[str, Receipt]:
         """Insert rows without keys; a receipt for each. Raises StoreUnavailableError, StatementError."""
-        receipts = {row[0]: Receipt(*row[1:]) for row in self._send("insert_jobs", rows, deadline)}
+        answer = self._send("insert_jobs", rows, [], deadline, may_be_there)
+        receipts = {row[0]: Receipt(*row[1:]) for row in answer}
         if len(receipts) < len(rows):  # inserted by an earlier sending whose answer was lost
             for found in read_jobs(self.store, [row.id for row in rows if row.id not in receipts], deadline):
                 receipts[found.id] = Receipt(found.created_at, found.run_at, found.expires_at)
         return receipts
 
-    def insert_keyed(self, rows: list[Submission], deadline: Deadline) -> dict[str, KeyedOutcome]:
+    def insert_keyed(
+        self, rows: list[Submission], deadline: Deadline, *, may_be_there: bool = False
+    ) -> dict[str, KeyedOutcome]:
         """Insert rows with keys, no key twice; says of each what became of it."""
-        answer = self._send("insert_keyed_jobs", rows, deadline)
+        answer = self._send("insert_keyed_jobs", rows, _keys(rows), deadline, may_be_there)
         return {
             row_id: KeyedOutcome(Receipt(created, run_at, expires) if created else None, bool(is_first))
             for row_id, is_first, created, run_at, expires in answer
@@ -72,31 +79,40 @@ class Inserter:
     def close(self) -> None:
         self.store.close()
 
-    def _send(self, name: str, rows: list[Submission], deadline: Deadline) -> list[Row]:
-        may_be_there = False
+    def _send(
+        self, name: str, rows: list[Submission], keys: list[object], deadline: Deadline, may_be_there: bool
+    ) -> list[Row]:
         while True:
             try:
                 self._make_known(rows, deadline)
                 arguments = _arguments(rows, is_repeated=may_be_there)
-                if name == "insert_keyed_jobs":
-                    arguments += _keys(rows)
-                return self.store.run(name, *arguments, timeout_s=max(deadline.left_s, _LEAST_TRY_S))
-            except StatementError as error:
-                if error.sqlstate not in _REPEATABLE or deadline.left_s < _LEAST_TRY_S:
-                    raise
+                return self.store.run(name, *arguments, *keys, timeout_s=max(deadline.left_s, _LEAST_TRY_S))
             except StoreUnavailableError as error:
                 may_be_there = may_be_there or error.outcome_unknown
-                if deadline.left_s < _LEAST_TRY_S:
-                    raise StoreUnavailableError(str(error), outcome_unknown=may_be_there) from error
+                is_blocked = isinstance(error, BlockedError)
+                if deadline.left_s < _LEAST_TRY_S or (is_blocked and not self._is_patient):
+                    kind = BlockedError if is_blocked else StoreUnavailableError
+                    raise kind(str(error), outcome_unknown=may_be_there) from error
                 clock.sleep(_PAUSE_S)
 
     def _make_known(self, rows: list[Submission], deadline: Deadline) -> None:
-        """Maintenance looks after a queue and priority from before their first row."""
+        """Maintenance looks after a queue and priority from before their first row.
+
+        What was known to one session, or long ago, may not be known to the database that answers now: it may have
+        been restored.
+        """
+        now_s = clock.monotonic_s()
+        if not self.store.is_open or now_s - self._known_since_s > _KNOWN_FOR_S or len(self._known) >= _MAX_KNOWN:
+            self._known.clear()
+            self._known_since_s = now_s
         for place in {(row.queue, row.priority) for row in rows} - self._known:
             self.store.run("know_queue", *place, timeout_s=max(deadline.left_s, _LEAST_TRY_S))
-            if len(self._known) >= _MAX_KNOWN:
-                self._known.clear()
             self._known.add(place)
+
+
+def size_of(rows: Sequence[Submission]) -> int:
+    """About how many bytes some rows take."""
+    return sum([len(row.payload) for row in rows])
 
 
 def read_jobs(store: Connection, ids: list[str], deadline: Deadline) -> list[JobRow]:

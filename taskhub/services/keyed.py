@@ -59,7 +59,7 @@ def resolve(
         try:
             ticket.result = [_accept(store, row, outcomes[row.id], found.get(row.id), jobs) for row in ticket.rows]
         except (IdempotencyMismatchError, IdempotencyInProgressError, KeysMovedError) as error:
-            ticket.error = error
+            ticket.error = error.with_traceback(None)  # it is raised in another thread
 
 
 def _find(store: Connection, rows: list[Submission], deadline: Deadline) -> dict[str, _Found]:

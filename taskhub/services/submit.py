@@ -3,30 +3,32 @@
 Invariants:
 - An id is returned only after its row, or the row that its key stands for, was seen to be committed.
 - An INSERT of unknown outcome is sent again until the time is over: ids and keys make that harmless.
-- A request whose rows PostgreSQL refuses fails alone, not with those that share its commit.
+- A request whose rows PostgreSQL refuses, or that must wait for others' transactions, fails or waits alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from contextlib import nullcontext
 from typing import NamedTuple
 
-from taskhub import failpoints
+from taskhub import clock, failpoints
 from taskhub.domain.errors import InvalidRequestError, StatementError, StoreUnavailableError, TaskhubError
 from taskhub.domain.job_object import JobRow, new_row
 from taskhub.domain.submission import Submission
 from taskhub.services.doorbell import Doorbell
-from taskhub.services.group_commit import GroupCommit, Ticket
+from taskhub.services.group_commit import Ticket
+from taskhub.services.inserters import Inserters
 from taskhub.services.insertion import Deadline, Inserter
-from taskhub.services.keyed import CREATED, Accepted, KeysMovedError, resolve
-from taskhub.store.connection import Connection
-
-MAX_BATCH = 500
-MAX_KEYED_BATCH = 100
+from taskhub.services.keyed import CREATED, Accepted, KeysMovedError
+from taskhub.services.lanes import KEYED, PLAIN, Alone, Aside, Batch, Connect, Lane, is_large
 
 _KEY_TRIES = 5
 
-Batch = list[Ticket[Submission, list[Accepted]]]
+_SORTING_LOCK_S = 0.03
+_GROUP_LOCK_S = 0.1
+_GROUP_STATEMENT_S = 0.6
+_PATIENT_LOCK_S = 1.0
+_PATIENT_STATEMENT_S = 1.2
 
 
 class Submitted(NamedTuple):
@@ -39,12 +41,23 @@ class Submitted(NamedTuple):
 class Submitter:
     """One process's submissions, from any of its threads; make it after fork."""
 
-    def __init__(self, connect: Callable[[], Connection], doorbell: Doorbell) -> None:
+    def __init__(self, connect: Connect, doorbell: Doorbell, aside: Aside = nullcontext) -> None:
+        def inserters(size: int, lock_s: float, statement_s: float | None, kept: int = 0) -> Inserters:
+            is_patient = lock_s == _PATIENT_LOCK_S
+            return Inserters(lambda: Inserter(connect(lock_s, statement_s), is_patient=is_patient), size, kept=kept)
+
         self._doorbell = doorbell
-        self._plain = Inserter(connect())
-        self._keyed = Inserter(connect())
-        self._plain_lane = GroupCommit(self._flush_plain, _fits, self._ring)
-        self._keyed_lane = GroupCommit(self._flush_keyed, _fits_keyed, self._ring)
+        self._together = inserters(6, _GROUP_LOCK_S, _GROUP_STATEMENT_S, kept=2)
+        self._alone = Alone(
+            inserters(3, _SORTING_LOCK_S, _GROUP_STATEMENT_S),
+            inserters(4, _PATIENT_LOCK_S, _PATIENT_STATEMENT_S),
+            self._ring,
+            aside,
+        )
+        self._large = Alone(
+            inserters(2, _GROUP_LOCK_S, None, kept=1), inserters(2, _PATIENT_LOCK_S, None), self._ring, aside
+        )
+        self._lanes = {way: Lane(way, self._together, self._alone, self._ring) for way in (PLAIN, KEYED)}
 
     def submit(self, submission: Submission) -> Submitted:
         """Commit one job. Raises StoreUnavailableError; the errors of bad requests."""
@@ -68,84 +81,28 @@ class Submitter:
         return [accepted[stands_for[submission.id]] for submission in submissions]
 
     def close(self) -> None:
-        self._plain.close()
-        self._keyed.close()
+        """Leave the connections, those in use when their submission has ended. The next connects anew."""
+        for each in (self._together, self._alone, self._large):
+            each.close()
 
     def _commit(self, rows: list[Submission]) -> list[Accepted]:
-        if not any(row.has_key for row in rows):
-            return self._plain_lane.commit(rows)
+        way = KEYED if any(row.has_key for row in rows) else PLAIN
+        until_s = Deadline.of(clock.monotonic_s(), rows).at_s
         for _ in range(_KEY_TRIES):
+            ticket: Ticket[Submission, list[Accepted]] = Ticket(rows, until_s)
             try:
-                return self._keyed_lane.commit(rows)
+                return self._large.commit(way, ticket) if is_large(rows) else self._lanes[way].commit(ticket)
             except KeysMovedError:
                 continue
+            except StatementError as error:
+                raise _refusal(error) from error
         raise StoreUnavailableError("the holder of a key changed again and again")
-
-    def _flush_plain(self, batch: Batch) -> None:
-        deadline = Deadline.of(batch[0].asked_at_s, _rows(batch))
-        try:
-            receipts = self._plain.insert(_rows(batch), deadline)
-        except StatementError as error:
-            if len(batch) == 1:
-                raise _refusal(error) from error
-            half = len(batch) // 2
-            for part in (batch[:half], batch[half:]):
-                self._flush_part(part)
-            return
-        for ticket in batch:
-            ticket.result = [Accepted(row.id, CREATED, receipts[row.id]) for row in ticket.rows]
-
-    def _flush_part(self, part: Batch) -> None:
-        try:
-            self._flush_plain(part)
-        except TaskhubError as error:
-            for ticket in part:
-                ticket.error = ticket.error or error
-
-    def _flush_keyed(self, batch: Batch) -> None:
-        deadline = Deadline.of(batch[0].asked_at_s, _rows(batch))
-        try:
-            outcomes = self._keyed.insert_keyed(_rows(batch), deadline)
-        except StatementError as error:
-            if len(batch) == 1:
-                raise _refusal(error) from error
-            for ticket in batch:
-                self._flush_alone(ticket)
-            return
-        resolve(self._keyed.store, batch, outcomes, deadline)
-
-    def _flush_alone(self, ticket: Ticket[Submission, list[Accepted]]) -> None:
-        try:
-            self._flush_keyed([ticket])
-        except TaskhubError as error:
-            ticket.error = error
 
     def _ring(self, batch: Batch) -> None:
         failpoints.hit("api.after_commit")
         settled = [ticket for ticket in batch if ticket.result is not None]
         pairs = [pair for ticket in settled for pair in zip(ticket.rows, ticket.result or (), strict=True)]
         self._doorbell.ring([row for row, accepted in pairs if accepted.kind == CREATED])
-
-
-def _rows(batch: Batch) -> list[Submission]:
-    return batch[0].rows if len(batch) == 1 else [row for ticket in batch for row in ticket.rows]
-
-
-def _fits(batch: Batch, ticket: Ticket[Submission, list[Accepted]]) -> bool:
-    return sum(len(each.rows) for each in batch) + len(ticket.rows) <= MAX_BATCH
-
-
-def _fits_keyed(batch: Batch, ticket: Ticket[Submission, list[Accepted]]) -> bool:
-    """No key twice in one statement."""
-    if sum(len(each.rows) for each in batch) + len(ticket.rows) > MAX_KEYED_BATCH:
-        return False
-    taken = {key for row in _rows(batch) for key in _keys(row)}
-    return taken.isdisjoint(key for row in ticket.rows for key in _keys(row))
-
-
-def _keys(row: Submission) -> list[tuple[str, str]]:
-    named = [("idempotency", row.idempotency_key), ("unique", row.unique_key)]
-    return [(name, key) for name, key in named if key is not None]
 
 
 def _refusal(error: StatementError) -> TaskhubError:

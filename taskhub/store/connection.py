@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import psycopg2
 
 from taskhub import clock, failpoints
-from taskhub.domain.errors import SchemaOutdatedError, StatementError, StoreUnavailableError
+from taskhub.domain.errors import BlockedError, SchemaOutdatedError, StatementError, StoreUnavailableError
 from taskhub.masking import first_line
 from taskhub.store import session
 from taskhub.store.statements import statement
@@ -28,10 +28,12 @@ Row = tuple[Any, ...]
 
 # Read-only (a demoted primary), shutdown, crash, connection trouble, idle time-outs, too many
 # connections: leave this connection. The statement was refused, or never finished.
-_CONNECTION_IS_BAD = ("25006", "57P0", "08", "25P0", "53300", "57014")
-# Deadlock, serialisation, lock time-out, no resources (disk, memory), trouble of the machine: nothing happened, and
+_CONNECTION_IS_BAD = ("25006", "57P0", "08", "25P0", "53300")
+# Serialisation, no resources (disk, memory), trouble of the machine: nothing happened, and
 # the same statement may succeed later.
-_TRY_AGAIN = ("40P01", "40001", "55P03", "53", "58")
+_TRY_AGAIN = ("40001", "53", "58")
+# Lock time-out, statement time-out, deadlock: others stand in this statement's way, and in no other's.
+_IS_BLOCKED = ("55P03", "57014", "40P01")
 _SCHEMA_IS_OLD = ("42P01", "42703", "42883", "3F000")
 _BAD_TEXT = "22021"
 # Key look-ups only: a plan made while the table was tiny must not outlive that.
@@ -157,9 +159,11 @@ class Connection:
 
     def _translated(self, error: psycopg2.Error) -> Exception:
         code = error.pgcode or ""
+        if code in _IS_BLOCKED and self._raw is not None and not self._raw.closed:
+            return BlockedError(f"PostgreSQL cannot do it now: {first_line(error)}")
         if not code or code.startswith(_CONNECTION_IS_BAD) or (self._raw is not None and self._raw.closed):
             self.close()
-            refused = code.startswith(("25006", "53300", "57014"))
+            refused = code.startswith(("25006", "53300"))
             return StoreUnavailableError(
                 f"PostgreSQL went away: {first_line(error)}", outcome_unknown=self._sent and not refused
             )

@@ -40,7 +40,7 @@ def submitter(pg_url: str, redis_url: str) -> Iterator[MakeSubmitter]:
 
     def make(pg: str = pg_url, redis: str = redis_url) -> Submitter:
         doorbell = Doorbell(Broker(redis, timeout_s=0.1))
-        made.append(Submitter(lambda: Connection(pg, statement_s=1.0), doorbell))
+        made.append(Submitter(lambda lock_s, statement_s: Connection(pg, lock_s=lock_s), doorbell))
         return made[-1]
 
     yield make

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -25,6 +26,11 @@ class Background:
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
         )
         wait_until(lambda: rows.value(waiting), 5, "a statement waits for a lock")
+
+    def interrupt(self, error: type[BaseException]) -> None:
+        """Have `error` raised in the thread, at its next step in Python."""
+        assert self._thread.ident is not None
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._thread.ident), ctypes.py_object(error))
 
     def result(self, deadline_s: float = 10) -> Any:
         """What the call returned, or raise what it raised."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 from typing import Any
 
@@ -12,7 +14,10 @@ from taskhub import Producer
 from taskhub.config import SettingsError
 from taskhub.domain.errors import InvalidInputError, JobNotFoundError, StoreUnavailableError
 from taskhub.queue.broker import Broker
+from tests.harness.background import Background
+from tests.harness.forks import in_fork
 from tests.harness.rows import Rows
+from tests.waiting import wait_for_value
 
 
 @pytest.fixture
@@ -115,3 +120,64 @@ def test_servers_are_named_or_set(monkeypatch: pytest.MonkeyPatch, pg_url: str, 
         assert producer.submit("t", {})
     with Producer("postgresql://nobody@127.0.0.1:1/none", redis_url) as producer, pytest.raises(StoreUnavailableError):
         producer.submit("t", {})
+
+
+def test_a_producer_that_was_used_before_a_fork_works_in_both_processes(producer: Producer, rows: Rows) -> None:
+    """Also while another thread is in the middle of a submission, with locks held."""
+    producer.submit("t", {})
+    is_over = threading.Event()
+
+    def keep_submitting() -> None:
+        while not is_over.is_set():
+            producer.submit("t", {})
+
+    with ThreadPoolExecutor(2) as threads:
+        busy = [threads.submit(keep_submitting) for _ in range(2)]
+        forked = [in_fork(lambda: [producer.submit("forked", {}) for _ in range(5)]) for _ in range(4)]
+        is_over.set()
+        for each in busy:
+            each.result(10)
+    assert forked == [0, 0, 0, 0]
+    assert rows.value("SELECT count(*) FROM jobs WHERE type = 'forked'") == 20
+    assert producer.submit("t", {})
+
+
+def test_closing_while_others_submit_ends_nobodys_submission(producer: Producer, rows: Rows) -> None:
+    made: list[str] = []
+
+    def submit_some() -> None:
+        made.extend(producer.submit("t", {}) for _ in range(50))
+
+    with ThreadPoolExecutor(4) as threads:
+        submitting = [threads.submit(submit_some) for _ in range(4)]
+        for _ in range(20):
+            producer.close()
+        for each in submitting:
+            each.result(20)
+    assert rows.value("SELECT count(*) FROM jobs") == len(set(made)) == 200
+    producer.close()
+    ours = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'taskhub producer' AND datname = %s"
+    database = rows.value("SELECT current_database()")
+    wait_for_value(lambda: rows.value(ours, database), 0, 5, "the number of connections")
+
+
+def test_an_interrupted_submission_leaves_a_producer_that_works(producer: Producer, pg_url: str, rows: Rows) -> None:
+    """As by Ctrl-C, while the row waits for somebody's transaction."""
+
+    class InterruptError(Exception):
+        pass
+
+    producer.submit("t", {}, unique_key="warm")
+    holder = Rows(pg_url)
+    holder.sql("BEGIN")
+    holder.sql("INSERT INTO unique_keys VALUES ('held', '00000000-0000-7000-8000-000000000001')")
+    waiting = Background(producer.submit, "t", {}, unique_key="held")
+    waiting.is_blocked_in(rows)
+    waiting.interrupt(InterruptError)
+    assert producer.submit("t", {}, unique_key="other")
+    with pytest.raises((InterruptError, StoreUnavailableError)):
+        waiting.result(5)
+    holder.sql("ROLLBACK")
+    for _ in range(3):
+        assert producer.submit("t", {}, unique_key="held")
+    holder.close()

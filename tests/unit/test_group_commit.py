@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import threading
+import time
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from taskhub.domain.errors import InvalidRequestError, StoreUnavailableError
+from taskhub.domain.errors import BlockedError, InvalidRequestError, StatementError, StoreUnavailableError
 from taskhub.services.group_commit import GroupCommit, Ticket
-from tests.waiting import wait_until
+from tests.waiting import pause, wait_until
 
 Batch = list[Ticket[int, list[str]]]
 
@@ -17,15 +20,22 @@ Batch = list[Ticket[int, list[str]]]
 class Lane:
     """A lane whose flushes the test lets go one by one."""
 
-    def __init__(self, limit: int = 100) -> None:
+    def __init__(self, limit: int = 100, late_s: float = 60.0) -> None:
         self.flushed: list[list[int]] = []
         self.after: list[list[int]] = []
         self.fail: Exception | None = None
         self.gate = threading.Semaphore(0)
         self.begun = threading.Semaphore(0)
         self.commits = GroupCommit[int, list[str]](
-            self._flush, lambda batch, ticket: sum(len(t.rows) for t in batch) + len(ticket.rows) <= limit, self._after
+            self._flush,
+            lambda batch, ticket: sum(len(t.rows) for t in batch) + len(ticket.rows) <= limit,
+            self._after,
+            late_s=late_s,
         )
+
+    def commit(self, rows: list[int], within_s: float = 30.0) -> list[str] | None:
+        """None: the rows are to go alone."""
+        return self.commits.commit(Ticket(rows, time.monotonic() + within_s))
 
     def waiting(self) -> int:
         return len(self.commits._waiting)
@@ -46,12 +56,12 @@ class Lane:
         self.after.append([row for ticket in batch for row in ticket.rows])
 
 
-def asked(lane: Lane, threads: ThreadPoolExecutor, *requests: list[int]) -> list[Future[list[str]]]:
+def asked(lane: Lane, threads: ThreadPoolExecutor, *requests: list[int]) -> list[Future[list[str] | None]]:
     """Requests that arrive one after the other while the first is being flushed."""
-    made = [threads.submit(lane.commits.commit, requests[0])]
+    made = [threads.submit(lane.commit, requests[0])]
     assert lane.begun.acquire(timeout=10)
     for number, rows in enumerate(requests[1:], start=1):
-        made.append(threads.submit(lane.commits.commit, rows))
+        made.append(threads.submit(lane.commit, rows))
         wait_until(lambda wanted=number: lane.waiting() == wanted, 10, "the request waits")
     return made
 
@@ -59,7 +69,7 @@ def asked(lane: Lane, threads: ThreadPoolExecutor, *requests: list[int]) -> list
 def test_one_alone_leads_its_own_flush() -> None:
     lane = Lane()
     lane.gate.release()
-    assert lane.commits.commit([1, 2]) == ["done 1", "done 2"]
+    assert lane.commit([1, 2]) == ["done 1", "done 2"]
     assert lane.flushed == lane.after == [[1, 2]]
 
 
@@ -110,7 +120,7 @@ def test_when_the_store_is_away_all_who_wait_hear_it_at_once_and_the_next_try_ag
     assert lane.flushed == []
     lane.fail = None
     lane.gate.release()
-    assert lane.commits.commit([4]) == ["done 4"]
+    assert lane.commit([4]) == ["done 4"]
 
 
 def test_a_bug_in_a_flush_is_told_and_blocks_nobody() -> None:
@@ -124,7 +134,7 @@ def test_a_bug_in_a_flush_is_told_and_blocks_nobody() -> None:
                 answer.result(10)
     lane.fail = None
     lane.gate.release()
-    assert lane.commits.commit([3]) == ["done 3"]
+    assert lane.commit([3]) == ["done 3"]
 
 
 def test_many_threads_all_get_their_own_answer() -> None:
@@ -132,5 +142,120 @@ def test_many_threads_all_get_their_own_answer() -> None:
     lane.gate.release(10_000)
     with ThreadPoolExecutor(16) as threads:
         rows = [n for n in range(1_000) if n != 13]
-        assert list(threads.map(lambda n: lane.commits.commit([n]), rows)) == [[f"done {n}"] for n in rows]
+        assert list(threads.map(lambda n: lane.commit([n]), rows)) == [[f"done {n}"] for n in rows]
     assert sorted(row for batch in lane.flushed for row in batch) == rows
+
+
+def test_a_late_flush_holds_up_only_those_on_it() -> None:
+    lane = Lane(late_s=0.02)
+    with ThreadPoolExecutor(4) as threads:
+        late = threads.submit(lane.commit, [1])
+        assert lane.begun.acquire(timeout=10)
+        others = [threads.submit(lane.commit, [number]) for number in (2, 3)]
+        assert lane.begun.acquire(timeout=10), "the next flush begins"
+        wait_until(lambda: not lane.waiting(), 10, "nobody is left to wait")
+        lane.gate.release(3)
+        assert [each.result(10) for each in (late, *others)] == [["done 1"], ["done 2"], ["done 3"]]
+
+
+def test_flushes_at_once_are_few_and_who_waits_longer_than_its_time_hears_so() -> None:
+    lane = Lane(late_s=0.01)
+    with ThreadPoolExecutor(8) as threads:
+        flushing = []
+        for number in range(3):
+            flushing.append(threads.submit(lane.commit, [number]))
+            assert lane.begun.acquire(timeout=10)
+        error = threads.submit(lane.commit, [9], 0.2).exception(10)
+        assert isinstance(error, StoreUnavailableError)
+        assert not error.outcome_unknown
+        assert not lane.begun.acquire(blocking=False)
+        assert lane.waiting() == 0
+        lane.gate.release(3)
+        assert [each.result(10) for each in flushing] == [["done 0"], ["done 1"], ["done 2"]]
+
+
+@pytest.mark.parametrize("error", [BlockedError("locked"), MemoryError(), StatementError("no", "23514")])
+def test_rows_whose_flush_failed_go_alone_so_that_each_raises_its_own(error: Exception) -> None:
+    lane = Lane()
+    lane.fail = error
+    with ThreadPoolExecutor(3) as threads:
+        first, *together = asked(lane, threads, [1], [2], [3])
+        lane.gate.release(2)
+        assert [each.result(10) for each in together] == [None, None], "they are to go alone"
+        if isinstance(error, BlockedError):
+            assert first.result(10) is None
+        else:
+            assert first.exception(10) is error
+
+
+def test_when_the_leader_is_interrupted_the_others_go_with_the_next() -> None:
+    class InterruptError(BaseException):
+        pass
+
+    lane = Lane()
+    lane.fail = InterruptError()  # type: ignore[assignment]
+    with ThreadPoolExecutor(4) as threads:
+        first, *others = asked(lane, threads, [1], [2], [3], [4])
+        lane.gate.release()  # [1] is interrupted, then whoever leads [2, 3, 4]
+        with pytest.raises(InterruptError):
+            first.result(10)
+        assert lane.begun.acquire(timeout=10)
+        lane.gate.release()
+        assert lane.begun.acquire(timeout=10), "another leads"
+        lane.fail = None
+        lane.gate.release()
+        interrupted = [each for each in others if isinstance(each.exception(10), InterruptError)]
+        assert len(interrupted) == 1
+        assert sorted(lane.flushed[0]) == sorted(
+            number for number, each in zip((2, 3, 4), others, strict=True) if each not in interrupted
+        )
+
+
+def test_threads_that_are_interrupted_anywhere_strand_nobody() -> None:
+    """Exceptions are thrown into half of the threads at any line; the other half never notices."""
+
+    class InterruptError(Exception):
+        pass
+
+    def flush(batch: Batch) -> None:
+        for _ in range(100):
+            for ticket in batch:
+                ticket.result = ticket.result or None
+        for ticket in batch:
+            ticket.result = [f"done {ticket.rows[0]}"]
+
+    def commit(row: int) -> list[str] | None:
+        return commits.commit(Ticket([row], time.monotonic() + 5.0))
+
+    commits = GroupCommit[int, list[str]](flush, lambda batch, ticket: True, lambda batch: None, late_s=0.02)
+    answers: list[list[str] | None] = []
+    rounds: list[int] = []
+    ends_at_s = time.monotonic() + 1.5
+
+    def steady() -> None:
+        while time.monotonic() < ends_at_s:
+            answers.append(commit(1))
+
+    def unlucky() -> None:
+        while time.monotonic() < ends_at_s:
+            with contextlib.suppress(InterruptError), contextlib.suppress(InterruptError):  # also in the first's end
+                while time.monotonic() < ends_at_s:
+                    commit(2)
+            rounds.append(1)
+
+    calm = [threading.Thread(target=steady) for _ in range(3)]
+    victims = [threading.Thread(target=unlucky) for _ in range(3)]
+    for thread in (*calm, *victims):
+        thread.start()
+    while time.monotonic() < ends_at_s - 0.3:
+        for victim in victims:
+            assert victim.ident is not None
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(victim.ident), ctypes.py_object(InterruptError))
+        pause(0.003)
+    for thread in (*calm, *victims):
+        thread.join(10)
+        assert not thread.is_alive(), "somebody waits for ever"
+    assert len(rounds) > 50
+    assert len(answers) > 50
+    assert {tuple(answer) if answer else None for answer in answers} <= {("done 1",), None}
+    assert commit(3) == ["done 3"]

@@ -1,0 +1,183 @@
+"""A submission that must wait for somebody's open transaction holds up only itself."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from taskhub import ids
+from taskhub.domain.errors import StoreUnavailableError
+from taskhub.domain.submission import Submission
+from taskhub.queue.broker import Broker
+from taskhub.services.doorbell import Doorbell
+from taskhub.services.insertion import Deadline, Inserter
+from taskhub.services.submit import Submitter
+from taskhub.store.connection import Connection
+from tests.harness.background import Background
+from tests.harness.rows import Rows
+from tests.waiting import wait_until
+
+_SOON_S = 1.0
+_NOBODY = "00000000-0000-7000-8000-000000000001"
+
+
+def job(payload: str = '{"type":"t"}', **fields: Any) -> Submission:
+    made = Submission(ids.new_id(), "default", "t", 4, payload, 5, fingerprint="same")
+    return made._replace(**fields)
+
+
+@pytest.fixture
+def submitter(pg_url: str, redis_url: str) -> Iterator[Submitter]:
+    made = Submitter(
+        lambda lock_s, statement_s: Connection(pg_url, lock_s=lock_s, statement_s=statement_s or 5.0),
+        Doorbell(Broker(redis_url, timeout_s=0.1)),
+    )
+    made.submit(job())
+    made.submit(job(unique_key="warm"))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def holder(pg_url: str) -> Iterator[Rows]:
+    """Somebody's session, with a transaction open."""
+    session = Rows(pg_url)
+    session.sql("BEGIN")
+    yield session
+    session.close()
+
+
+def trigger(rows: Rows, body: str) -> None:
+    """A trigger of the user's own on the jobs that say so."""
+    rows.sql(
+        "CREATE FUNCTION users_own() RETURNS trigger LANGUAGE plpgsql AS"
+        f" $$ BEGIN IF new.payload::text LIKE '%%slow%%' THEN {body} END IF; RETURN new; END $$"
+    )
+    rows.sql("CREATE TRIGGER users_own BEFORE INSERT ON jobs FOR EACH ROW EXECUTE FUNCTION users_own()")
+
+
+HOLDS: dict[str, tuple[list[str], dict[str, Any]]] = {
+    "a unique key": ([f"INSERT INTO unique_keys VALUES ('held', '{_NOBODY}')"], {"unique_key": "held"}),
+    "an idempotency key": (
+        [f"INSERT INTO idempotency_keys VALUES ('held', 'x', '{_NOBODY}', now() + interval '1 day')"],
+        {"idempotency_key": "held"},
+    ),
+    "a new queue": (["SELECT taskhub_know_queue('new', 4)"], {"queue": "new"}),
+    "an advisory lock": (["SELECT pg_advisory_xact_lock(7)"], {"payload": '{"type":"t","slow":1}'}),
+    "a table of the user's": (["LOCK TABLE theirs"], {"payload": '{"type":"t","slow":1}'}),
+    "a row that sleeps": ([], {"payload": '{"type":"t","slow":1}'}),
+}
+_BODIES = {
+    "an advisory lock": "PERFORM pg_advisory_xact_lock(7);",
+    "a table of the user's": "INSERT INTO theirs VALUES (1);",
+    "a row that sleeps": "PERFORM pg_sleep(3);",
+}
+
+
+@pytest.mark.parametrize("held", HOLDS)
+def test_one_blocked_row_holds_up_only_itself(submitter: Submitter, rows: Rows, holder: Rows, held: str) -> None:
+    rows.sql("CREATE TABLE theirs (n int)")
+    if held in _BODIES:
+        trigger(rows, _BODIES[held])
+    hold, fields = HOLDS[held]
+    for statement in hold:
+        holder.sql(statement)
+    blocked = [Background(submitter.submit, job(**fields)) for _ in range(2)]
+    for number in range(6):
+        for own in ({}, {"unique_key": f"own{number}"}, {"idempotency_key": f"own{number}"}):
+            assert _took_s(submitter, job(**own)) < _SOON_S
+    assert _took_s(submitter, job(type="other", payload='{"type":"other"}')) < _SOON_S
+    for each in blocked:
+        with pytest.raises(StoreUnavailableError):
+            each.result(3)
+    holder.sql("ROLLBACK")
+    if held != "a row that sleeps":
+        assert _took_s(submitter, job(**fields)) < _SOON_S
+
+
+def _took_s(submitter: Submitter, submission: Submission) -> float:
+    began = time.monotonic()
+    submitter.submit(submission)
+    return time.monotonic() - began
+
+
+def test_a_row_that_is_let_go_in_time_is_accepted(submitter: Submitter, holder: Rows, rows: Rows) -> None:
+    holder.sql(f"INSERT INTO unique_keys VALUES ('held', '{_NOBODY}')")
+    waiting = Background(submitter.submit, job(unique_key="held"))
+    wait_until(lambda: _patient(rows), 5, "it waits for itself")
+    holder.sql("ROLLBACK")
+    assert waiting.result(2).kind == "created"
+
+
+def _patient(rows: Rows) -> Any:
+    asked = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND now() - query_start > '0.3 s'"
+    return rows.value(asked)
+
+
+def test_of_many_blocked_rows_a_few_wait_and_the_rest_hear_it_at_once(submitter: Submitter, holder: Rows) -> None:
+    for number in range(12):
+        holder.sql("INSERT INTO unique_keys VALUES (%s, %s)", f"held{number}", _NOBODY)
+    blocked = [Background(_refused_after_s, submitter, job(unique_key=f"held{number}")) for number in range(12)]
+    assert _took_s(submitter, job()) < _SOON_S
+    assert _took_s(submitter, job(unique_key="free")) < _SOON_S
+    took_s = sorted(each.result(4) for each in blocked)
+    assert took_s[7] < 0.9, "all but four are told at once"
+    assert took_s[-1] < 2.2, "and those in time"
+    holder.sql("ROLLBACK")
+    assert _took_s(submitter, job(unique_key="held1")) < _SOON_S
+
+
+def _refused_after_s(submitter: Submitter, submission: Submission) -> float:
+    began = time.monotonic()
+    with pytest.raises(StoreUnavailableError):
+        submitter.submit(submission)
+    return time.monotonic() - began
+
+
+def test_a_lock_on_all_jobs_is_told_in_time_and_forgotten_at_once(submitter: Submitter, holder: Rows) -> None:
+    holder.sql("LOCK TABLE jobs")
+    refused = [Background(_refused_after_s, submitter, job(**own)) for own in ({}, {"unique_key": "a"}) * 3]
+    assert max(each.result(4) for each in refused) < 2.2
+    holder.sql("ROLLBACK")
+    assert _took_s(submitter, job()) < 0.5
+    assert _took_s(submitter, job(unique_key="a")) < 0.5
+
+
+def test_small_requests_do_not_wait_for_a_large_one(submitter: Submitter, rows: Rows) -> None:
+    trigger(rows, "PERFORM pg_sleep(0.2);")
+    large = [job('{"type":"t","slow":1}') for _ in range(4)] + [job() for _ in range(500)]
+    bulk = Background(submitter.submit_all, large)
+    running = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
+    wait_until(lambda: rows.value(running), 5, "the large request is under way")
+    assert max(_took_s(submitter, job()) for _ in range(10)) < 0.3
+    assert rows.value(running), "and it is still"
+    assert len(bulk.result(10)) == 504
+
+
+def test_a_flush_that_takes_long_holds_up_only_itself(submitter: Submitter, rows: Rows) -> None:
+    """The next begins on another connection."""
+    trigger(rows, "PERFORM pg_sleep(0.5);")
+    slow = Background(submitter.submit, job('{"type":"t","slow":1}', type="slow"))
+    wait_until(lambda: rows.value("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"), 5, "it sleeps")
+    assert max(_took_s(submitter, job()) for _ in range(5)) < 0.4
+    assert slow.result(3).kind == "created"
+
+
+def test_known_queues_are_asked_for_again_after_a_reconnect_and_after_a_while(
+    pg_url: str, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A restored database may not know them."""
+    inserter = Inserter(Connection(pg_url))
+    assert inserter.insert([job()], Deadline.of(time.monotonic(), []))
+    for forget in (inserter.store.close, lambda: monkeypatch.setattr("taskhub.services.insertion._KNOWN_FOR_S", 0.0)):
+        rows.sql("DELETE FROM marks")
+        rows.sql("DELETE FROM queues")
+        inserter.insert([job()], Deadline.of(time.monotonic(), []))
+        assert rows.value("SELECT count(*) FROM marks") == 0
+        forget()
+        inserter.insert([job()], Deadline.of(time.monotonic(), []))
+        assert rows.value("SELECT count(*) FROM marks") == 1
+    inserter.close()
