@@ -211,6 +211,9 @@ def test_when_the_leader_is_interrupted_the_others_go_with_the_next() -> None:
         )
 
 
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # it may strike in a callback of Python's
 def test_threads_that_are_interrupted_anywhere_strand_nobody() -> None:
     """Exceptions are thrown into half of the threads at any line; the other half never notices."""
 
