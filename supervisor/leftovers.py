@@ -11,10 +11,15 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
+import re
 import signal
+from collections import Counter
+from collections.abc import Collection
 
 from taskhub.config import MARK
 
+_MARKED = MARK.encode() + rb"=([0-9a-f-]+:[0-9]+:[0-9]+)"
+_REMEMBERED = 1024  # more than there can be dead at a time
 _ROUNDS = 3  # a process may fork while the others are looked at
 
 _mapped: mmap.mmap | None = None  # for as long as this process lives
@@ -25,7 +30,7 @@ def mark_of(worker: str, slot: int, generation: int) -> str:
 
 
 def bear(mark: str) -> None:
-    """Have everything that this process starts from now on carry the mark."""
+    """Have everything that this process starts from now on carry the mark, and not one that it was started with."""
     global _mapped
     os.environ[MARK] = mark
     with contextlib.suppress(OSError):  # no descriptor to spare: the environment must do
@@ -37,44 +42,72 @@ def bear(mark: str) -> None:
             os.close(descriptor)
 
 
-def end_all(mark: str) -> int:
-    """SIGKILL every process that carries the mark; returns how many there were."""
-    ended = 0
+class Leftovers:
+    """Of dead children of one worker: one look around ends those of all that are known, and is not repeated."""
+
+    def __init__(self, worker: str) -> None:
+        self._worker = worker
+        self._wanted: set[str] = set()
+        self._ended: dict[str, int] = {}
+
+    def add(self, slot: int, generation: int) -> None:
+        """This child is dead."""
+        self._wanted.add(mark_of(self._worker, slot, generation))
+
+    def end(self, slot: int, generation: int) -> int:
+        """See to it that nothing of a dead child is left; returns how many processes there were, once."""
+        self.add(slot, generation)
+        new = self._wanted - self._ended.keys()
+        if new:
+            self._ended |= dict.fromkeys(new, 0) | end_all(new)
+            self._wanted.clear()
+            for mark in list(self._ended)[:-_REMEMBERED]:
+                del self._ended[mark]
+        mark = mark_of(self._worker, slot, generation)
+        count, self._ended[mark] = self._ended[mark], 0
+        return count
+
+
+def end_all(marks: Collection[str]) -> Counter[str]:
+    """SIGKILL every process that carries one of the marks; returns how many there were of each."""
+    ended: Counter[str] = Counter()
     for _ in range(_ROUNDS):
-        found = sum(_end(int(name), mark) for name in os.listdir("/proc") if name.isdecimal())
+        found = Counter(mark for name in os.listdir("/proc") if name.isdecimal() and (mark := _end(int(name), marks)))
         ended += found
         if not found:
             break
     return ended
 
 
-def _end(pid: int, mark: str) -> bool:
-    """True if it carried the mark. Between look and kill its number cannot become another's: a descriptor holds it."""
-    if pid == os.getpid() or not _carries(pid, mark):
-        return False
+def _end(pid: int, marks: Collection[str]) -> str | None:
+    """The mark that it carried. Between look and kill its number cannot become another's: a descriptor holds it."""
+    if pid == os.getpid() or _carried(pid) not in marks:
+        return None
     try:
         held = os.pidfd_open(pid)
     except OSError:
-        return False
+        return None
     try:
-        carries = _carries(pid, mark)
-        if carries:
-            signal.pidfd_send_signal(held, signal.SIGKILL)
-        return carries
+        mark = _carried(pid)
+        if mark not in marks:
+            return None
+        signal.pidfd_send_signal(held, signal.SIGKILL)
+        return mark
     except OSError:  # it is gone meanwhile
-        return False
+        return None
     finally:
         os.close(held)
 
 
-def _carries(pid: int, mark: str) -> bool:
-    name = _file_name(mark).encode()
+def _carried(pid: int) -> str | None:
+    """The mark of a process, if it carries one."""
     with contextlib.suppress(OSError):  # it is gone, or another user's
-        if name in _read(f"/proc/{pid}/environ").split(b"\0"):
-            return True
-        if os.readlink(f"/proc/{pid}/exe") == os.readlink("/proc/self/exe"):  # a fork runs what we run
-            return b"/memfd:" + name + b" " in _read(f"/proc/{pid}/maps")
-    return False
+        text = b"\0" + _read(f"/proc/{pid}/environ")
+        found = re.search(rb"\0" + _MARKED + rb"\0", text)
+        if found is None and os.readlink(f"/proc/{pid}/exe") == os.readlink("/proc/self/exe"):  # as a fork does
+            found = re.search(rb"/memfd:" + _MARKED + rb" ", _read(f"/proc/{pid}/maps"))
+        return found[1].decode() if found else None
+    return None
 
 
 def _read(path: str) -> bytes:

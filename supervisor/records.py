@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 
 from supervisor import memory as m
-from supervisor.leftovers import end_all, mark_of
+from supervisor.leftovers import Leftovers
 from supervisor.memory import Bank, now_ns
 from supervisor.signals import signal_name
 
@@ -42,8 +42,9 @@ _POSSIBLE: dict[str, Callable[[Bank], bool]] = {
 class RecordView:
     """What is known of one generation of a slot."""
 
-    def __init__(self, bank: Bank, is_of_this_boot: bool = True) -> None:
+    def __init__(self, bank: Bank, leftovers: Leftovers, is_of_this_boot: bool = True) -> None:
         self._bank = bank
+        self._leftovers = leftovers
         self.slot = bank.slot
         self.is_of_this_boot = is_of_this_boot
 
@@ -91,12 +92,16 @@ class RecordView:
             return f"signal:{signal_name(os.WTERMSIG(status))}"
         return f"exit:{os.WEXITSTATUS(status)}"
 
-    def end_leftovers(self, worker: str) -> int:
-        """Unless it left in order, kill what its jobs still have running; returns how many processes that were."""
-        left_in_order = self._bank[m.B_DEATH] == 1 and self._bank[m.B_PHASE] == m.PHASE_LEAVING
-        if left_in_order or not self.is_of_this_boot:
-            return 0
-        return end_all(mark_of(worker, self.slot, self.generation))
+    @property
+    def may_have_leftovers(self) -> bool:
+        """It is dead, and did not leave in order: what its jobs have started is nobody's any more."""
+        bank = self._bank
+        left_in_order = bank[m.B_DEATH] == 1 and bank[m.B_PHASE] == m.PHASE_LEAVING
+        return self.is_of_this_boot and bank.is_owed and not left_in_order
+
+    def end_leftovers(self) -> int:
+        """Kill what its jobs still have running; returns how many processes that were."""
+        return self._leftovers.end(self.slot, self.generation) if self.may_have_leftovers else 0
 
     @property
     def death_reason(self) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from supervisor import memory as m
+from supervisor.leftovers import Leftovers
 from supervisor.memory import Memory, now_ns
 from supervisor.predecessors import Predecessor, keep_bytes, names_a_worker, older_files, sweep_nascent
 from supervisor.records import RecordView
@@ -20,11 +21,12 @@ log = get_logger(__name__)
 class InheritedRecords:
     """What a dead worker of this state folder has left, as far as it can be read."""
 
-    def __init__(self, predecessor: Predecessor) -> None:
+    def __init__(self, predecessor: Predecessor, leftovers: Leftovers) -> None:
         self._predecessor = predecessor
         self.worker = predecessor.worker
         self.is_stuck = False  # seen to, and still there
-        self._records = [RecordView(bank, predecessor.is_of_this_boot) for bank in predecessor.banks()]
+        self._records = [RecordView(bank, leftovers, predecessor.is_of_this_boot) for bank in predecessor.banks()]
+        _announce(leftovers, self._records)
         self._doubts: list[str] = []
 
     def all(self) -> Iterator[RecordView]:
@@ -63,10 +65,16 @@ class SidecarWatch:
         self._wake = wake_descriptor
         self._parent = os.getpid()
         self._stuck: set[Path] = set()
+        self._leftovers: dict[str, Leftovers] = {}
 
     def all(self) -> Iterator[RecordView]:
-        for bank in self._memory.banks():
-            yield RecordView(bank)
+        leftovers = self._leftovers_of(self.worker)
+        records = [RecordView(bank, leftovers) for bank in self._memory.banks()]
+        _announce(leftovers, [record for record in records if record.is_dead])
+        yield from records
+
+    def _leftovers_of(self, worker: str) -> Leftovers:
+        return self._leftovers.setdefault(worker, Leftovers(worker))
 
     def remove(self) -> None:
         self._memory.remove()
@@ -159,7 +167,7 @@ class SidecarWatch:
             predecessor = Predecessor.take(path) if path not in self._stuck else None
             if predecessor is None:
                 continue
-            records = InheritedRecords(predecessor)
+            records = InheritedRecords(predecessor, self._leftovers_of(predecessor.worker))
             try:
                 if names_a_worker(path):
                     yield records
@@ -169,6 +177,13 @@ class SidecarWatch:
                 predecessor.release()
             if records.is_stuck:
                 self._stuck.add(path)
+
+
+def _announce(leftovers: Leftovers, dead: list[RecordView]) -> None:
+    """One look around is enough for all that are dead by now."""
+    for record in dead:
+        if record.may_have_leftovers:
+            leftovers.add(record.slot, record.generation)
 
 
 def set_aside(predecessor: Predecessor, reason: str) -> None:

@@ -118,7 +118,7 @@ class Undertaker:
     def bury(self, worker: str, record: Record) -> None:
         """Account for everything that one generation held."""
         slot = Slot(worker, record.slot, record.generation)
-        ended = record.end_leftovers(worker)  # before anything of it can run again
+        ended = record.end_leftovers()  # before anything of it can run again
         if ended:
             log.info("child.leftovers", extra={"slot": record.slot, "count": ended, "text": "killed with its jobs"})
         outcomes = [_dated(outcome, record) for outcome in read_journal(record.journal_bytes())]
