@@ -6,26 +6,29 @@ into PostgreSQL) and `Client` (over HTTP).
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
-
-from taskhub.execution.control import Fail, Retry
-from taskhub.execution.registry import handler
 
 if TYPE_CHECKING:
     from taskhub.client import Client
+    from taskhub.execution.control import Fail, Retry
+    from taskhub.execution.registry import handler
     from taskhub.producer import Producer
 
 __all__ = ["Client", "Fail", "Producer", "Retry", "handler"]
 
+# Each is imported when it is first used: a child needs neither of the last two in its memory, a command none.
+_PLACES = {
+    "Fail": "taskhub.execution.control",
+    "Retry": "taskhub.execution.control",
+    "handler": "taskhub.execution.registry",
+    "Client": "taskhub.client",
+    "Producer": "taskhub.producer",
+}
+
 
 def __getattr__(name: str) -> Any:
-    # A worker imports this package for its handlers and needs neither of these in each child's memory.
-    if name == "Producer":
-        from taskhub.producer import Producer
-
-        return Producer
-    if name == "Client":
-        from taskhub.client import Client
-
-        return Client
-    raise AttributeError(f"module 'taskhub' has no attribute {name!r}")
+    if name not in _PLACES:
+        raise AttributeError(f"module 'taskhub' has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module(_PLACES[name]), name)
+    return value

@@ -31,14 +31,23 @@ make_venv() {
     "$python" -m venv "$venv" || fail "cannot make $venv"
 }
 
+# What an installation of this checkout, in this place, with these extras, is marked with.
+describe_environment() {
+    cat "$root/setup.cfg" "$root/setup.py" "$root/pyproject.toml" | cksum
+    printf '%s\n' "$venv"
+}
+
 prepare_environment() {
     extras=$1
     mark=$venv/.installed-$(printf '%s' "$extras" | tr ',' '-')
-    wanted=$(cat "$root/setup.cfg" "$root/setup.py" "$root/pyproject.toml" | cksum)
+    wanted=$(describe_environment)
+    [ ! -x "$venv/bin/python" ] || [ "$(cat "$mark" 2>/dev/null || :)" != "$wanted" ] || return 0
     has_venv || make_venv
-    [ "$(cat "$mark" 2>/dev/null || :)" != "$wanted" ] || return 0
-    printf '%s\n' "installing taskhub[$extras] into $venv" >&2
-    "$venv/bin/python" -m pip install --disable-pip-version-check -e "$root[$extras]" >&2 ||
-        fail "the installation failed: see above"
+    printf '%s\n' "installing taskhub[$extras] into $venv; this can take a minute" >&2
+    log=$venv/install.log
+    "$venv/bin/python" -m pip install --disable-pip-version-check -e "$root[$extras]" >"$log" 2>&1 || {
+        cat "$log" >&2
+        fail "the installation failed: see above (kept in $log)"
+    }
     printf '%s\n' "$wanted" >"$mark"
 }

@@ -9,6 +9,8 @@ import click
 
 from taskhub.config import Settings
 
+ARGV = [sys.executable, "-m", "gunicorn", "--config", "python:taskhub.api.gunicorn_conf", "taskhub.wsgi:app"]
+
 
 @click.command()
 def command() -> None:
@@ -16,5 +18,4 @@ def command() -> None:
     settings = Settings.load()
     settings.server_urls()
     settings.require_meant_exposure()
-    gunicorn = [sys.executable, "-m", "gunicorn", "--config", "python:taskhub.api.gunicorn_conf", "taskhub.wsgi:app"]
-    os.execv(gunicorn[0], gunicorn)  # noqa: S606
+    os.execv(ARGV[0], ARGV)  # noqa: S606

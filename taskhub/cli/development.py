@@ -1,6 +1,7 @@
 """What `taskhub dev` runs, and in which order it starts, is watched and stops.
 
-- Start: lock the folder, end what an earlier run left, PostgreSQL, Redis, migrations, API, worker.
+- Start: lock the folder, end what an earlier run left, see that the ports are free; the API, which takes a while to
+  be ready and bears that nobody is there yet; PostgreSQL, Redis, migrations, worker.
 - Stop, whatever the reason: API, worker (drain), Redis, PostgreSQL. Nothing is left running.
 - While it starts, a program that dies stops everything; later it is started again.
 """
@@ -13,12 +14,12 @@ from contextlib import ExitStack
 import click
 
 from taskhub import clock, logs
-from taskhub.cli import ports
+from taskhub.cli import api, ports, worker
 from taskhub.cli.folder import locked
 from taskhub.cli.interrupts import Interrupts, Stopping
 from taskhub.cli.program import Program
 from taskhub.cli.restarts import Restarts
-from taskhub.config import SECRETS, Settings
+from taskhub.config import SECRETS, Settings, SettingsError
 from taskhub.embedded.postgres import EmbeddedPostgres
 from taskhub.embedded.process import EmbeddedError
 from taskhub.embedded.redis import EmbeddedRedis
@@ -47,8 +48,8 @@ class Development:
         folder = settings.data_dir
         self._postgres = None if settings.database_url else EmbeddedPostgres(folder / "postgres")
         self._redis = None if settings.redis_url else EmbeddedRedis(folder / "redis")
-        self._api = Program("api", folder, API_STOPS_WITHIN_S)
-        self._worker = Program("worker", folder, settings.drain_s + DRAIN_MARGIN_S)
+        self._api = Program("api", api.ARGV, folder, API_STOPS_WITHIN_S)
+        self._worker = Program("worker", worker.ARGV, folder, settings.drain_s + DRAIN_MARGIN_S)
 
     def run(self) -> None:
         """Run until a signal asks to stop."""
@@ -65,20 +66,23 @@ class Development:
         for program in (self._api, self._worker):
             program.end_orphans()
         self._require_ports()
+        self._start_part(self._api)
         for server in self._servers:
             self._start_part(server)
         migrate(self._database_url)
-        for program in (self._api, self._worker):
-            self._start_part(program)
+        self._start_part(self._worker)
         self._await_ready(self._api, self._settings.http_port)
         self._await_ready(self._worker, self._metrics_port)
         self._greet()
 
     def _require_ports(self) -> None:
-        ports.require_free(self._host, self._settings.http_port, "TASKHUB_HTTP_PORT")
-        ports.require_free(self._host, self._metrics_port, "TASKHUB_METRICS_PORT")
-        if self._settings.http_port == self._metrics_port:
-            raise EmbeddedError(f"TASKHUB_HTTP_PORT and TASKHUB_METRICS_PORT are both {self._metrics_port}")
+        """Raise SettingsError unless both ports are free."""
+        wanted = {"TASKHUB_HTTP_PORT": self._settings.http_port, "TASKHUB_METRICS_PORT": self._metrics_port}
+        if len(set(wanted.values())) == 1:
+            raise SettingsError([f"TASKHUB_HTTP_PORT and TASKHUB_METRICS_PORT are both {self._metrics_port}"])
+        troubles = [ports.trouble(self._host, port, setting) for setting, port in wanted.items()]
+        if told := [trouble for trouble in troubles if trouble]:
+            raise SettingsError(list(dict.fromkeys(told)))
 
     def _await_ready(self, program: Program, port: int) -> None:
         deadline = clock.monotonic_s() + READY_WITHIN_S
@@ -165,14 +169,14 @@ class Development:
         return {**kept, **{PREFIX + name: value for name, value in ours.items()}}
 
     def _greet(self) -> None:
-        api = f"http://localhost:{self._settings.http_port}"
+        host = "localhost" if self._host in ("127.0.0.1", "0.0.0.0") else self._host  # noqa: S104 (to show)
+        url = ports.url(host, self._settings.http_port)
         self._say(f"""
 taskhub is ready; Ctrl-C stops it
-  API      {api}  (/jobs, /readyz, /metrics)
-  worker   http://localhost:{self._metrics_port}/metrics
-  data     {self._settings.data_dir}
+  API      {url}
+  worker   {ports.url(host, self._metrics_port)}/metrics
 Try it:
-  curl -s -X POST {api}/jobs -H "Content-Type: application/json" -d '{{"payload":{{"type":"demo","value":123}}}}'
+  curl -s -X POST {url}/jobs -H "Content-Type: application/json" -d '{{"payload":{{"type":"demo","value":123}}}}'
 """)
 
     def _say(self, text: str) -> None:

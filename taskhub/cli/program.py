@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,10 +18,11 @@ REAP_S = 0.05
 
 
 class Program:
-    """`taskhub <name>`, and whatever it forks; `owner` is the data folder that it belongs to."""
+    """One command, and whatever it forks; `owner` is the data folder that it belongs to."""
 
-    def __init__(self, name: str, owner: Path, stop_within_s: float) -> None:
+    def __init__(self, name: str, argv: list[str], owner: Path, stop_within_s: float) -> None:
         self.name = name
+        self._argv = argv
         self._mark = f"{owner}:{name}"
         self._stop_within_s = stop_within_s
         self._process: subprocess.Popen[bytes] | None = None
@@ -41,7 +41,7 @@ class Program:
         """Start it, after ending what an earlier one has left."""
         self.end_orphans()
         self._process = subprocess.Popen(  # noqa: S603
-            [sys.executable, "-m", "taskhub.cli.main", self.name],
+            self._argv,
             stdin=subprocess.DEVNULL,
             env={**environ, MARK: self._mark},
             start_new_session=True,

@@ -9,9 +9,11 @@ import click
 
 from taskhub.cli.shadow import require_own_supervisor
 
+ARGV = [sys.executable, "-m", "supervisor"]
+
 
 @click.command()
 def command() -> None:
     """Run jobs: a supervisor with TASKHUB_WORKER_PROCESSES children."""
     require_own_supervisor()
-    os.execv(sys.executable, [sys.executable, "-m", "supervisor"])  # noqa: S606
+    os.execv(ARGV[0], ARGV)  # noqa: S606

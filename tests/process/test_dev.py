@@ -7,9 +7,11 @@ import json
 import os
 import pty
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -159,17 +161,31 @@ def test_a_second_start_on_the_same_folder_says_so(dev: Dev) -> None:
     assert set(running) <= set(dev.everything())
 
 
-def test_a_port_in_use_is_told_and_nothing_is_left(dev: Dev, tmp_path: Path) -> None:
+def test_ports_in_use_are_told_with_who_holds_them_and_nothing_is_started(dev: Dev) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+        taken = [one.getsockname()[1], other.getsockname()[1]]
+        dev.environ |= {"TASKHUB_HTTP_PORT": str(taken[0]), "TASKHUB_METRICS_PORT": str(taken[1])}
+
+        dev.launch()
+
+        assert dev.process.wait(START_S) == 2
+    holder = f"in use by process {os.getpid()} ("
+    for line, setting, port in zip(dev.text().splitlines(), ("HTTP_PORT", "METRICS_PORT"), taken, strict=True):
+        assert line.startswith(f"taskhub: TASKHUB_{setting}: port {port} on 127.0.0.1 is {holder}")
+    assert not (dev.folder / "postgres").exists()
+    assert dev.everything() == []
+
+
+def test_everything_answers_on_ipv6_and_the_banner_says_where(dev: Dev) -> None:
+    dev.environ["TASKHUB_HTTP_HOST"] = "[::1]"
     dev.start()
-    other = Dev(tmp_path / "other")
-    other.environ["TASKHUB_HTTP_PORT"] = str(dev.api_port)
 
-    other.launch()
-
-    assert other.process.wait(START_S) == 1
-    [line] = other.text().splitlines()
-    assert line.startswith(f"taskhub: cannot listen on 127.0.0.1 port {dev.api_port}")
-    assert other.everything() == []
+    assert f"http://[::1]:{dev.api_port}\n" in dev.text()
+    for port in (dev.api_port, dev.metrics_port):
+        with urllib.request.urlopen(f"http://[::1]:{port}/readyz", timeout=5) as answer:
+            assert answer.status == 200
+    curl = dev.text().split(READY)[1].strip().splitlines()[0]
+    assert subprocess.run(["sh", "-c", curl], capture_output=True, check=True).stdout
 
 
 def test_bad_settings_are_told_and_nothing_is_started(dev: Dev) -> None:
