@@ -366,4 +366,14 @@ SABOTAGES = [
         "tests/unit/test_foreign_logging.py::test_any_value_is_shown_or_replaced[leaving]",
         [("taskhub/logs/escaping.py", "    except BaseException as error:\n", "    except ValueError as error:\n")],
     ),
+    Sabotage(
+        "a silent first host has all of the time for connecting",
+        "tests/integration/test_places.py::test_a_silent_first_host_does_not_keep_the_second_from_being_tried",
+        [("taskhub/store/places.py", "return now + max(0.0, deadline - now) / parts", "return deadline")],
+    ),
+    Sabotage(
+        "names are looked up by whoever needs them, however long it takes",
+        "tests/integration/test_places.py::test_a_name_that_is_looked_up_for_ever_costs_no_more_either",
+        [("taskhub/resolver.py", "if not look_up.is_done.wait(within_s):", "if not look_up.is_done.wait():")],
+    ),
 ]

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import select
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import psycopg2
@@ -21,6 +21,7 @@ from psycopg2 import extensions
 from taskhub import clock
 from taskhub.domain.errors import StoreUnavailableError
 from taskhub.masking import first_line
+from taskhub.store.places import Place, places
 
 # For so long the server waits for the client's machine to take in an answer. Without it a client that is frozen or
 # cut off while it receives a large one keeps its locks for ever: the server sits in its write, where none of its
@@ -60,19 +61,21 @@ def open_ours(url: str, *, application: str, connect_s: float, statement_s: floa
 
     Raises StoreUnavailableError.
     """
-    deadline = clock.monotonic_s() + connect_s
-    with _translated():
-        raw = psycopg2.connect(_dsn(url, application, connect_s, statement_s * 2), async_=True)
+
+    def attempt(place: Place, until: float) -> Any:
+        raw = psycopg2.connect(_dsn(url, place, application, until, statement_s * 2), async_=True)
         try:
-            _finish(raw, deadline)
+            _finish(raw, until)
             _require_utf8(raw)
             cursor = raw.cursor()  # kept until it is done: the connection only borrows it
             cursor.execute(_setting_up(raw, statement_s, {**_OURS, **settings}))
-            _finish(raw, deadline)
+            _finish(raw, until)
         except BaseException:
             _close(raw)
             raise
-    return raw
+        return raw
+
+    return _first(attempt, url, connect_s)
 
 
 def open_ordinary(url: str, *, application: str, connect_s: float, settings: Mapping[str, str]) -> Any:
@@ -80,15 +83,18 @@ def open_ordinary(url: str, *, application: str, connect_s: float, settings: Map
 
     Its limits and its isolation are those that its user chose. Raises StoreUnavailableError.
     """
-    with _translated():
-        raw = psycopg2.connect(_dsn(url, application, connect_s, UNREAD_MS / 1000))
+
+    def attempt(place: Place, until: float) -> Any:
+        raw = psycopg2.connect(_dsn(url, place, application, until, UNREAD_MS / 1000))
         try:
             _require_utf8(raw)
             _set_up_ordinary(raw, connect_s, settings)
         except BaseException:
             _close(raw)
             raise
-    return raw
+        return raw
+
+    return _first(attempt, url, connect_s)
 
 
 def clean_ordinary(raw: Any, *, within_s: float, settings: Mapping[str, str]) -> None:
@@ -113,15 +119,29 @@ def wait(raw: Any, deadline: float) -> bool:
     return True
 
 
+def _first(attempt: Callable[[Place, float], Any], url: str, connect_s: float) -> Any:
+    """The first session that can be had at one of the URL's places; else what was wrong with the last of them."""
+    refusal = StoreUnavailableError("cannot connect to PostgreSQL: the URL names no host")
+    with _translated():
+        for place, until in places(url, clock.monotonic_s() + connect_s):
+            try:
+                with _translated():
+                    return attempt(place, until)
+            except StoreUnavailableError as error:
+                refusal = error
+    raise refusal
+
+
 def _finish(raw: Any, deadline: float) -> None:
     if not wait(raw, deadline):
         raise StoreUnavailableError("PostgreSQL did not answer in time; see TASKHUB_DATABASE_URL")
 
 
-def _dsn(url: str, application: str, connect_s: float, unacknowledged_s: float) -> str:
+def _dsn(url: str, place: Place, application: str, until: float, unacknowledged_s: float) -> str:
     return extensions.make_dsn(
         url,
-        connect_timeout=str(max(2, round(connect_s))),
+        **{name: value for name, value in place._asdict().items() if value is not None},
+        connect_timeout=str(max(2, round(until - clock.monotonic_s()))),
         application_name=application,
         client_encoding="UTF8",
         keepalives="1",
@@ -157,7 +177,7 @@ def _require_utf8(raw: Any) -> None:
 def _translated() -> Iterator[None]:
     try:
         yield
-    except psycopg2.Error as error:
+    except (psycopg2.Error, OSError) as error:
         raise StoreUnavailableError(f"cannot connect to PostgreSQL: {first_line(error)}") from error
 
 

@@ -19,6 +19,7 @@ FLOORS: list[dict[str, tuple[str, ...]]] = [
             "taskhub.ids",
             "taskhub.failpoints",
             "taskhub.listeners",
+            "taskhub.resolver",
         )
     },
     {"domain": ("taskhub.domain",)},
