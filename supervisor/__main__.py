@@ -13,8 +13,9 @@ from functools import partial
 from pathlib import Path
 
 from supervisor.memory import Memory, needed_bytes
-from supervisor.parent import BEGIN_ANEW, DRAINED, Parent, Programs
-from supervisor.reload import Reload
+from supervisor.parent import Parent, Programs
+from supervisor.reload import Handover, Reload
+from supervisor.shutdown import BEGIN_ANEW, DRAINED
 from supervisor.signals import Signals
 from taskhub import failpoints, ids, logs
 from taskhub.config import Settings, SettingsError
@@ -23,6 +24,7 @@ from taskhub.execution.setters import watch_setters
 from taskhub.metrics import multiprocess as shared_metrics
 
 HANDOVER = "_SUPERVISOR_MEMORY"
+REPORT = "_SUPERVISOR_REPORT"
 METRICS = "_SUPERVISOR_METRICS"
 TRIAL = "--trial"
 USAGE, FAILED, HAS_THREADS = 2, 1, 3
@@ -66,7 +68,9 @@ def _run(settings: Settings) -> int:
     failpoints.arm(settings.failpoints)
     gc.collect()
     gc.freeze()  # what is here now is shared with the children; no collection may write to it
-    reload = Reload(HANDOVER, [sys.executable, "-m", "supervisor", TRIAL], signals, is_continued=handover is not None)
+    trial = [sys.executable, "-m", "supervisor", TRIAL]
+    names = Handover(HANDOVER, REPORT)
+    reload = Reload(memory, names, trial, 120.0, signals, is_continued=handover is not None)
     programs = Programs(partial(program.child, settings), partial(program.sidecar, settings))
     status = Parent(settings, memory, programs, reload, signals).run()
     if status == BEGIN_ANEW:

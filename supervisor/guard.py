@@ -2,21 +2,22 @@
 
 First an exception inside the task, then the end of its process group. The kill is blind unless the child
 stands still: so it is stopped, its record is read again, and only if it still runs the very same task is
-it killed. A child that had moved on to its next, innocent task is let go.
+it killed. A child that had moved on to its next, innocent task is let go. Nothing waits for the standstill:
+each look takes every child one step further, and the looks follow closely while one is suspected.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
 import signal
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 
 from supervisor import memory as m
 from supervisor.memory import Bank, now_ns
-from supervisor.process import is_stopped, kill_group, rss_mb
-from supervisor.slot import Slot
-from taskhub import clock
+from supervisor.processes import is_stopped, kill_group, rss_mb, send
+from supervisor.slot import Slot, Suspect
+from supervisor.steps import Steps
 from taskhub.config import Settings
 from taskhub.logs import get_logger
 
@@ -34,7 +35,8 @@ _PATIENCE = {m.PHASE_BOOT: 1, m.PHASE_IDLE: 1, m.PHASE_SETTLING: 1, m.PHASE_WAIT
 class Guard:
     """Looks at every living child once per turn of the supervisor's loop."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, steps: Steps) -> None:
+        self._steps = steps
         self._grace_s = settings.timers.kill_grace_s
         self._stall_s = settings.timers.stall_s
         self._hard_rss_mb = settings.hard_rss_mb
@@ -46,18 +48,22 @@ class Guard:
     def look(self, slots: Sequence[Slot], now_s: float) -> None:
         if now_s - self._looked_at_s > _LONG_GAP_S:  # this process itself stood still: so may the children have
             self._forgives_until_s = now_s + self._stall_s
+            self._stop_again(slots, now_s)
         self._looked_at_s = now_s
-        looks_at_memory = bool(self._hard_rss_mb or self._soft_rss_mb) and now_s >= self._rss_at_s
-        if looks_at_memory:
-            self._rss_at_s = now_s + _RSS_EVERY_S
         for slot in slots:
-            if slot.pid is None or slot.bank is None:
-                continue
-            self._check_task(slot, slot.bank, now_s)
-            if now_s >= self._forgives_until_s:
-                self._check_stall(slot, slot.bank)
-            if looks_at_memory:
-                self._check_memory(slot, slot.bank, may_recycle=all(map(_is_at_work, slots)))
+            if slot.pid is not None and slot.bank is not None and slot.killed_at_s is None:
+                self._steps.run(f"guard.w{slot.number}", self._look_at, slot, slot.bank, now_s)
+        if (self._hard_rss_mb or self._soft_rss_mb) and now_s >= self._rss_at_s:
+            self._rss_at_s = now_s + _RSS_EVERY_S
+            self._steps.run("memory", self._check_memory, slots, now_s)
+
+    def _look_at(self, slot: Slot, bank: Bank, now_s: float) -> None:
+        if slot.suspect is not None:
+            self._judge(slot, bank, slot.suspect, now_s)
+            return
+        self._check_task(slot, bank, now_s)
+        if slot.suspect is None and now_s >= self._forgives_until_s:
+            self._check_stall(slot, bank, now_s)
 
     def _check_task(self, slot: Slot, bank: Bank, now_s: float) -> None:
         if bank[m.B_PHASE] != m.PHASE_HANDLER:
@@ -71,48 +77,66 @@ class Guard:
             slot.asked, slot.asked_at_s = task, now_s
         if now_s - slot.asked_at_s >= self._grace_s:
             reason = m.REASON_CANCEL if is_cancelled else m.REASON_TIMEOUT
-            self._kill_if(lambda: runs(bank, task), slot, bank, reason)
+            self._suspect(slot, lambda: runs(bank, task), reason, now_s)
             return
         assert slot.pid is not None
-        with contextlib.suppress(ProcessLookupError):  # again at every look: the first may have come too early
-            os.kill(slot.pid, INTERRUPT)
+        send(slot.pid, INTERRUPT)  # again at every look: the first may have come too early
 
-    def _check_memory(self, slot: Slot, bank: Bank, *, may_recycle: bool) -> None:
-        assert slot.pid is not None
-        task = _task(bank)  # first: what is measured next must not be blamed on the one after
-        used_mb = rss_mb(slot.pid)
-        if self._hard_rss_mb and used_mb > self._hard_rss_mb and runs(bank, task):
-            log.warning("child.too_large", extra={"slot": slot.number, "rss_mb": round(used_mb)})
-            self._kill_if(lambda: runs(bank, task), slot, bank, m.REASON_MEMORY)
-        elif self._soft_rss_mb and used_mb > self._soft_rss_mb and bank[m.B_TASKS_DONE] and may_recycle:
-            log.info("child.recycled", extra={"slot": slot.number, "rss_mb": round(used_mb)})
-            bank[m.B_ORDERS] = 1
+    def _check_memory(self, slots: Sequence[Slot], now_s: float) -> None:
+        may_recycle = all(map(_is_at_work, slots))
+        for slot in slots:
+            if slot.pid is None or slot.bank is None or slot.suspect is not None or slot.killed_at_s is not None:
+                continue
+            bank, task = slot.bank, _task(slot.bank)  # before it is measured: else the task after is blamed
+            used_mb = rss_mb(slot.pid)
+            if self._hard_rss_mb and used_mb > self._hard_rss_mb and runs(bank, task):
+                log.warning("child.too_large", extra={"slot": slot.number, "rss_mb": round(used_mb)})
+                self._suspect(slot, partial(runs, bank, task), m.REASON_MEMORY, now_s)
+            elif self._soft_rss_mb and used_mb > self._soft_rss_mb and bank[m.B_TASKS_DONE] and may_recycle:
+                log.info("child.recycled", extra={"slot": slot.number, "rss_mb": round(used_mb)})
+                bank[m.B_ORDERS] = 1
+                may_recycle = False
 
-    def _check_stall(self, slot: Slot, bank: Bank) -> None:
+    def _check_stall(self, slot: Slot, bank: Bank, now_s: float) -> None:
         if self._is_stalled(bank):
-            silent_s = (now_ns() - bank[m.B_TICK]) / 1e9
-            log.warning("child.stalled", extra={"slot": slot.number, "silent_s": round(silent_s, 1)})
-            self._kill_if(lambda: self._is_stalled(bank), slot, bank, m.REASON_STALLED)
+            tick = bank[m.B_TICK]
+            log.warning("child.stalled", extra={"slot": slot.number, "silent_s": round((now_ns() - tick) / 1e9, 1)})
+            self._suspect(slot, lambda: bank[m.B_TICK] == tick and self._is_stalled(bank), m.REASON_STALLED, now_s)
 
     def _is_stalled(self, bank: Bank) -> bool:
         patience = _PATIENCE.get(bank[m.B_PHASE])
         return patience is not None and (now_ns() - bank[m.B_TICK]) / 1e9 >= self._stall_s * patience
 
-    def _kill_if(self, is_guilty: Callable[[], bool], slot: Slot, bank: Bank, reason: int) -> None:
-        """Stop the child, and kill its group if what it was found to do still holds; else let it go on."""
+    def _suspect(self, slot: Slot, is_guilty: Callable[[], bool], reason: int, now_s: float) -> None:
+        """Tell the child to stand still; judge it if it does so at once."""
         assert slot.pid is not None
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(slot.pid, signal.SIGSTOP)
-        until_s = clock.monotonic_s() + _STOP_WAIT_S
-        while not is_stopped(slot.pid) and clock.monotonic_s() < until_s:
-            clock.sleep(0.001)
-        if is_guilty():
-            bank[m.B_DEATH_REASON] = reason
+        assert slot.bank is not None
+        slot.suspect = Suspect(is_guilty, reason, now_s)
+        send(slot.pid, signal.SIGSTOP)
+        self._judge(slot, slot.bank, slot.suspect, now_s)
+
+    def _stop_again(self, slots: Sequence[Slot], now_s: float) -> None:
+        """Whoever let this process go on may have let the suspects go on as well."""
+        for slot in slots:
+            if slot.suspect is not None and slot.pid is not None:
+                slot.suspect = replace(slot.suspect, since_s=now_s)
+                send(slot.pid, signal.SIGSTOP)
+
+    def _judge(self, slot: Slot, bank: Bank, suspect: Suspect, now_s: float) -> None:
+        """Once the child stands still: kill its group if what it was found to do still holds; else let it go on.
+
+        One that does not stand still for so long is in a system call, and would stop before it left that.
+        """
+        assert slot.pid is not None
+        if not is_stopped(slot.pid) and now_s - suspect.since_s < _STOP_WAIT_S:
+            return
+        if suspect.is_guilty():
+            bank[m.B_DEATH_REASON] = suspect.reason
             kill_group(slot.pid)
+            slot.killed(now_s)
         else:
-            slot.asked = None
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(slot.pid, signal.SIGCONT)
+            slot.asked = slot.suspect = None
+            send(slot.pid, signal.SIGCONT)
 
 
 def _task(bank: Bank) -> tuple[bytes, int]:

@@ -42,7 +42,7 @@ _DELETED = " (deleted)"  # how the kernel names an open file without a path
 # Header words.
 H_MAGIC = 0  # parent
 H_PARENT_PID = 1  # parent
-H_PARENT_TICK = 2  # parent: boot-time ns of its loop's last turn
+H_PARENT_TICK = 2  # parent: boot-time ns of its loop's last turn; in the future: silent on purpose until then
 H_VALID_UNTIL = 3  # sidecar: boot-time ns until which this worker may claim and start
 H_FENCED = 4  # sidecar: 1 once PostgreSQL said that this worker was declared dead
 H_MODE = 5  # parent: one of MODE_*
@@ -58,6 +58,8 @@ H_ALLOCATED = 15  # parent: slots whose blocks are on the disk; the others must 
 H_BOOT_ID = 16  # parent: 16 bytes, the kernel's name for the present boot; times of another mean nothing
 H_SIDECAR_RESTARTS = 18  # parent: how often the sidecar ended by itself, or hung
 H_HUNG_ROLE = 19  # sidecar: 1 + number of the role whose standing still ended the last one; 0 none
+H_LONGEST_TURN_NS = 20  # parent: its longest turn of late
+H_STEP_FAILURES = 21  # parent: steps of its turns that failed unexpectedly, ever
 
 MODE_RUN, MODE_QUIET, MODE_DRAIN = range(3)
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 
 from supervisor import memory as m
 from supervisor.leftovers import Leftovers
 from supervisor.memory import Bank, now_ns
-from supervisor.signals import signal_name
+from supervisor.processes import UNKNOWN, cause
 
 _REASONS = {
     m.REASON_TIMEOUT: "timeout",
@@ -21,7 +20,7 @@ _REASONS = {
 
 
 _MAX_GENERATION = 2**31 - 1  # as PostgreSQL's integer
-_MAX_STATUS = 0xFFFF + 1
+_MAX_STATUS = UNKNOWN + 1
 
 # What holds in every record that was not damaged.
 _POSSIBLE: dict[str, Callable[[Bank], bool]] = {
@@ -84,13 +83,10 @@ class RecordView:
 
     @property
     def cause(self) -> str:
-        """How it died: `signal:NAME`, `exit:STATUS`; `worker_lost` if nobody was there to reap it."""
+        """How it died: `signal:NAME`, `exit:STATUS`, `unknown`; `worker_lost` if nobody was there to reap it."""
         if not self._bank[m.B_DEATH]:
             return "worker_lost"
-        status = self._bank[m.B_DEATH] - 1
-        if os.WIFSIGNALED(status):
-            return f"signal:{signal_name(os.WTERMSIG(status))}"
-        return f"exit:{os.WEXITSTATUS(status)}"
+        return cause(self._bank[m.B_DEATH] - 1)
 
     @property
     def may_have_leftovers(self) -> bool:

@@ -1,4 +1,7 @@
-"""The supervisor's one helper process: started, woken, replaced when it dies or hangs, dismissed last of all."""
+"""The supervisor's one helper process: started, woken, replaced when it dies or hangs, dismissed last of all.
+
+Each call is one step that waits for nothing: the end of a process that was killed is seen in a later turn.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,9 @@ from collections.abc import Callable
 
 from supervisor import memory as m
 from supervisor.memory import Memory, now_ns
-from supervisor.process import kill_group, spawn
-from supervisor.signals import Signals
+from supervisor.processes import cause, kill_group, reap, spawn
+from supervisor.signals import MEANINGLESS, Signals, tell_once
 from supervisor.watch import SidecarWatch
-from taskhub import clock
 from taskhub.logs import get_logger
 
 log = get_logger(__name__)
@@ -21,6 +23,7 @@ _RESTART_S, _RESTART_CAP_S = 0.2, 5.0  # doubling: the first are quick enough fo
 _HEALTHY_AFTER_S = 60.0  # of one life: then the next restart is quick again
 _LONG_GAP_S = 2.0
 _KILL_AFTER_S = 0.2
+_UNKILLABLE_S = 2.0
 
 
 class Sidecar:
@@ -35,6 +38,8 @@ class Sidecar:
         self._start_at_s = self._started_at_s = 0.0
         self._deaths = 0  # in a row, without a healthy life between them
         self._is_replaced = False
+        self._killed_at_s: float | None = None
+        self._leave_by_s: float | None = None
         self._tick = 0
         self._ticked_at_s = self._looked_at_s = 0.0
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -49,74 +54,75 @@ class Sidecar:
         """Start it if it is missing, kill it if it hangs."""
         if self.pid is None:
             if now_s >= self._start_at_s:
-                self.start()
-        elif self._hangs(now_s):
+                self._start(now_s)
+        elif self._killed_at_s is None and self._hangs(now_s):
             log.warning("sidecar.stalled", extra={"silent_s": round(now_s - self._ticked_at_s, 1)})
-            kill_group(self.pid)
+            self.kill(now_s)
 
-    def start(self) -> None:
-        watch = SidecarWatch(self._memory, self._wake_read)
-        self._ticked_at_s = self._started_at_s = clock.monotonic_s()
-        try:
-            self.pid = spawn(lambda: self._run(watch), self._signals)
-            self._header[m.H_SIDECAR_PID] = self.pid
-        except OSError as error:
-            self._postpone()
-            log.warning("sidecar.unforked", extra={"text": str(error)})
-
-    def _run(self, watch: SidecarWatch) -> int:
-        self._memory.join()
-        return self._program(watch)
-
-    def reap(self) -> None:
-        """See whether it has ended."""
+    def reap(self, now_s: float) -> None:
+        """See whether it has ended. One that even SIGKILL does not end does nothing any more, and is left alone."""
         if self.pid is None:
             return
-        pid, status = os.waitpid(self.pid, os.WNOHANG)
-        if not pid:
-            return
-        self.pid = None
-        if self._is_replaced:
-            self._is_replaced = False
+        ended = reap(self.pid)
+        if ended is None:
+            if self._killed_at_s is None or now_s - self._killed_at_s < _UNKILLABLE_S:
+                return
+            log.error("sidecar.unkillable", extra={"pid": self.pid, "text": "SIGKILL does not end it"})
+        self.pid = self._killed_at_s = None
+        is_meant, self._is_replaced = self._is_replaced or self._leave_by_s is not None, False
+        if is_meant:
             return
         self._header[m.H_SIDECAR_RESTARTS] += 1
-        self._postpone()
+        self._postpone(now_s)
+        status = cause(ended.status) if ended else "unknown"
         log.warning("sidecar.exited", extra={"status": status, "text": "starting another"})
 
-    def leave_old(self) -> None:
-        """After a re-execution of the supervisor: the old one still runs the old code. The next waits for its end."""
-        old = self._header[m.H_SIDECAR_PID]
-        if old:
-            kill_group(old)
-            self.pid, self._is_replaced = old, True
+    def kill(self, now_s: float) -> None:
+        if self.pid is not None and self._killed_at_s is None:
+            kill_group(self.pid)
+            self._killed_at_s = now_s
 
-    def _postpone(self) -> None:
+    def leave_old(self, now_s: float) -> None:
+        """After a re-execution of the supervisor: the old one still runs the old code."""
+        self.pid = self._header[m.H_SIDECAR_PID] or None
+        self._is_replaced = self.pid is not None
+        self.kill(now_s)
+
+    def _postpone(self, now_s: float) -> None:
         """Wait before the next: longer with each that did not live long."""
-        now_s = clock.monotonic_s()
         self._deaths = 1 if now_s - self._started_at_s > _HEALTHY_AFTER_S else self._deaths + 1
         wait_s = min(_RESTART_CAP_S, _RESTART_S * 2.0 ** min(self._deaths - 1, 16))
         self._start_at_s = now_s + wait_s * random.uniform(0.75, 1.0)  # noqa: S311 (spreads the workers)
 
-    def dismiss(self, until_s: float) -> None:
-        """Let it account for the last children, then leave; no longer than until then."""
+    def dismiss(self, until_s: float, now_s: float) -> None:
+        """Have it account for the last children, then leave; no longer than until then."""
+        self._leave_by_s = until_s
         if self.pid is None:
-            self.start()
-        self._header[m.H_LEAVE_BY] = now_ns() + int((until_s - clock.monotonic_s()) * 1e9)
+            self._start(now_s)
+        self._header[m.H_LEAVE_BY] = now_ns() + int((until_s - now_s) * 1e9)
         self.wake()
-        while self.pid is not None and clock.monotonic_s() < until_s + _KILL_AFTER_S:
-            if os.waitpid(self.pid, os.WNOHANG)[0]:
-                self.pid = None
-            clock.sleep(0.005)
-        self.kill()
 
-    def kill(self) -> None:
-        """End it; one that the kernel holds for longer than a moment is left to itself."""
-        if self.pid is not None:
-            kill_group(self.pid)
-            until_s = clock.monotonic_s() + _KILL_AFTER_S
-            while not os.waitpid(self.pid, os.WNOHANG)[0] and clock.monotonic_s() < until_s:
-                clock.sleep(0.001)
-            self.pid = None
+    def is_gone(self, now_s: float) -> bool:
+        """Once dismissed or killed: True as soon as there is none any more."""
+        if self._leave_by_s is not None and now_s >= self._leave_by_s + _KILL_AFTER_S:
+            self.kill(now_s)
+        return self.pid is None
+
+    def _start(self, now_s: float) -> None:
+        watch = SidecarWatch(self._memory, self._wake_read)
+        self._ticked_at_s = self._started_at_s = now_s
+        try:
+            self.pid = spawn(lambda: self._run(watch), self._signals)
+        except OSError as error:
+            self._postpone(now_s)
+            log.warning("sidecar.unforked", extra={"text": str(error)})
+            return
+        self._header[m.H_SIDECAR_PID] = self.pid
+
+    def _run(self, watch: SidecarWatch) -> int:
+        tell_once(MEANINGLESS)
+        self._memory.join()
+        return self._program(watch)
 
     def _hangs(self, now_s: float) -> bool:
         """Silence counts only while this process itself looks: both may have stood still together."""

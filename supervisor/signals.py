@@ -1,13 +1,24 @@
-"""Signals as a queue: a handler appends and wakes, the loop decides."""
+"""Signals as a queue: a handler appends and wakes, the loop decides.
+
+No signal ends one of our processes in silence but those that cannot be caught (KILL, STOP) and those that
+say that the program itself is broken (SEGV and its kind).
+"""
 
 from __future__ import annotations
 
+import ctypes
 import faulthandler
 import os
+import platform
 import select
 import signal
 from collections import deque
+from collections.abc import Collection
 from types import FrameType
+
+from taskhub.logs import get_logger
+
+log = get_logger(__name__)
 
 HANDLED = (
     signal.SIGTERM,
@@ -23,6 +34,44 @@ HANDLED = (
 )
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
+_SIGSTKFLT = 16  # which the signal module does not know before Python 3.11
+
+# Nothing is meant by these, and by default each of them ends the process.
+STRAY = (
+    signal.SIGUSR2,
+    signal.SIGALRM,
+    signal.SIGVTALRM,
+    signal.SIGPROF,
+    signal.SIGIO,
+    signal.SIGPWR,
+    signal.SIGXCPU,
+    _SIGSTKFLT,
+)
+REAL_TIME = tuple(range(signal.SIGRTMIN, signal.SIGRTMAX + 1))
+MEANINGLESS = (*STRAY, *REAL_TIME)
+_CAUGHT = (*HANDLED, *MEANINGLESS)
+_told: set[int] = set()  # by this process
+_OF_THE_C_LIBRARY = (32, 33)  # which takes them only in programs that need them, and lets nobody else have them
+_SIGACTION = {"x86_64": 13, "aarch64": 134}.get(platform.machine())
+
+
+def block_all() -> set[int | signal.Signals]:
+    """Hold all that is caught back; returns the mask before."""
+    return signal.pthread_sigmask(signal.SIG_BLOCK, _CAUGHT)
+
+
+def signal_name(number: int) -> str:
+    """The name of any signal; those without one of their own are counted from SIGRTMIN, as `kill -l` does.
+
+    >>> signal_name(9), signal_name(signal.SIGRTMIN + 6), signal_name(33)
+    ('SIGKILL', 'SIGRTMIN+6', '33')
+    """
+    try:
+        return "SIGSTKFLT" if number == _SIGSTKFLT else signal.Signals(number).name
+    except ValueError:
+        above = number - signal.SIGRTMIN
+        return f"SIGRTMIN+{above}" if above >= 0 else str(number)
+
 
 class Signals:
     """Installed once, in the supervisor's main thread, before anything slow: none is lost, none kills."""
@@ -32,21 +81,26 @@ class Signals:
         self._read, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def install(self) -> None:
+        """Take every signal; again after code that is not ours may have changed that."""
         signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
-        for number in HANDLED:
+        for number in _CAUGHT:
             signal.signal(number, self._note)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)  # blocked if a re-execution brought us here
+        _ignore_of_the_c_library()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _CAUGHT)  # blocked if a re-execution brought us here
 
     def wait(self, timeout_s: float) -> list[int]:
         """Sleep at most so long, or until a signal comes; returns those that came, oldest first."""
         if not self._queue:
-            ready, _, _ = select.select([self._read], [], [], timeout_s)
-            if ready:
-                os.read(self._read, 4096)
+            self._sleep(timeout_s)
         came = []
         while self._queue:
             came.append(self._queue.popleft())
         return came
+
+    def sleep(self, timeout_s: float) -> None:
+        """Sleep at most so long, or until a signal comes, which stays in the queue."""
+        if not self.is_stop_wanted():
+            self._sleep(timeout_s)
 
     def is_stop_wanted(self) -> bool:
         """True if one that stops has come; for a start that takes long. It stays in the queue."""
@@ -57,19 +111,25 @@ class Signals:
 
         Blocked signals stay pending over an exec; those that are in the queue already are raised again.
         """
-        signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
+        block_all()
         while self._queue:
             os.kill(os.getpid(), self._queue.popleft())
 
     def leave_to_child(self) -> None:
         """In a forked child: none of this is its own. Signals sent to the whole group mean nothing to it."""
         signal.set_wakeup_fd(-1)
-        for number in HANDLED:
-            # A function and not SIG_IGN: programs that a handler starts must not inherit deafness.
-            signal.signal(number, signal.SIG_DFL if number == signal.SIGCHLD else _ignore)
+        settle_in_child()
         os.close(self._read)
         os.close(self._write)
         os.register_at_fork(after_in_child=_leave_to_stranger)
+
+    def _sleep(self, timeout_s: float) -> None:
+        try:
+            ready, _, _ = select.select([self._read], [], [], timeout_s)
+            if ready:
+                os.read(self._read, 4096)
+        except (OSError, ValueError):  # not ours any more: without it, a signal is seen a turn later
+            select.select([], [], [], timeout_s)
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
         self._queue.append(number)
@@ -78,22 +138,52 @@ class Signals:
 def _leave_to_stranger() -> None:
     """In what a handler forks: an ordinary process, which those signals end as they end any other."""
     faulthandler.unregister(signal.SIGUSR1)
-    for number in HANDLED:
-        if signal.getsignal(number) is _ignore:
+    for number in _CAUGHT:
+        if signal.getsignal(number) in (_ignore, _say_once):
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+
+
+def settle_in_child() -> None:
+    """What is not meant for a child neither ends it nor what it runs.
+
+    Real-time signals stay deadly: only somebody who means this very process sends one, and its end is told.
+    """
+    for number in HANDLED:
+        signal.signal(number, signal.SIG_DFL if number == signal.SIGCHLD else _ignore)
+    for real_time in REAL_TIME:
+        signal.signal(real_time, signal.SIG_DFL)
+    tell_once(STRAY)
+
+
+def tell_once(numbers: Collection[int]) -> None:
+    """Outlive these signals, and say so at the first of each.
+
+    By a function and not SIG_IGN: programs that a handler starts must not inherit deafness.
+    """
+    for number in numbers:
+        signal.signal(number, _say_once)
+
+
+def say_meaningless(number: int) -> None:
+    """That a signal came which nobody acts on."""
+    fields = {"signal": signal_name(number), "pid": os.getpid(), "text": "ignored: nothing is meant by this signal"}
+    log.warning("signal.ignored", extra=fields)
+
+
+def _say_once(number: int, _frame: FrameType | None) -> None:
+    if number not in _told:
+        _told.add(number)
+        say_meaningless(number)
 
 
 def _ignore(_number: int, _frame: FrameType | None) -> None:
     return None
 
 
-def signal_name(number: int) -> str:
-    """A signal as people say it; real-time signals have numbers only.
-
-    >>> signal_name(9), signal_name(40)
-    ('SIGKILL', 'SIGRTMIN+6')
-    """
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"SIGRTMIN+{number - signal.SIGRTMIN}"
+def _ignore_of_the_c_library() -> None:
+    """By a system call of our own, since the library's refuses. Programs started from here take them as they need."""
+    if _SIGACTION is None:
+        return
+    action = (ctypes.c_ulong * 4)(int(signal.SIG_IGN))
+    for number in _OF_THE_C_LIBRARY:
+        ctypes.CDLL(None).syscall(_SIGACTION, number, ctypes.byref(action), None, 8)

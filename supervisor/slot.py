@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from supervisor.memory import Bank
@@ -9,9 +10,22 @@ from supervisor.memory import Bank
 BOOT_DEATHS_LIMIT = 5
 
 
+@dataclass(frozen=True)
+class Suspect:
+    """A child that was told to stand still, and is judged as soon as it does."""
+
+    is_guilty: Callable[[], bool]
+    reason: int
+    since_s: float
+
+
 @dataclass
 class Slot:
-    """One stable place for children, one at a time. `bank` is the present (or last) generation's."""
+    """One stable place for children, one at a time. `bank` is the present (or last) generation's.
+
+    A child runs; is asked to end its task; is suspected (SIGSTOP was sent); then goes on, or is killed;
+    is reaped. One such step a turn: nothing here waits.
+    """
 
     number: int
     generation: int = 0
@@ -20,10 +34,20 @@ class Slot:
     is_old_code: bool = False
     is_surplus: bool = False  # the operator wants fewer: gone once its child is
     boot_deaths: int = 0
+    waits: int = 0  # before a fork, one longer than the other
     forked_at_s: float = 0.0
     fork_at_s: float = 0.0
     asked: tuple[bytes, int] | None = None  # the task and start that were asked to stop
     asked_at_s: float = 0.0
+    suspect: Suspect | None = None
+    killed_at_s: float | None = None
+    is_unkillable: bool = False
+
+    def killed(self, now_s: float) -> None:
+        """SIGKILL was sent: all that is left to do is to reap it."""
+        self.suspect = None
+        if self.killed_at_s is None:
+            self.killed_at_s = now_s
 
     def died(self, had_worked: bool, was_orderly: bool, now_s: float, base_s: float, cap_s: float) -> None:
         """The child was reaped: decide when the next is forked.
@@ -31,16 +55,27 @@ class Slot:
         At once if it had worked, or left in order; else after a wait that doubles with every such
         death in a row. A child that lived longer than the longest wait begins a new row.
         """
-        self.pid = None
-        self.asked = None
-        self.is_old_code = False
+        self._is_gone()
         if had_worked or was_orderly or now_s - self.forked_at_s > cap_s:
-            self.boot_deaths = 0
+            self.boot_deaths = self.waits = 0
         if had_worked or was_orderly:
             self.fork_at_s = now_s
             return
         self.boot_deaths += 1
-        self.fork_at_s = now_s + boot_backoff_s(self.boot_deaths, base_s, cap_s)
+        self._wait(now_s, base_s, cap_s)
+
+    def postponed(self, now_s: float, base_s: float, cap_s: float) -> None:
+        """No child could begin for want of descriptors, memory or processes: a wait, and no death."""
+        self._is_gone()
+        self._wait(now_s, base_s, cap_s)
+
+    def _is_gone(self) -> None:
+        self.pid = self.asked = self.suspect = self.killed_at_s = None
+        self.is_old_code = self.is_unkillable = False
+
+    def _wait(self, now_s: float, base_s: float, cap_s: float) -> None:
+        self.waits += 1
+        self.fork_at_s = now_s + boot_backoff_s(self.waits, base_s, cap_s)
 
     def is_in_backoff(self, now_s: float) -> bool:
         return self.pid is None and self.fork_at_s > now_s

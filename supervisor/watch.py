@@ -96,6 +96,16 @@ class SidecarWatch:
         return (now_ns() - self._header[m.H_PARENT_TICK]) / 1e9
 
     @property
+    def longest_turn_s(self) -> float:
+        """The longest turn of the supervisor's loop of late."""
+        return self._header[m.H_LONGEST_TURN_NS] / 1e9
+
+    @property
+    def failed_steps(self) -> int:
+        """Steps of the supervisor's turns that failed unexpectedly since it began."""
+        return self._header[m.H_STEP_FAILURES]
+
+    @property
     def wanted_slots(self) -> int:
         return self._header[m.H_SLOTS]
 

@@ -200,7 +200,42 @@ SABOTAGES = [
     Sabotage(
         "no PDEATHSIG: children outlive their supervisor",
         DEATHS + "test_w13_children_die_with_their_supervisor",
-        [("supervisor/process.py", "        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)\n", "")],
+        [("supervisor/processes.py", "        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)\n", "")],
+    ),
+    Sabotage(
+        "an unexpected error in one step ends the supervisor's loop",
+        "tests/process/test_supervisor_children.py::"
+        "test_a_step_of_the_loop_that_fails_unexpectedly_is_told_once_and_tried_again[guard.w0]",
+        [("supervisor/steps.py", "            self._failed(name, error)\n", "            raise\n")],
+    ),
+    Sabotage(
+        "a trial that cannot be started ends the reload, and the step with it",
+        "tests/process/test_supervisor_children.py::"
+        "test_without_descriptors_a_reload_is_refused_and_dead_children_are_back_once_there_are_some",
+        [
+            (
+                "supervisor/reload.py",
+                "        except OSError as error:\n            _refuse",
+                "        except KeyError as error:\n            _refuse",
+            )
+        ],
+    ),
+    Sabotage(
+        "the loop waits until a suspected child stands still",
+        "tests/process/test_supervisor_children.py::"
+        "test_no_turn_is_long_though_sixty_four_children_are_to_be_killed_that_do_not_stand_still",
+        [
+            (
+                "supervisor/guard.py",
+                "        if not is_stopped(slot.pid) and now_s - suspect.since_s < _STOP_WAIT_S:\n            return\n",
+                "        import time\n\n        time.sleep(0.0 if is_stopped(slot.pid) else 0.5)\n",
+            )
+        ],
+    ),
+    Sabotage(
+        "a real-time signal has no name",
+        "tests/unit/test_steps.py::test_a_wait_status_is_told_in_words",
+        [("supervisor/signals.py", "    except ValueError:\n        above", "    except KeyError:\n        above")],
     ),
     Sabotage(
         "blind kill: no stop, no second look at what runs",
@@ -208,7 +243,7 @@ SABOTAGES = [
         [
             (
                 "supervisor/guard.py",
-                "        if is_guilty():\n",
+                "        if suspect.is_guilty():\n",
                 "        if True:\n",
             )
         ],

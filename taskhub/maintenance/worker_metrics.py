@@ -54,6 +54,8 @@ class WorkerMetrics:
     def _of_memory(self) -> Iterator[Metric]:
         active = sum(1 for record in self._watch.all() if record.running and not record.is_dead)
         yield metrics.ACTIVE_PROCESSES.of({(): float(active)})
+        yield metrics.SUPERVISOR_TURN.of({(): self._watch.longest_turn_s})
+        yield metrics.SUPERVISOR_FAILURES.of({(): float(self._watch.failed_steps)})
         yield metrics.SLOT_BACKOFF.of({(): float(self._watch.children_in_backoff)})
         yield metrics.ROLE_AGE.of({(role.name,): role.age_s for role in self._roles})
         yield metrics.SIDECAR_RESTARTS.of({(): float(self._watch.sidecar_restarts)})

@@ -82,6 +82,12 @@ SIDECAR_RESTARTS = ComputedCounter("taskhub_sidecar_restarts_total", "Sidecars t
 UNCLAIMED = ComputedGauge(
     "taskhub_unclaimed_seconds", "For how long jobs have been ready while no child of this worker runs one.", ()
 )
+SUPERVISOR_TURN = ComputedGauge(
+    "taskhub_supervisor_turn_seconds", "The longest turn of the supervisor's loop in the last half minute or more.", ()
+)
+SUPERVISOR_FAILURES = ComputedGauge(
+    "taskhub_supervisor_failed_steps", "Steps of the supervisor's loop that failed unexpectedly.", ()
+)
 DEAD_LETTERS = ComputedGauge("taskhub_dead_letters", "Failed jobs that are kept.", ("queue", "type"))
 REDIS_UP = ComputedGauge("taskhub_redis_up", "1 if Redis answered, else 0.", ())
 POSTGRES_UP = ComputedGauge("taskhub_postgres_up", "1 if PostgreSQL answered, else 0.", ())

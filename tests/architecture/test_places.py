@@ -21,7 +21,7 @@ ENVIRON_PLACES = {
     "taskhub/config.py",
     "taskhub/metrics/multiprocess.py",  # where prometheus-client looks for its folder
     "supervisor/__main__.py",  # what one re-execution
-    "supervisor/reload.py",  # hands on to the next
+    "supervisor/processes.py",  # hands on to the next
     "supervisor/leftovers.py",  # what programs that a job starts are known by
     "taskhub/execution/clean_ground.py",  # what a job changes is put back
 }

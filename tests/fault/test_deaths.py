@@ -12,7 +12,7 @@ import pytest
 
 from supervisor import memory as m
 from supervisor.guard import runs
-from supervisor.process import spawn
+from supervisor.processes import spawn
 from supervisor.signals import Signals
 from taskhub.queue.broker import Broker
 from taskhub.store.connection import Connection
@@ -179,7 +179,7 @@ def test_w29_the_kill_arrives_after_the_child_has_moved_on(
     task = bytes(child.bank.bytes[m.B_TASK * 8 : m.B_TASK * 8 + 16]), child.bank[m.B_STARTED]
     [innocent] = submit(store, broker, "ledger.sleep", seconds=0.5)
     wait_until(lambda: ledger.starts() == 2, 10, "the innocent job runs")
-    guard._kill_if(lambda: runs(child.bank, task), slot, child.bank, m.REASON_TIMEOUT)
+    stage.judge(guard, slot, lambda: runs(child.bank, task), m.REASON_TIMEOUT)
     rows.wait_counts({"completed": 2}, 10)
     assert ledger.executions() == Counter([guilty, innocent])
     assert rows.value("SELECT count(*) FROM job_errors") == 0
@@ -194,6 +194,6 @@ def test_w29_a_child_that_wakes_as_it_is_about_to_be_replaced_lives(
     guard, slot = stage.guard(internal_stall_s=0.2), stage.slot_of(child)
     [job] = submit(store, broker, "ledger.sleep", seconds=0.5)
     wait_until(ledger.starts, 10, "the job runs")
-    guard._kill_if(lambda: guard._is_stalled(child.bank), slot, child.bank, m.REASON_STALLED)
+    stage.judge(guard, slot, lambda: guard._is_stalled(child.bank), m.REASON_STALLED)
     rows.wait_counts({"completed": 1}, 10)
     assert (ledger.starts(), rows.job(job)["crashes"], alive(child.pid)) == (1, 0, True)

@@ -1,7 +1,8 @@
 """A supervisor over children that know nothing of jobs: `python -m tests.harness.dummy`.
 
 What a child does is in the file `slot-<n>` of the folder that the environment names, read once a turn:
-`idle`, `busy` (a task without end), `exit:<status>`, `hang` (silent for ever), `orphan` (leaves strangers).
+`idle`, `busy` (a task without end), `exit:<status>`, `hang` (silent for ever), `stuck` (overdue where no
+SIGSTOP is heard), `orphan` (leaves strangers).
 """
 
 from __future__ import annotations
@@ -16,16 +17,17 @@ from pathlib import Path
 from supervisor.lifeline import Lifeline
 from supervisor.memory import Memory
 from supervisor.parent import Parent, Programs
-from supervisor.reload import Reload
+from supervisor.reload import Handover, Reload
 from supervisor.signals import Signals
 from supervisor.watch import SidecarWatch
-from taskhub import ids, logs
+from taskhub import failpoints, ids, logs
 from taskhub.config import Settings
 
 log = logs.get_logger("taskhub.dummy")
 
 VARIABLE = "DUMMY_FOLDER"
 _HANDOVER = "_DUMMY_MEMORY"
+_REPORT = "_DUMMY_REPORT"
 _TURN_S = 0.01
 
 
@@ -43,6 +45,8 @@ def target(lifeline: Lifeline) -> int:
             _work(lifeline, orders)
         elif order == "idle":
             lifeline.idle()
+        elif order == "stuck":
+            _get_stuck(lifeline, orders.with_name("fifo"))
         elif order == "orphan":
             _leave_an_orphan()
         time.sleep(_TURN_S)
@@ -56,6 +60,12 @@ def _work(lifeline: Lifeline, orders: Path) -> None:
     while orders.read_text() == "busy":
         time.sleep(_TURN_S)
     lifeline.end()
+
+
+def _get_stuck(lifeline: Lifeline, fifo: Path) -> None:
+    """A task whose time is over, in a system call that SIGSTOP does not end: the wait for a vfork's other half."""
+    lifeline.begin(uuid.uuid4().bytes, 0)
+    os.posix_spawn("/bin/true", ["true"], {}, file_actions=[(os.POSIX_SPAWN_OPEN, 0, str(fifo), os.O_RDONLY, 0)])
 
 
 def _leave_an_orphan() -> None:
@@ -84,6 +94,7 @@ def sidecar(watch: SidecarWatch) -> int:
 def main() -> int:
     settings = Settings.load()
     logs.configure(settings, waits=False)
+    failpoints.arm(settings.failpoints)
     handover = os.environ.pop(_HANDOVER, None)
     if handover:
         memory = Memory.handed_over(int(handover))
@@ -92,7 +103,8 @@ def main() -> int:
     trial = [sys.executable, "-c", os.environ.get("DUMMY_TRIAL", "")]
     signals = Signals()
     signals.install()
-    reload = Reload(_HANDOVER, trial, signals, is_continued=bool(handover))
+    os.environ.pop(_REPORT, None)
+    reload = Reload(memory, Handover(_HANDOVER, _REPORT), trial, 60.0, signals, is_continued=bool(handover))
     return Parent(settings, memory, Programs(target, sidecar), reload, signals).run()
 
 

@@ -19,9 +19,10 @@ from supervisor import memory as m
 from supervisor.guard import Guard
 from supervisor.lifeline import Lifeline
 from supervisor.memory import Bank, Memory, now_ns
-from supervisor.process import is_stopped, kill_group, spawn
+from supervisor.processes import is_stopped, kill_group, spawn
 from supervisor.signals import Signals
 from supervisor.slot import Slot
+from supervisor.steps import Steps
 from supervisor.watch import SidecarWatch
 from taskhub import clock, ids, logs
 from taskhub.config import Settings
@@ -137,7 +138,12 @@ class Stage:
         return Slot(actor.slot, generation=actor.generation, pid=actor.pid, bank=actor.bank)
 
     def guard(self, **settings: object) -> Guard:
-        return Guard(self._settings(**settings))
+        return Guard(self._settings(**settings), Steps())
+
+    def judge(self, guard: Guard, slot: Slot, is_guilty: Callable[[], bool], reason: int) -> None:
+        """Have the guard suspect a child, and look at it as the supervisor does until it has decided."""
+        guard._suspect(slot, is_guilty, reason, now_s())
+        wait_until(lambda: guard.look([slot], now_s()) or slot.suspect is None, 5, "the guard has decided")
 
     # The sidecar's part
 

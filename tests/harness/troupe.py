@@ -6,11 +6,12 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from supervisor.memory import B_PHASE, PHASE_NAMES, Memory
+from supervisor.memory import B_PHASE, H_LONGEST_TURN_NS, PHASE_NAMES, Memory
 from tests.harness.dummy import VARIABLE
 from tests.harness.processes import alive, children_of
 from tests.harness.programs import Program
@@ -65,18 +66,34 @@ class Troupe(Program):
             f"slot {slot} has another child than {pid}\n{self.tail()}",
         )
 
-    def phase(self, slot: int) -> str:
-        """What a slot's child is doing, as the shared memory tells; nothing if there is none yet."""
+    @contextmanager
+    def memory(self) -> Iterator[Memory | None]:
+        """The shared memory; None while there is none yet."""
         paths = list((self._folder / "state").glob(f"worker-{'?' * 36}"))
         if not paths:
-            return ""
+            yield None
+            return
         descriptor = os.open(paths[0], os.O_RDWR)
         try:
-            banks = [bank for bank in Memory(paths[0], descriptor).banks() if bank.slot == slot]
-            newest = max(banks, key=lambda bank: bank.generation, default=None)
-            return PHASE_NAMES[newest[B_PHASE]] if newest is not None else ""
+            yield Memory(paths[0], descriptor)
         finally:
             os.close(descriptor)
+
+    def phase(self, slot: int) -> str:
+        """What a slot's child is doing; nothing if there is none yet."""
+        with self.memory() as memory:
+            banks = [bank for bank in memory.banks() if bank.slot == slot] if memory else []
+            newest = max(banks, key=lambda bank: bank.generation, default=None)
+            return PHASE_NAMES[newest[B_PHASE]] if newest is not None else ""
+
+    def longest_turn_s(self) -> float:
+        """The longest turn of the supervisor's loop of late."""
+        with self.memory() as memory:
+            return memory.header[H_LONGEST_TURN_NS] / 1e9 if memory else 0.0
+
+    def make_fifo(self) -> None:
+        """What a `stuck` child waits on."""
+        os.mkfifo(self._folder / "fifo")
 
     def run_in(self, *launcher: str) -> None:
         """Start the program through another one (a namespace's, for instance)."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import resource
 import signal
 import time
 from datetime import datetime
@@ -124,6 +125,63 @@ def test_children_and_sidecar_are_gone_a_tenth_of_a_second_after_their_superviso
         os.kill(running.pid, signal.SIGKILL)
         wait_until(lambda: not any(map(alive, members)), 5, "all are gone", every_s=0.001)
         assert time.monotonic() - began < 0.1 + 0.4  # the promise, and room for a busy machine
+
+
+STEPS = (
+    "wait", "signal", "reap.w0", "reap.w1", "sidecar.reap", "sidecar.keep", "strangers", "guard.w0", "start.w0",
+    "reload",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_step_of_the_loop_that_fails_unexpectedly_is_told_once_and_tried_again(troupe: MakeTroupe, step: str) -> None:
+    with troupe(TASKHUB_FAILPOINTS=f"supervisor.{step}=raise*3") as running:
+        for slot, pid in running.all_members().items():
+            os.kill(pid, signal.SIGKILL)
+            running.replaced(slot, pid)
+        for _ in range(4):
+            running.signal(signal.SIGCONT)
+            pause(0.05)
+        [resumes] = wait_until(lambda: running.events("supervisor.step_resumes"), 5, "the step is done again")
+        assert len(running.events("supervisor.step_failed")) == 1
+        assert resumes["step"] == step, running.tail()
+        assert running.stop() == 0
+
+
+def test_without_descriptors_a_reload_is_refused_and_dead_children_are_back_once_there_are_some(
+    troupe: MakeTroupe,
+) -> None:
+    with troupe() as running:
+        running.order(0, "idle")  # read from a file
+        sidecar = running.sidecar()
+        before = resource.prlimit(running.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(running.pid, resource.RLIMIT_NOFILE, (3, before[1]))
+        running.signal(signal.SIGHUP)
+        [refusal] = wait_until(lambda: running.events("worker.reload_refused"), 5, "the reload is refused")
+        assert "Too many open files" in refusal["message"]
+        for pid in (running.member(0), sidecar):
+            os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: len(running.exits(0)) > 6, 10, "children cannot begin, and are not counted")
+        resource.prlimit(running.pid, resource.RLIMIT_NOFILE, before)
+        wait_until(lambda: running.sidecar() != sidecar, 5, "another sidecar runs")
+        began = len(running.events("dummy.works"))
+        wait_until(lambda: len(running.events("dummy.works")) > began, 5, "the slot has a child that works")
+        assert running.stop() == 0
+
+
+@pytest.mark.slow
+def test_no_turn_is_long_though_sixty_four_children_are_to_be_killed_that_do_not_stand_still(
+    troupe: MakeTroupe,
+) -> None:
+    with troupe(64) as running:
+        running.make_fifo()
+        before = running.all_members()
+        for slot in before:
+            running.order(slot, "stuck")
+        wait_until(lambda: len(running.exits()) >= 64, 30, "all were killed")
+        assert set(running.exits()) == {"SIGKILL"}
+        assert not set(map(alive, before.values())) - {False}
+        assert 0 < running.longest_turn_s() < 0.2
 
 
 def test_a_hundred_kills_leave_no_zombie_and_no_descriptor(troupe: MakeTroupe) -> None:

@@ -14,8 +14,9 @@ from supervisor import memory as m
 from supervisor.guard import Guard, runs
 from supervisor.lifeline import Lifeline
 from supervisor.memory import Memory, now_ns
-from supervisor.process import is_stopped
+from supervisor.processes import is_stopped
 from supervisor.slot import Slot
+from supervisor.steps import Steps
 from taskhub import ids
 from taskhub.config import Settings
 from tests.waiting import wait_until
@@ -78,7 +79,13 @@ def ward(tmp_path: Path) -> Iterator[MakeWard]:
 
 
 def guard(**settings: str) -> Guard:
-    return Guard(Settings.load({f"TASKHUB_{name.upper()}": value for name, value in settings.items()}))
+    return Guard(Settings.load({f"TASKHUB_{name.upper()}": value for name, value in settings.items()}), Steps())
+
+
+def decided(watcher: Guard, child: Ward, now_s: float) -> None:
+    """Have the guard look, at this moment, until the child is either killed or let go."""
+    watcher.look([child.slot], now_s)
+    wait_until(lambda: child.slot.suspect is None or watcher.look([child.slot], now_s), 5, "it has decided")
 
 
 def test_an_overdue_task_is_asked_first_and_killed_after_the_grace(ward: MakeWard) -> None:
@@ -89,7 +96,7 @@ def test_an_overdue_task_is_asked_first_and_killed_after_the_grace(ward: MakeWar
     watcher.look([child.slot], 101)
     watcher.look([child.slot], 104.9)
     assert child.is_alive()
-    watcher.look([child.slot], 105)
+    decided(watcher, child, 105)
     assert child.death() == -signal.SIGKILL
     assert child.bank[m.B_DEATH_REASON] == m.REASON_TIMEOUT
 
@@ -112,7 +119,8 @@ def test_a_child_that_went_on_to_its_next_task_in_the_last_moment_is_let_go(ward
     assert stale is not None
     child.lifeline.end()
     child.lifeline.begin(NEXT, 3600)
-    watcher._kill_if(lambda: runs(child.bank, stale), child.slot, child.bank, m.REASON_TIMEOUT)
+    watcher._suspect(child.slot, lambda: runs(child.bank, stale), m.REASON_TIMEOUT, 100)
+    decided(watcher, child, 100)
     wait_until(lambda: not is_stopped(child.process.pid), 5, "it goes on")
     assert child.is_alive()
     assert child.bank[m.B_DEATH_REASON] == m.REASON_NONE
@@ -135,6 +143,7 @@ def test_a_cancelled_task_is_asked_and_killed_and_its_neighbour_is_not(ward: Mak
         each.bank.bytes[m.B_CANCEL * 8 : m.B_CANCEL * 8 + 16] = TASK
     for now_s in (100.0, 101.5):
         watcher.look([child.slot, neighbour.slot], now_s)
+    decided(watcher, child, 101.5)
     assert child.death() == -signal.SIGKILL
     assert child.bank[m.B_DEATH_REASON] == m.REASON_CANCEL
     assert neighbour.is_alive()
@@ -142,21 +151,21 @@ def test_a_cancelled_task_is_asked_and_killed_and_its_neighbour_is_not(ward: Mak
 
 @pytest.mark.parametrize(
     ("phase", "limit"),
-    [(m.PHASE_BOOT, 15), (m.PHASE_IDLE, 15), (m.PHASE_SETTLING, 15), (m.PHASE_WAITING, 30), (m.PHASE_HANDLER, None)],
+    [(m.PHASE_BOOT, 2), (m.PHASE_IDLE, 2), (m.PHASE_SETTLING, 2), (m.PHASE_WAITING, 4), (m.PHASE_HANDLER, None)],
 )
 def test_a_child_that_is_silent_too_long_for_what_it_does_is_killed(
     ward: MakeWard, phase: int, limit: int | None
 ) -> None:
-    child, watcher = ward(), guard()
+    child, watcher = ward(), guard(internal_stall_s="2")
     watcher.look([child.slot], 100)  # the first look forgives: it cannot know for how long nobody looked
     for now_s in range(101, 140):
         watcher.look([], now_s)
     child.bank[m.B_PHASE] = phase
-    child.bank[m.B_TICK] = now_ns() - int(((limit or 1000) - 1) * 1e9)
+    child.bank[m.B_TICK] = now_ns() - int(((limit or 20) - 1) * 1e9)
     watcher.look([child.slot], 140)
     assert child.is_alive()
-    child.bank[m.B_TICK] = now_ns() - int(((limit or 1000) + 1) * 1e9)
-    watcher.look([child.slot], 141)
+    child.bank[m.B_TICK] = now_ns() - int(((limit or 20) + 1) * 1e9)
+    decided(watcher, child, 141)
     if limit is None:
         assert child.is_alive()
     else:
@@ -183,6 +192,6 @@ def test_a_child_beyond_the_hard_limit_is_killed_in_mid_task(ward: MakeWard) -> 
     watcher.look([child.slot], 100)
     assert child.is_alive(), "not between tasks"
     child.lifeline.begin(TASK, 3600)
-    watcher.look([child.slot], 101)
+    decided(watcher, child, 101)
     assert child.death() == -signal.SIGKILL
     assert child.bank[m.B_DEATH_REASON] == m.REASON_MEMORY
