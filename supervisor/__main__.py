@@ -17,7 +17,7 @@ from supervisor.parent import Parent, Programs
 from supervisor.reload import Handover, Reload
 from supervisor.shutdown import BEGIN_ANEW, DRAINED
 from supervisor.signals import Signals
-from taskhub import failpoints, ids, logs
+from taskhub import failpoints, ids, installation, logs
 from taskhub.config import Settings, SettingsError
 from taskhub.execution import registry
 from taskhub.execution.setters import watch_setters
@@ -61,6 +61,7 @@ def _run(settings: Settings) -> int:
             memory.remove()
         return DRAINED if signals.is_stop_wanted() else FAILED
     program = importlib.import_module("supervisor.program")  # not before the metrics' folder is known
+    installation.read_for_worker()
     if tried == HAS_THREADS:  # a fork would lose them
         log.warning("handlers.threads", extra={"text": "a handler module starts threads: each child imports it anew"})
     else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from taskhub import failpoints, logs
+from taskhub import failpoints, installation, logs
 from taskhub.api.app import create_app
 from taskhub.config import Settings
 from taskhub.execution import registry
@@ -10,4 +10,5 @@ from taskhub.execution import registry
 settings = Settings.load()
 logs.configure(settings)
 failpoints.arm(settings.failpoints)
+installation.read_for_api()
 app = create_app(settings, registry.load(settings.handlers))

@@ -411,4 +411,14 @@ SABOTAGES = [
         "tests/integration/test_places.py::test_a_name_that_is_looked_up_for_ever_costs_no_more_either",
         [("taskhub/resolver.py", "if not look_up.is_done.wait(within_s):", "if not look_up.is_done.wait():")],
     ),
+    Sabotage(
+        "SQL is read when it is first needed",
+        "tests/process/test_worker_upgrade.py::test_once_started_nothing_of_the_installation_is_opened_or_imported",
+        [("taskhub/installation.py", "    statements.load_all()\n", "")],
+    ),
+    Sabotage(
+        "modules are imported when they are first needed",
+        "tests/process/test_worker_upgrade.py::test_once_started_nothing_of_the_installation_is_opened_or_imported",
+        [("taskhub/installation.py", "    for name in _IMPORTED_LATE:\n", "    for name in ():\n")],
+    ),
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
 import sys
@@ -104,9 +105,10 @@ def load(modules: Iterable[str]) -> Registry:
     The working directory is importable, as it is for `python -m`. Raises HandlerError that names the
     module whose import failed.
     """
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
+    with contextlib.suppress(FileNotFoundError):  # it was removed, by a deploy perhaps
+        here = str(Path.cwd())
+        if here not in sys.path:
+            sys.path.insert(0, here)
     for module in ("taskhub.execution.builtin", *modules):
         try:
             importlib.import_module(module)

@@ -18,6 +18,13 @@ from taskhub import addresses, failpoints
 from taskhub.domain.errors import QueueUnavailableError
 from taskhub.masking import first_line
 
+try:
+    from redis.driver_info import DriverInfo
+except ImportError:  # an older redis-py: it reads its own version once, at import, and not with each connection
+    _DRIVER: dict[str, Any] = {}
+else:
+    _DRIVER = {"driver_info": DriverInfo()}
+
 _DEFAULT_HOST, _DEFAULT_PORT = "localhost", 6379
 
 Client = redis.Redis  # for those who pass one on
@@ -30,6 +37,7 @@ def connect(url: str, *, timeout_s: float) -> redis.Redis:
     """
     pool = redis.ConnectionPool(
         **_place(addresses.parse(url, addresses.REDIS)),
+        **_DRIVER,
         protocol=2,
         socket_timeout=timeout_s,
         socket_connect_timeout=timeout_s,

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import redis
 from redis.exceptions import NoScriptError
+
+_FOLDER = Path(__file__).with_name("scripts")
 
 
 @dataclass(frozen=True)
@@ -27,8 +29,14 @@ class Script:
             return client.eval(self.source, len(keys), *keys, *arguments)
 
 
+def load_all() -> None:
+    """Read every script now: from here on none of the files is needed."""
+    for file in _FOLDER.glob("*.lua"):
+        script(file.stem)
+
+
 @cache
 def script(name: str) -> Script:
     """The script in `scripts/<name>.lua`."""
-    source = (resources.files("taskhub.queue") / "scripts" / f"{name}.lua").read_text(encoding="utf-8")
+    source = (_FOLDER / f"{name}.lua").read_text(encoding="utf-8")
     return Script(name, source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())

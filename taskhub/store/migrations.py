@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from taskhub.domain.errors import SchemaOutdatedError, StatementError, TaskhubError
@@ -38,6 +39,7 @@ class Migration:
         return hashlib.sha256(self.sql.encode()).hexdigest()
 
 
+@cache
 def available() -> list[Migration]:
     """The migrations that ship with this version, in order."""
     package = Path(__file__).parent.parent

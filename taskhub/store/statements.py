@@ -10,8 +10,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
+from pathlib import Path
 
+_FOLDER = Path(__file__).with_name("sql")
 _PARAMETER = re.compile(r"(?<![:\w]):([a-z_]+)")
 _NUMBERS = frozenset({int, float, type(None)})
 _PARAMS_LINE = re.compile(r"^-- params:(.*)$", re.MULTILINE)
@@ -28,10 +29,16 @@ class Statement:
     parameters: tuple[str, ...]
 
 
+def load_all() -> None:
+    """Read every statement now: from here on none of the files is needed."""
+    for file in _FOLDER.glob("*.sql"):
+        statement(file.stem)
+
+
 @cache
 def statement(name: str) -> Statement:
     """The statement in `sql/<name>.sql`; KeyError-like failures here are bugs and surface as such."""
-    text = (resources.files("taskhub.store") / "sql" / f"{name}.sql").read_text(encoding="utf-8")
+    text = (_FOLDER / f"{name}.sql").read_text(encoding="utf-8")
     header = _PARAMS_LINE.search(text)
     if header is None:
         raise ValueError(f"sql/{name}.sql has no '-- params:' line")

@@ -37,7 +37,16 @@ FLOORS: list[dict[str, tuple[str, ...]]] = [
         "client": ("taskhub.client",),
         "supervisor": ("supervisor",),
     },
-    {"entry": ("taskhub.cli", "taskhub.wsgi", "supervisor.__main__", "supervisor.program", "taskhub")},
+    {
+        "entry": (
+            "taskhub.cli",
+            "taskhub.wsgi",
+            "taskhub.installation",
+            "supervisor.__main__",
+            "supervisor.program",
+            "taskhub",
+        )
+    },
 ]
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
 ROOM_OF = {module: room for rooms in FLOORS for room, modules in rooms.items() for module in modules}

@@ -43,6 +43,7 @@ class Program:
         self.name = name
         self.port = free_port()
         self.log = folder / f"{name}.log"
+        self.folder = ROOT  # where it runs
         self._argv = argv
         self._env = {"PATH": os.environ["PATH"], "PYTHONUNBUFFERED": "1", "TASKHUB_ENV": "test", **env}
         self._process: subprocess.Popen[bytes] | None = None
@@ -59,7 +60,7 @@ class Program:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                cwd=ROOT,
+                cwd=self.folder,
                 env=self._environment(),
                 start_new_session=True,
             )

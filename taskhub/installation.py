@@ -1,0 +1,54 @@
+"""The files of this installation that a process may need, all read at its start.
+
+A deploy may replace or remove them under a running process: from then on it goes by what it has in memory,
+and needs none of them again before it is told to reload.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Iterable
+
+from taskhub.queue import scripts
+from taskhub.store import migrations, statements
+
+_EVERYWHERE = ("taskhub.domain", "taskhub.store", "taskhub.queue", "taskhub.metrics", "taskhub.services")
+_OF_WORKERS = ("taskhub.execution", "taskhub.maintenance", "supervisor")
+_OF_THE_API = ("taskhub.execution", "taskhub.api")
+# What the standard library and the drivers import in the middle of their work.
+_IMPORTED_LATE = (
+    "concurrent.futures.thread",  # the first pool of threads
+    "decimal",  # psycopg2: the first numeric
+    "encodings.ascii",  # the first file of /proc
+    "encodings.idna",  # the first name of a host
+    "encodings.latin_1",
+    "encodings.raw_unicode_escape",
+    "encodings.unicode_escape",
+    "hmac",  # psycopg2 and redis-py
+    "secrets",  # redis-py: the first pool of connections
+    "stringprep",
+)
+_NO_MODULES_OF_OURS = ("__main__", "gunicorn_conf")  # programs: importing them would run them
+
+
+def read_for_worker() -> None:
+    """For a supervisor, before it forks."""
+    _read([*_EVERYWHERE, *_OF_WORKERS])
+
+
+def read_for_api() -> None:
+    """For a process of the API, before its first request."""
+    _read([*_EVERYWHERE, *_OF_THE_API])
+
+
+def _read(packages: Iterable[str]) -> None:
+    for package in packages:
+        for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
+            if module.name not in _NO_MODULES_OF_OURS:
+                importlib.import_module(f"{package}.{module.name}")
+    for name in _IMPORTED_LATE:
+        importlib.import_module(name)
+    statements.load_all()
+    scripts.load_all()
+    migrations.available()
