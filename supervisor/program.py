@@ -5,6 +5,8 @@ Imported once the metrics' folder is known, because metrics are made at import.
 
 from __future__ import annotations
 
+import sys
+
 from supervisor.lifeline import Lifeline
 from supervisor.watch import SidecarWatch
 from taskhub.config import Settings
@@ -24,6 +26,10 @@ def child(settings: Settings, lifeline: Lifeline) -> int:
 def sidecar(settings: Settings, watch: SidecarWatch) -> int:
     """The sidecar's whole life; returns its exit status."""
     multiprocess.become("sidecar")
-    known = registry.load(settings.handlers)
-    seed((handler.queue, handler.type) for handler in known.handlers())
-    return run_sidecar(settings, [name for name, _ in settings.queues] or known.queues(), watch)
+
+    def queues() -> list[str]:
+        known = registry.load(settings.handlers)
+        seed((handler.queue, handler.type) for handler in known.handlers())
+        return [name for name, _ in settings.queues] or known.queues()
+
+    return run_sidecar(settings, queues, watch, is_quick=all(module in sys.modules for module in settings.handlers))

@@ -104,7 +104,7 @@ class Signals:
 
     def is_stop_wanted(self) -> bool:
         """True if one that stops has come; for a start that takes long. It stays in the queue."""
-        return any(number in STOPPING for number in self._queue)
+        return any(number in STOPPING for number in tuple(self._queue))  # a handler may append meanwhile
 
     def keep_for_next_program(self) -> None:
         """Call last before this process executes another program, whose `install` then receives what came meanwhile.

@@ -421,4 +421,64 @@ SABOTAGES = [
         "tests/process/test_worker_upgrade.py::test_once_started_nothing_of_the_installation_is_opened_or_imported",
         [("taskhub/installation.py", "    for name in _IMPORTED_LATE:\n", "    for name in ():\n")],
     ),
+    Sabotage(
+        "no guard around a role: what it raises ends its thread",
+        "tests/process/test_worker_roles.py::test_every_role_runs_again_after_any_exception_and_is_counted",
+        [
+            (
+                "taskhub/maintenance/roles.py",
+                """        except BaseException as error:  # noqa: BLE001 (an exit as well: it ends no other role)
+            self._close()
+            self._failed(error)
+""",
+                """        except UnavailableError as error:
+            self._close()
+            self._failed(error)
+""",
+            )
+        ],
+    ),
+    Sabotage(
+        "no isolation: a poisonous item ends the pass of all",
+        "tests/fault/test_isolation.py::test_a_dead_child_whose_rescue_fails_holds_up_no_other",
+        [
+            (
+                "taskhub/maintenance/isolation.py",
+                "                self._failed(name, error)",
+                "                self._failed(name, error)\n                raise",
+            )
+        ],
+    ),
+    Sabotage(
+        "no order among items: who waits for a lock holds up the others again and again",
+        "tests/fault/test_isolation.py::test_an_item_whose_row_is_locked_holds_the_others_up_once",
+        [
+            (
+                "taskhub/maintenance/isolation.py",
+                "                self._trouble(name).tries += 1\n                raise",
+                "                raise",
+            )
+        ],
+    ),
+    Sabotage(
+        "no walk over dead slots: the same 32 are looked at again and again",
+        "tests/fault/test_isolation.py::test_any_number_of_dead_slots_is_rescued_while_redis_is_away",
+        [
+            (
+                "taskhub/maintenance/recoverer.py",
+                "self._after = page[-1] if len(page) == _PAGE else _FIRST",
+                "self._after = _FIRST",
+            )
+        ],
+    ),
+    Sabotage(
+        "no room beyond the bound: half-sent requests keep the others out",
+        "tests/unit/test_worker_port.py::test_half_sent_requests_do_not_stop_the_others",
+        [("taskhub/maintenance/http.py", "            next(iter(self._heads)).cancel()", "            task.cancel()")],
+    ),
+    Sabotage(
+        "no watch over roles: one that hangs is left alone",
+        "tests/process/test_worker_roles.py::test_a_role_that_hangs_ends_the_sidecar_before_its_worker_counts_as_dead",
+        [("taskhub/maintenance/role_state.py", "        return now_s > self._due_s", "        return False")],
+    ),
 ]

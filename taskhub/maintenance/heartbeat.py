@@ -16,6 +16,7 @@ from importlib import metadata
 from taskhub import clock
 from taskhub.logs import get_logger
 from taskhub.maintenance.records import Watch
+from taskhub.maintenance.served import Served
 from taskhub.store.connection import Store
 from taskhub.store.statements import statement, text_array
 
@@ -37,22 +38,22 @@ for _name in ("register_worker", "heartbeat"):
 
 
 class Heartbeat:
-    """One worker's heartbeat. queues: the names that it serves."""
+    """One worker's heartbeat."""
 
-    def __init__(self, store: Store, watch: Watch, *, validity_s: float, queues: list[str]) -> None:
+    def __init__(self, store: Store, watch: Watch, *, validity_s: float, served: Served) -> None:
         self._store = store
         self._watch = watch
         self._validity_s = validity_s
-        self._queues = queues
-        self._is_registered = False
+        self._served = served
+        self._registered: tuple[str, ...] | None = None
 
     def step(self) -> None:
         """Register at first, then beat. Raises StoreUnavailableError."""
         sent_s = clock.boottime_s()
         if self._watch.parent_silent_for_s > _PARENT_SILENT_S or self._watch.is_fenced:
             return
-        if not self._is_registered:
-            self._register()
+        if self._registered != self._served.names:
+            self._register(self._served.names)
         beaten = self._store.run("heartbeat", self._watch.worker, timeout_s=self._validity_s / 2)
         if not beaten:
             log.error("worker.fenced", extra={"worker": self._watch.worker, "text": "declared dead; beginning anew"})
@@ -62,8 +63,8 @@ class Heartbeat:
         self._watch.set_peers(children)
         self._watch.extend_validity(sent_s + self._validity_s)
 
-    def _register(self) -> None:
+    def _register(self, queues: tuple[str, ...]) -> None:
         self._store.run(
-            "register_worker", self._watch.worker, HOST, self._watch.host_pid, VERSION, text_array(list(self._queues))
+            "register_worker", self._watch.worker, HOST, self._watch.host_pid, VERSION, text_array(list(queues))
         )
-        self._is_registered = True
+        self._registered = queues

@@ -56,7 +56,7 @@ class RolePlan:
     name: str
     every_s: float
     make: Callable[[RoleState], Role]
-    limit_s: float = 5.0
+    limit_s: float
     retry_cap_s: float = _LAST_RETRY_S
     has_farewell: bool = False
     wait: Callable[[float], None] | None = None
@@ -128,7 +128,7 @@ class RoleThread:
             if self.state.waits(error) == 1:
                 log.warning("maintenance.waits", extra={"role": self._plan.name, "text": str(error)})
             return min(reconnect_delay_s(self.state.waiting), max(self._plan.every_s, 1.0))
-        except BaseException as error:  # noqa: BLE001 (also an exit: a role may end itself, not the others)
+        except BaseException as error:  # noqa: BLE001 (an exit as well: it ends no other role)
             self._close()
             self._failed(error)
             return reconnect_delay_s(self.state.failing, _FIRST_RETRY_S, self._plan.retry_cap_s)

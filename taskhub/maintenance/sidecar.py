@@ -28,21 +28,26 @@ from taskhub.maintenance.report import RescueReport
 from taskhub.maintenance.returns import Returner, Returns
 from taskhub.maintenance.role_state import RoleState
 from taskhub.maintenance.roles import Role, RoleKeeper, RolePlan
+from taskhub.maintenance.served import Served
 from taskhub.maintenance.undertaker import Undertaker
 from taskhub.maintenance.worker_metrics import WorkerMetrics
 
 log = get_logger(__name__)
 
 VITAL = ("heartbeat", "undertaker")  # without them no job starts, or no child is replaced for long
+_IMPORT_S = 300.0
 _TURN_S = 0.1
 _LEAVING_TURN_S = 0.01
 
 
-def run_sidecar(settings: Settings, queues: list[str], watch: Watch) -> int:
-    """Look after one worker until its supervisor goes; returns the exit status. Called after the fork."""
+def run_sidecar(settings: Settings, queues: Callable[[], list[str]], watch: Watch, *, is_quick: bool) -> int:
+    """Look after one worker until its supervisor goes; returns the exit status. Called after the fork.
+
+    queues: finds the names of the queues that it serves. is_quick: no handler has to be imported for that.
+    """
     failpoints.arm(settings.failpoints)
     states: list[RoleState] = []
-    plans = _Plans(settings, queues, watch, states).all()
+    plans = _Plans(settings, Served(queues, is_quick=is_quick), watch, states).all()
     hung = watch.hung_role - 1
     states += [RoleState(p.name, is_vital=p.name in VITAL, hung_before=n == hung) for n, p in enumerate(plans)]
     watch.set_hung_role(0)
@@ -67,9 +72,9 @@ def run_sidecar(settings: Settings, queues: list[str], watch: Watch) -> int:
 class _Plans:
     """How each role is made, and what some of them share."""
 
-    def __init__(self, settings: Settings, queues: list[str], watch: Watch, states: list[RoleState]) -> None:
+    def __init__(self, settings: Settings, served: Served, watch: Watch, states: list[RoleState]) -> None:
         self._settings = settings
-        self._queues = queues
+        self._served = served
         self._watch = watch
         self._states = states
         self._lending = Lending(settings)
@@ -78,25 +83,28 @@ class _Plans:
     def all(self) -> list[RolePlan]:
         """The heartbeat first; then what only this worker can do; then what any worker does for all; then the port."""
         timers = self._settings.timers
+        limit_s = timers.sidecar_stall_s
+        wake, news = self._watch.wait, self._returns.wait
         return [
-            RolePlan("heartbeat", timers.heartbeat_s, self._heartbeat, limit_s=2.5, retry_cap_s=2.0),
-            RolePlan("undertaker", 0.25, self._undertaker, has_farewell=True, wait=self._watch.wait, retry_cap_s=5.0),
-            RolePlan("returner", 0.5, self._returner, wait=self._returns.wait),
-            RolePlan("relief", 0.2, self._relief),
-            RolePlan("cancellation", 0.5, self._cancellation),
-            RolePlan("heir", timers.recover_s, lambda state: Role(self._make_undertaker(state).inherit)),
-            RolePlan("observer", timers.recover_s, self._observer),
-            RolePlan("recoverer", timers.recover_s, self._recoverer),
-            RolePlan("dispatcher", timers.dispatch_s, self._dispatcher),
-            RolePlan("reconciler", timers.reconcile_s, self._reconciler),
-            RolePlan("expiry", 2.0, lambda state: Role(Pruner(self._lending.store(state), self._settings).expire)),
-            RolePlan("pruner", 10.0, lambda state: Role(Pruner(self._lending.store(state), self._settings).prune)),
-            RolePlan("http", 0.0, self._port()),
+            RolePlan("heartbeat", timers.heartbeat_s, self._heartbeat, limit_s / 2, retry_cap_s=2.0),
+            RolePlan("undertaker", 0.25, self._undertaker, limit_s, retry_cap_s=5.0, has_farewell=True, wait=wake),
+            RolePlan("returner", 0.5, self._returner, limit_s, wait=news),
+            RolePlan("relief", 0.2, self._relief, limit_s),
+            RolePlan("cancellation", 0.5, self._cancellation, limit_s),
+            RolePlan("heir", timers.recover_s, self._heir, limit_s),
+            RolePlan("observer", timers.recover_s, self._observer, limit_s),
+            RolePlan("recoverer", timers.recover_s, self._recoverer, limit_s),
+            RolePlan("dispatcher", timers.dispatch_s, self._dispatcher, limit_s),
+            RolePlan("reconciler", timers.reconcile_s, self._reconciler, limit_s),
+            RolePlan("expiry", 2.0, self._expiry, limit_s),
+            RolePlan("pruner", 10.0, self._pruner, limit_s),
+            RolePlan("http", 0.0, self._port(), limit_s),
+            RolePlan("handlers", 3600.0, lambda _: Role(self._served.find), _IMPORT_S),
         ]
 
     def _heartbeat(self, state: RoleState) -> Role:
         store, validity_s = self._lending.heartbeat_store(state), self._settings.timers.validity_s
-        return Role(Heartbeat(store, self._watch, validity_s=validity_s, queues=self._queues).step)
+        return Role(Heartbeat(store, self._watch, validity_s=validity_s, served=self._served).step)
 
     def _make_undertaker(self, state: RoleState) -> Undertaker:
         store, report, isolation = self._lending.store(state), RescueReport(), Isolation(state)
@@ -126,6 +134,15 @@ class _Plans:
 
     def _cancellation(self, state: RoleState) -> Role:
         return Role(Cancellation(self._lending.store(state), self._watch).step)
+
+    def _heir(self, state: RoleState) -> Role:
+        return Role(self._make_undertaker(state).inherit)
+
+    def _expiry(self, state: RoleState) -> Role:
+        return Role(Pruner(self._lending.store(state), self._settings).expire)
+
+    def _pruner(self, state: RoleState) -> Role:
+        return Role(Pruner(self._lending.store(state), self._settings).prune)
 
     def _observer(self, state: RoleState) -> Role:
         return Role(Observer(self._lending.store(state), self._watch, self._settings.timers).step)

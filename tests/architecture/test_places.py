@@ -75,6 +75,20 @@ def test_nothing_sleeps_but_the_clock_and_a_handler(source: Source) -> None:
         assert [line for name, line in source.calls() if name == "time.sleep"] == []
 
 
+@everywhere
+def test_threads_are_born_in_few_places(source: Source) -> None:
+    """Each of them guards whatever it runs: an exception that ends a thread in silence ends a duty for ever."""
+    places = {
+        "taskhub/maintenance/roles.py",
+        "taskhub/maintenance/http.py",
+        "taskhub/execution/relief.py",  # beside a long job
+        "taskhub/resolver.py",  # a name that is looked up for ever
+    }
+    if source.name not in places:
+        makers = ("threading.Thread", "Thread", "ThreadPoolExecutor", "_thread.start_new_thread", "threading.Timer")
+        assert [line for name, line in source.calls() if name in makers] == []
+
+
 @pytest.mark.parametrize("source", sources("tests"), ids=lambda source: source.name)
 def test_tests_wait_for_conditions(source: Source) -> None:
     jobs = {

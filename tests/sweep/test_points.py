@@ -57,7 +57,7 @@ def points() -> list[str]:
     folder = Path(taskhub.queue.__file__).parent
     commands = {path.stem for path in folder.rglob("*.lua")}
     for module in folder.glob("*.py"):
-        commands |= set(re.findall(r'translated\([\w.]+, "(\w+)"\)', module.read_text()))
+        commands |= set(re.findall(r'_asking\("(\w+)"\)', module.read_text()))
     return [
         *(f"store.{name}" for name in sorted(statements - NOT_A_WORKERS)),
         *(f"broker.{name}" for name in sorted(commands)),
