@@ -132,6 +132,11 @@ class Lifeline:
         deadline = words[m.B_DEADLINE]
         return words[m.B_PHASE] == m.PHASE_HANDLER and deadline != 0 and time.clock_gettime_ns(_BOOTTIME) >= deadline
 
+    def left_s(self) -> float:
+        """Seconds until the present task must be over; negative once it is late, 0 if nothing runs."""
+        deadline = self._words[m.B_DEADLINE]
+        return (deadline - time.clock_gettime_ns(_BOOTTIME)) / 1e9 if deadline else 0.0
+
     # The journal
 
     def note(self, entry: bytes) -> bool:

@@ -13,6 +13,7 @@ import time
 from taskhub import ids
 from taskhub.queue import keys
 from taskhub.queue.broker import Broker
+from taskhub.services.claim import MAX_BATCH_BYTES
 from taskhub.store.connection import Connection
 from taskhub.store.statements import number_array, text_array, uuid_array
 
@@ -35,9 +36,8 @@ def main(worker: str, slot: int, children: int) -> None:
             broker.wait(["default"], 0.05)
             continue
         claim_lease = ids.new_token()
-        rows = store.run(
-            "settle_and_claim", done, *arrays, lease, worker, slot, 1, "default", uuid_array(taken), claim_lease
-        )
+        mine = (worker, slot, 1, "default", uuid_array(taken), claim_lease, MAX_BATCH_BYTES)
+        rows = store.run("settle_and_claim", done, *arrays, lease, *mine)
         jobs = [row[0] for row in rows[1:]]
         done, lease, settled, bank = uuid_array(jobs), claim_lease, target, 1 - bank
         began = time.monotonic()

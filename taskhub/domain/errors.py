@@ -12,10 +12,12 @@
       QueueFullError               queue_full
       JobNotFoundError             not_found
       JobFinishedError             job_finished
-      LeaseLostError               lease_lost             only inside job.transaction()
+      LeaseLostError               lease_lost             only inside job.transaction() and job.complete()
+      TransactionStateError        transaction_state      the same: used twice, nested, or where it cannot be
       UnavailableError             unavailable            a dependency is away; the same call may succeed later
         StoreUnavailableError                             PostgreSQL; `outcome_unknown` tells if it was sent
           BlockedError                                    other transactions stand in the way; nothing happened
+          TransactionLostError                            the connection of job.transaction(): the job is interrupted
         QueueUnavailableError                             Redis
         TooManyWaitersError        too_many_waiters
       SchemaOutdatedError          schema_outdated
@@ -128,6 +130,12 @@ class LeaseLostError(TaskhubError):
     code = "lease_lost"
 
 
+class TransactionStateError(TaskhubError):
+    """What a handler asks of its job's transaction cannot be done in its present state; the message says why."""
+
+    code = "transaction_state"
+
+
 class UnavailableError(TaskhubError):
     """A dependency is away; the same call may succeed later."""
 
@@ -147,6 +155,10 @@ class BlockedError(StoreUnavailableError):
 
     Nothing happened, unless `outcome_unknown` says that it had been sent before.
     """
+
+
+class TransactionLostError(StoreUnavailableError):
+    """The connection of job.transaction() was lost, and what was done on it; that is not the handler's fault."""
 
 
 class QueueUnavailableError(UnavailableError):

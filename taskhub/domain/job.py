@@ -20,6 +20,7 @@ NON_RETRYABLE: Final = "non_retryable"
 EXPIRED: Final = "expired"
 UNKNOWN_TYPE: Final = "unknown_type"
 RESULT_UNSTORABLE: Final = "result_unstorable"
+INTERRUPTED: Final = "interrupted"  # a cause that charges nothing
 
 MAX_CRASHES: Final = 3
 FREE_INTERRUPTIONS: Final = 10

@@ -8,8 +8,6 @@ from typing import Any
 
 from taskhub import clock, failpoints
 from taskhub.config import Settings
-from taskhub.domain.backoff import reconnect_delay_s
-from taskhub.domain.errors import StoreUnavailableError
 from taskhub.execution.clean_ground import CleanGround
 from taskhub.execution.consumer import LEFT_IN_ORDER, SLOT_WAS_CLOSED, Consumer, Timing
 from taskhub.execution.executor import INTERRUPT, Executor, Policy
@@ -18,12 +16,13 @@ from taskhub.execution.own_memory import OwnMemory
 from taskhub.execution.registry import Registry
 from taskhub.execution.reporter import Recorder, Reporter
 from taskhub.execution.setters import watch_setters
-from taskhub.execution.transaction import transactions
 from taskhub.execution.turns import Turns
 from taskhub.logs import get_logger
+from taskhub.outage import Outage
 from taskhub.queue.broker import Broker
 from taskhub.services.claim import Claimer, Slot
 from taskhub.store.connection import Connection
+from taskhub.store.transaction import HandlerSession
 
 log = get_logger(__name__)
 
@@ -43,7 +42,8 @@ def run_child(settings: Settings, registry: Registry, recorder: Recorder, lifeli
         return LEFT_IN_ORDER
     policy = Policy(settings.retry_base_s, settings.retry_cap_s, settings.job_timeout_s)
     ground = CleanGround()
-    executor = Executor(lifeline, policy, transactions(database_url, store), ground)
+    doubts = open_store(settings, database_url, "taskhub doubt")
+    executor = Executor(lifeline, policy, ground, HandlerSession(database_url), doubts)
     signal.signal(INTERRUPT, executor.interrupt)
     os.register_at_fork(after_in_child=executor.forget_in_fork)
     ground.begin()
@@ -52,7 +52,7 @@ def run_child(settings: Settings, registry: Registry, recorder: Recorder, lifeli
         lifeline,
         store,
         broker,
-        Claimer(store, broker, slot, on_redis=lambda is_there: _redis_is(is_there, lifeline.slot)),
+        Claimer(store, broker, slot, Outage(log, "redis.lost", "redis.back", base_s=0.2, slot=lifeline.slot)),
         registry,
         executor,
         Reporter(recorder, lifeline.worker, lifeline.slot),
@@ -84,22 +84,16 @@ def open_store(settings: Settings, database_url: str, application: str, **option
 
 
 def _open_slot(store: Connection, lifeline: Lifeline) -> bool:
-    """Make the slot known; waits while PostgreSQL is away. False: this worker was declared dead, or is unwanted."""
-    failures = 0
+    """Make the slot known; waits while that cannot be. False: this worker was declared dead, or is unwanted."""
+    outage = Outage(log, "postgres.lost", "postgres.back", slot=lifeline.slot)
     while lifeline.is_wanted():
         try:
             if lifeline.may_start():  # the worker's own row is there from its first heartbeat on
-                return bool(store.run("open_slot", lifeline.worker, lifeline.slot, lifeline.generation, os.getpid()))
+                opened = store.run("open_slot", lifeline.worker, lifeline.slot, lifeline.generation, os.getpid())
+                outage.back()
+                return bool(opened)
             clock.sleep(0.01)
-        except StoreUnavailableError:
-            failures += 1
-            clock.sleep(reconnect_delay_s(failures, 0.1, 2.0))
+        except Exception as error:  # noqa: BLE001 (away, altered, no descriptors: nothing of it ends a child)
+            clock.sleep(outage.lost(f"{type(error).__name__}: {error}"))
         lifeline.waiting()
     return False
-
-
-def _redis_is(is_there: bool, slot: int) -> None:
-    if is_there:
-        log.info("redis.back", extra={"slot": slot})
-    else:
-        log.warning("redis.lost", extra={"slot": slot, "text": "Redis is away; claiming from PostgreSQL"})

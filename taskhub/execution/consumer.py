@@ -2,19 +2,28 @@
 
 Duties, in order: take turns among the queues; settle the last batch and claim the next in one round
 trip; run each job and note its outcome in the journal; when there is nothing, settle, acknowledge, and
-wait for a bell. A dependency that is away is waited for; it never ends this process.
+wait for a bell. A dependency that is away is waited for, and so is whatever else fails in code of ours: it
+ends neither this process nor a job.
 """
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
+from operator import attrgetter
 
 from taskhub import clock, failpoints
-from taskhub.domain.backoff import reconnect_delay_s
-from taskhub.domain.errors import QueueUnavailableError, StatementError, StoreUnavailableError
+from taskhub.domain.errors import (
+    QueueUnavailableError,
+    SchemaOutdatedError,
+    StatementError,
+    StoreUnavailableError,
+    TaskhubError,
+)
 from taskhub.domain.job import ClaimedJob
 from taskhub.domain.journal import journal_entry
+from taskhub.domain.outcome import Outcome
 from taskhub.execution.clean_ground import LONG_JOB_S
 from taskhub.execution.executor import Executor
 from taskhub.execution.holding import Holding, raw_id, split
@@ -27,14 +36,17 @@ from taskhub.execution.reporter import Reporter
 from taskhub.execution.settler import Settler
 from taskhub.execution.turns import Turns
 from taskhub.logs import get_logger
+from taskhub.outage import Outage
 from taskhub.queue.broker import Broker
-from taskhub.services.claim import Claimer, SlotClosedError
+from taskhub.services.claim import MAX_BATCH_BYTES, Claim, Claimer, SlotClosedError
 from taskhub.store.connection import Connection
 
 log = get_logger(__name__)
 
 LEFT_IN_ORDER = 0
+LEFT_LOCKED = 72  # exit status: a job has left a transaction open that only the end of this process ends
 SLOT_WAS_CLOSED = 71  # exit status: a rescuer closed this slot; whatever was in hand is its business
+_PAYLOAD = attrgetter("payload")
 _EMPTY_LASTS_S = 0.05
 _QUEUES_LAST_S = 1.0
 _POLL_S = 0.1  # between two looks into PostgreSQL while Redis is away
@@ -82,7 +94,9 @@ class Consumer:
         self._serves_all = serves_all
         self._holding = Holding()
         self._settler = Settler(self._holding, store, broker, reporter)
-        self._pacing = Pacing(timing.budget_s)
+        self._pacing = Pacing(timing.budget_s, MAX_BATCH_BYTES)
+        self._postgres = Outage(log, "postgres.lost", "postgres.back", slot=lifeline.slot)
+        self._trouble = Outage(log, "child.waits", "child.goes_on", slot=lifeline.slot)
         self._lock = threading.Lock()
         self._relief = Relief(
             self._holding,
@@ -95,21 +109,25 @@ class Consumer:
         )
         self._empty_until: dict[str, float] = {}
         self._queues_at = -_QUEUES_LAST_S
-        self._store_failures = 0
         self._cancel_serial = 0
         self._jobs_run = 0
 
     def run(self) -> int:
-        """Consume until unwanted; returns the exit status for this process."""
-        self._relief.start()
+        """Consume until unwanted; returns the exit status for this process. Nothing else ends it."""
         try:
             while self._is_wanted():
-                self._turn()
-            self._finish()
+                self._guarded(self._turn)
+            while self._holds_something() and not self._executor.must_leave:
+                self._guarded(self._finish)
         except SlotClosedError:
             self._settler.abandon()
             log.warning("child.fenced", extra={"text": "a rescuer closed this slot; leaving what was in hand to it"})
             return SLOT_WAS_CLOSED
+        if self._executor.must_leave:  # the journal is settled by others, once this process and its locks are gone
+            log.warning("child.locked", extra={"text": "a job left a transaction of its own open; leaving, to end it"})
+            return LEFT_LOCKED
+        self._lifeline.clear_notes()
+        self._guarded(self._say_goodbye)
         self._lifeline.leaving()
         if self._ground.spoilt:
             log.info("child.recycled", extra={"slot": self._lifeline.slot, "text": self._ground.spoilt})
@@ -117,23 +135,39 @@ class Consumer:
 
     def _is_wanted(self) -> bool:
         limit = self._timing.max_jobs
-        is_wanted = self._lifeline.is_wanted() and self._lifeline.has_supervisor() and self._ground.spoilt is None
+        if self._ground.spoilt is not None or self._executor.must_leave:
+            return False
+        is_wanted = self._lifeline.is_wanted() and self._lifeline.has_supervisor()
         return is_wanted and not (limit and self._jobs_run >= limit)
+
+    def _guarded(self, step: Callable[[], None]) -> None:
+        """Run a step; whatever of ours fails in it is waited out, and charged to no job."""
+        try:
+            step()
+            self._postgres.back()
+            self._trouble.back()
+        except SlotClosedError:
+            raise
+        except (StoreUnavailableError, SchemaOutdatedError, StatementError) as error:
+            self._wait(self._postgres.lost(str(error)))
+        except BaseException as error:  # noqa: BLE001 (no descriptors, no memory, a bug: the child goes on)
+            self._wait(self._trouble.lost(f"{type(error).__name__}: {error}"[:500], trace=error))
+
+    def _wait(self, pause_s: float) -> None:
+        self._lifeline.waiting()
+        clock.sleep(pause_s)
 
     def _turn(self) -> None:
         """One batch, or one wait."""
-        try:
-            if self._lifeline.is_quiet() or not self._lifeline.may_start():
-                self._rest()
-                return
-            self._lifeline.idle()
-            if self._claim_next():
-                self._run_batch()
-            else:
-                self._wait_for_bell()
-            self._store_is(True)
-        except StoreUnavailableError as error:
-            self._store_is(False, error)
+        if self._lifeline.is_quiet() or not self._lifeline.may_start():
+            self._rest()
+            return
+        self._lifeline.idle()
+        self._relief.ensure()
+        if self._claim_next():
+            self._run_batch()
+        else:
+            self._wait_for_bell()
 
     # Claiming
 
@@ -145,7 +179,7 @@ class Consumer:
             if self._claimer.redis_is_away:
                 self._settler.settle_all()
             else:
-                self._settler.settle_failures()
+                self._settler.settle_apart()
             peers = self._lifeline.peers()
             now = clock.monotonic_s()
             for patient in (True, False):  # first pass over queues that were not empty a moment ago
@@ -161,46 +195,54 @@ class Consumer:
         return False
 
     def _claim_from(self, queue: str, peers: int) -> bool:
-        finished, _ = split(self._holding.drain_finished())
         want = self._pacing.want(queue)
         if self._timing.max_jobs:
             want = min(want, self._timing.max_jobs - self._jobs_run)
         try:
-            claim = self._claimer.claim(queue, want, peers, self._holding.lease, finished)
+            claim = self._claim(queue, want, peers)
         except StatementError as error:  # one of the results cannot be stored: settle them apart, claim later
             log.warning("claim.refused", extra={"queue": queue, "text": str(error)})
-            self._holding.put_back(list(finished))
             self._settler.settle_all()
             return False
-        except BaseException:
-            self._holding.put_back(list(finished))
-            raise
         if claim is None:
-            self._holding.put_back(list(finished))
             return False
+        self._settler.give_back_withheld()
+        return not claim.is_empty  # what lies behind stale ids must not wait for the next bell
+
+    def _claim(self, queue: str, want: int, peers: int) -> Claim | None:
+        """Settle what is finished, and hold what the claim brought."""
+        with self._holding.finished_taken() as outcomes:
+            finished, others = split(outcomes)
+            claim = self._claimer.claim(queue, want, peers, self._holding.lease, finished)
+            if claim is None:
+                return None
+            outcomes[:] = others
         self._settler.settled_by(claim, finished)
-        self._holding.take_over(claim.queue, claim.lease, _ordered(claim.jobs))
+        self._holding.take_over(claim.queue, claim.lease, _ordered(claim.jobs), claim.withheld)
+        self._claimer.confirm()
+        self._pacing.received(queue, len(claim.jobs), sum(map(len, map(_PAYLOAD, claim.jobs))))
         self._lifeline.clear_notes()
         self._lifeline.hold(self._holding.token)
-        return not claim.is_empty  # what lies behind stale ids must not wait for the next bell
+        return claim
 
     # Running
 
     def _run_batch(self) -> None:
-        totals: dict[str, tuple[int, float]] = {}
+        count, seconds = 0, 0.0
         pending = self._holding.pending
-        while pending and self._ground.spoilt is None and self._lifeline.is_wanted() and self._may_go_on():
-            try:
-                job = pending.popleft()
-            except IndexError:  # the relief thread took the last
-                break
-            duration_s = self._run_one(job)
-            count, seconds = totals.get(job.type, (0, 0.0))
-            totals[job.type] = (count + 1, seconds + duration_s)
-        self._ground.clean()
-        self._relief.batch_ends()
-        self._jobs_run += sum(count for count, _ in totals.values())
-        self._pacing.record(self._holding.queue, totals)
+        try:
+            while pending and self._ground.spoilt is None and self._lifeline.is_wanted() and self._may_go_on():
+                try:
+                    job = pending.popleft()
+                except IndexError:  # the relief thread took the last
+                    break
+                seconds += self._run_one(job)
+                count += 1
+        finally:
+            self._ground.clean()
+            self._relief.batch_ends()
+            self._jobs_run += count
+        self._pacing.record(self._holding.queue, count, seconds)
         if pending:
             with self._lock:
                 self._settler.give_back()
@@ -211,40 +253,54 @@ class Consumer:
         if self._lifeline.is_revoked(self._holding.token):
             log.info("child.relieved", extra={"text": "unstarted jobs were given back from outside"})
             return False
-        return self._lifeline.may_start()
+        return self._lifeline.may_start() and not self._executor.must_leave
 
     def _run_one(self, job: ClaimedJob) -> float:
-        """Run a job and keep its outcome; returns the seconds it took."""
-        handler = self._registry.get(job.type)
-        if handler is None:
-            with self._lock:
-                self._settler.postpone(job)
-            return 0.0
-        if job.crashes:
-            self._run_alone()
-        raw = raw_id(job.id)
-        self._relief.job_begins()
-        self._lifeline.begin(raw, self._executor.timeout_s(handler, job))
-        if self._lifeline.is_revoked(self._holding.token):  # only now: who revokes looks at what has begun after
-            self._lifeline.settling()
-            self._holding.pending.appendleft(job)
-            return 0.0
-        self._reporter.started(self._holding.queue, job)
-        outcome = self._executor.run(handler, job, self._holding.queue, self._holding.lease or "")
-        failpoints.hit("worker.after_handler")
-        if self._lifeline.note(journal_entry(outcome, raw)):
-            self._holding.finished.append(outcome)
-        else:  # no room: then it must be settled before anything else starts
-            self._holding.finished.append(outcome)
-            self._lifeline.finishing()
-            self._settle_until_done()
+        """Run a job and keep its outcome; returns the seconds it took. Before it has begun, a failure returns it."""
+        try:
+            handler = self._registry.get(job.type)
+            if handler is None:
+                with self._lock:
+                    self._settler.postpone(job)
+                return 0.0
+            if job.crashes:
+                self._run_alone()
+            raw = raw_id(job.id)
+            self._relief.job_begins()
+            self._lifeline.begin(raw, self._executor.timeout_s(handler, job))
+            if self._lifeline.is_revoked(self._holding.token):  # only now: who revokes looks at what has begun after
+                self._put_back(job)
+                return 0.0
+            self._reporter.started(self._holding.queue, job)
+            outcome = self._executor.run(handler, job, self._holding.queue, self._holding.lease or "")
+        except BaseException:
+            self._put_back(job)
+            raise
         duration_s = outcome.finished_s - outcome.started_s
+        self._keep(outcome, raw, duration_s)
+        return duration_s
+
+    def _put_back(self, job: ClaimedJob) -> None:
+        self._lifeline.settling()
+        self._holding.pending.appendleft(job)
+
+    def _keep(self, outcome: Outcome, raw: bytes, duration_s: float) -> None:
+        """From here on the outcome is in the holding, whatever fails."""
+        self._holding.finished.append(outcome)
+        is_noted = False
+        try:
+            failpoints.hit("worker.after_handler")
+            is_noted = self._lifeline.note(journal_entry(outcome, raw))
+        finally:
+            if not is_noted:  # no room: then it must be settled before anything else starts
+                self._lifeline.finishing()
+                self._settle_until_done()
         if duration_s > LONG_JOB_S:
             self._ground.clean()  # still this job's time: what its leftovers do now is its own
         if self._memory.is_limited and self._memory.is_beyond():
             self._ground.spoil(f"it has more than TASKHUB_HARD_RSS_MB={self._memory.limit_mb} in use after a job")
         self._lifeline.end()
-        return duration_s
+        self._executor.clean()
 
     def _run_alone(self) -> None:
         """A job that has crashed its child before runs with nothing else at stake."""
@@ -254,35 +310,37 @@ class Consumer:
 
     def _look_for_cancellations(self) -> None:
         """Cancelled jobs that have not begun never do."""
-        self._cancel_serial = self._lifeline.cancel_serial()
+        serial = self._lifeline.cancel_serial()
         with self._lock:
             self._settler.release_cancelled()
+        self._cancel_serial = serial
 
     # Waiting
 
     def _settle_until_done(self) -> None:
         """Settle everything, however long PostgreSQL is away. What the record says of the job stays as it is."""
-        while self._holding.finished:
+        while self._holding.finished and not self._executor.must_leave:
             try:
                 with self._lock:
                     self._settler.settle_all()
-                self._store_is(True)
-            except StoreUnavailableError as error:
-                self._note_absence(error)
-                clock.sleep(reconnect_delay_s(self._store_failures, 0.1, 2.0))
+                self._postgres.back()
+            except TaskhubError as error:
+                clock.sleep(self._postgres.lost(str(error)))
+            except BaseException as error:  # noqa: BLE001 (as in _guarded)
+                clock.sleep(self._trouble.lost(f"{type(error).__name__}: {error}"[:500], trace=error))
+
+    def _holds_something(self) -> bool:
+        return bool(self._holding.pending or self._holding.finished or self._holding.withheld)
 
     def _finish(self) -> None:
         """Leave nothing behind."""
         self._relief.batch_ends()
         self._lifeline.settling()
-        while self._holding.pending or self._holding.finished:
-            try:
-                with self._lock:
-                    self._settler.settle_all()
-                    self._settler.give_back()
-            except StoreUnavailableError as error:
-                self._store_is(False, error)
-        self._lifeline.clear_notes()
+        with self._lock:
+            self._settler.settle_all()
+            self._settler.give_back()
+
+    def _say_goodbye(self) -> None:
         self._claimer.acknowledge()
         self._reporter.flush()
 
@@ -291,13 +349,13 @@ class Consumer:
         with self._lock:
             self._settler.settle_all()
             self._lifeline.clear_notes()
-        self._lifeline.waiting()
-        clock.sleep(min(0.1, self._timing.block_s))
+        self._wait(min(0.1, self._timing.block_s))
 
     def _wait_for_bell(self) -> None:
         self._lifeline.clear_notes()
         self._claimer.acknowledge()
         self._reporter.flush()
+        self._holding.forget()
         self._lifeline.idle()
         if self._claimer.redis_is_away:
             clock.sleep(_POLL_S)
@@ -307,22 +365,6 @@ class Consumer:
             self._empty_until.clear()
         except QueueUnavailableError:
             clock.sleep(_POLL_S)
-
-    def _store_is(self, answers: bool, error: Exception | None = None) -> None:
-        """Note whether PostgreSQL answered; wait a little if it did not."""
-        if not answers:
-            self._note_absence(error)
-            self._lifeline.waiting()
-            clock.sleep(reconnect_delay_s(self._store_failures, 0.1, 2.0))
-        elif self._store_failures:
-            self._store_failures = 0
-            log.info("postgres.back", extra={"slot": self._lifeline.slot})
-
-    def _note_absence(self, error: Exception | None) -> None:
-        """One line for a whole outage."""
-        self._store_failures += 1
-        if self._store_failures == 1:
-            log.warning("postgres.lost", extra={"slot": self._lifeline.slot, "text": str(error)})
 
     def _refresh_queues(self) -> None:
         """Serving `*`, learn of queues that came since."""

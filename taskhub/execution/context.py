@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
+from types import TracebackType
 from typing import Any, Protocol
 
 from taskhub.logs import JobLogger
 
 
-class TransactionMaker(Protocol):
-    """Opens the transaction that completes the job together with the handler's own writes."""
+class JobTransaction(Protocol):
+    """The transaction that completes the job together with the handler's own writes."""
 
-    def __call__(self, job: Job) -> AbstractContextManager[Any]: ...
+    def __enter__(self) -> Any: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+    def complete(self, cursor: Any) -> None: ...
 
 
 class Job:
@@ -35,7 +41,7 @@ class Job:
         attempt: int,
         max_attempts: int,
         lease: str,
-        transaction: TransactionMaker,
+        transaction: Callable[[Job], JobTransaction],
     ) -> None:
         self.id = id
         self.type = type
@@ -59,7 +65,20 @@ class Job:
 
         Both happen or neither, also when the commit's answer is lost. `cursor.execute(sql, arguments)`,
         `fetchone()`, `fetchall()`. The job is completed with a null result when the block ends well; what
-        the handler returns afterwards is not stored. An exception inside rolls back and counts as usual.
-        Raises LeaseLostError if the job is no longer this worker's.
+        the handler returns or raises afterwards changes nothing. An exception inside, or a commit that
+        PostgreSQL refuses, rolls back and counts as usual; the block may be entered again. The session is a
+        fresh one. A lost connection interrupts the job, which is not an attempt.
+
+        Raises LeaseLostError if the job is no longer this worker's, TransactionStateError if it is used
+        twice, nested, or outside of the handler's thread.
         """
         return self._transaction(self)
+
+    def complete(self, cursor: Any) -> None:
+        """Complete the job in a transaction of the handler's own: `cursor` is one of psycopg2 or psycopg 3, on the
+        database and the search path of TASKHUB_DATABASE_URL. Commit (or roll back) before the handler returns.
+
+        If that commit succeeds, the job is completed with a null result; if not, the job ends as the
+        handler does. Raises LeaseLostError, TransactionStateError.
+        """
+        self._transaction(self).complete(cursor)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Any
@@ -13,21 +15,26 @@ import orjson
 
 from taskhub import clock
 from taskhub.domain import storable
-from taskhub.domain.backoff import retry_delay_s
-from taskhub.domain.job import NON_RETRYABLE, ClaimedJob
+from taskhub.domain.backoff import reconnect_delay_s, retry_delay_s
+from taskhub.domain.errors import TransactionLostError, TransactionStateError
+from taskhub.domain.job import INTERRUPTED, NON_RETRYABLE, ClaimedJob
 from taskhub.domain.outcome import Completed, Failed, Fate, Outcome
 from taskhub.execution.clean_ground import CleanGround
-from taskhub.execution.context import Job, TransactionMaker
+from taskhub.execution.context import Job
 from taskhub.execution.control import Fail, JobCancelled, JobTimeout, Retry, asked_delay
 from taskhub.execution.lifeline import Lifeline
 from taskhub.execution.registry import Handler
 from taskhub.execution.setters import TOUCHED
 from taskhub.logs import get_logger
+from taskhub.services.transaction import JobTransaction
+from taskhub.store.connection import Connection
+from taskhub.store.transaction import HandlerSession
 
 log = get_logger(__name__)
 
 INTERRUPT = signal.SIGUSR2  # the supervisor's word for: the present task is overdue, or cancelled
 _CAUSES = {JobTimeout: "timeout", JobCancelled: "cancelled"}
+_AFTER_A_LOSS_S = (0.5, 60.0)  # before a job runs again that was interrupted by the loss of our own connection
 _STRAY_COPY = 70  # exit status of a process that a handler forked and that returned from the handler
 
 
@@ -43,30 +50,43 @@ class Policy:
 class Executor:
     """Runs jobs one after the other in this process's main thread."""
 
-    def __init__(self, lifeline: Lifeline, policy: Policy, transaction: TransactionMaker, ground: CleanGround) -> None:
+    def __init__(
+        self, lifeline: Lifeline, policy: Policy, ground: CleanGround, session: HandlerSession, doubts: Connection
+    ) -> None:
         self.ground = ground
         self._lifeline = lifeline
         self._policy = policy
-        self._transaction = transaction
+        self._session = session
+        self._doubts = doubts
         self._pid = os.getpid()
         self._may_interrupt = False
+        self._running = ""  # the lease and id of the job whose handler runs
+        self._transaction: JobTransaction | None = None
+        self.must_leave = False  # a handler holds a lock that only the end of this process frees
 
     def timeout_s(self, handler: Handler, claimed: ClaimedJob) -> float:
         """How long this execution may take: as the job says, else its type, else the settings."""
         return claimed.timeout_s or handler.timeout_s or self._policy.timeout_s
 
     def run(self, handler: Handler, claimed: ClaimedJob, queue: str, lease: str) -> Outcome:
-        """Run `claimed` with its handler, between `Lifeline.begin` and `Lifeline.end`, which the caller says."""
+        """Run `claimed` with its handler, between `Lifeline.begin` and `Lifeline.end`, which the caller says.
+
+        What is raised here is our own trouble, and the handler has not begun.
+        """
         started_s = clock.boottime_s()
         try:
             job = self._job(claimed, queue, lease)
+            self._running = claimed.id
             try:
                 self._may_interrupt = True
                 result = copy_context().run(handler.function, job)
             finally:  # an interrupt that hits right here is still caught below, and so is a timer of the handler's
                 self._may_interrupt = False
+                self._running = ""
                 if TOUCHED.is_set and os.getpid() == self._pid:  # a copy that returns is ended below
                     self.ground.clean()
+        except _OurTroubleError as error:
+            raise error.cause from None
         except BaseException as error:  # noqa: BLE001 (sys.exit and friends in a handler are its failure too)
             finished_s = clock.boottime_s()
             outcome: Outcome = Failed.of(claimed.id, error, self._fate(claimed, error), started_s, finished_s)
@@ -75,7 +95,13 @@ class Executor:
             outcome = Completed.of(claimed.id, result, started_s, clock.boottime_s())
         if os.getpid() != self._pid:
             os._exit(_STRAY_COPY)  # a forked copy of this child must never act as it
-        return outcome
+        return outcome if self._transaction is None else self._concluded(claimed, outcome)
+
+    def clean(self) -> None:
+        """The job's outcome is noted: what it left in its session is undone before the next begins."""
+        if self._transaction is not None:
+            self._transaction = None
+            self._session.clean()
 
     def forget_in_fork(self) -> None:
         """In a process that a handler forks: the supervisor's signals mean nothing to it."""
@@ -93,29 +119,81 @@ class Executor:
             self._may_interrupt = False
             raise JobCancelled("somebody asked for the job to be cancelled")
 
+    # What a job's transaction asks of the execution that it is part of
+
+    @contextmanager
+    def held_off(self) -> Iterator[None]:
+        """No time-out or cancellation is raised inside; the supervisor repeats it afterwards."""
+        before, self._may_interrupt = self._may_interrupt, False
+        try:
+            yield
+        finally:
+            self._may_interrupt = before
+
+    def are_due(self) -> bool:
+        """True if the job is to be cut short."""
+        return self._lifeline.is_overdue() or self._lifeline.is_cancelled_now()
+
+    def left_s(self) -> float:
+        """The job's time that is left."""
+        return self._lifeline.left_s()
+
+    def _transaction_of(self, job: Job) -> JobTransaction:
+        if job.id != self._running:
+            raise TransactionStateError("this job is not running any more")
+        if self._transaction is None:
+            self._transaction = JobTransaction(self._session, self._doubts, self, job.id, job.lease)
+        return self._transaction
+
+    def _concluded(self, claimed: ClaimedJob, outcome: Outcome) -> Outcome:
+        assert self._transaction is not None
+        if self._transaction.must_ask:
+            self._lifeline.finishing()  # its time does not run while PostgreSQL is away
+        concluded = self._transaction.conclude(outcome, self._usual(claimed))
+        self.must_leave = self._transaction.is_open
+        return concluded
+
     def _job(self, claimed: ClaimedJob, queue: str, lease: str) -> Job:
+        try:
+            payload = _payload(claimed)
+        except (MemoryError, OSError) as error:
+            raise _OurTroubleError(error) from error
         return Job(
             id=claimed.id,
             type=claimed.type,
             queue=queue,
-            payload=_payload(claimed),
+            payload=payload,
             attempt=claimed.attempt,
             max_attempts=claimed.max_attempts,
             lease=lease,
-            transaction=self._transaction,
+            transaction=self._transaction_of,
         )
 
     def _fate(self, claimed: ClaimedJob, error: BaseException) -> Fate:
         kind = type(error)
         if issubclass(kind, Fail):
             return Fate("exception", None, NON_RETRYABLE, is_meant=True)
-        is_meant, (delay_s, note) = issubclass(kind, Retry), (None, "")
+        if issubclass(kind, TransactionLostError):
+            if isinstance(error.__cause__, Fail | Retry):  # what the handler made of it
+                return self._fate(claimed, error.__cause__)
+            return Fate(INTERRUPTED, reconnect_delay_s(claimed.interruptions + 1, *_AFTER_A_LOSS_S))
+        usual = self._usual(claimed)
         if issubclass(kind, Retry):
             delay_s, note = asked_delay(error)  # type: ignore[arg-type]
-        if delay_s is None:
-            failures = claimed.attempt - claimed.interruptions
-            delay_s = retry_delay_s(failures, self._policy.retry_base_s, self._policy.retry_cap_s)
-        return Fate(_CAUSES.get(kind, "exception"), delay_s, None, note, is_meant)
+            return usual._replace(retry_in_s=usual.retry_in_s if delay_s is None else delay_s, note=note, is_meant=True)
+        return usual._replace(cause=_CAUSES.get(kind, "exception"))
+
+    def _usual(self, claimed: ClaimedJob) -> Fate:
+        failures = claimed.attempt - claimed.interruptions
+        return Fate("exception", retry_delay_s(failures, self._policy.retry_base_s, self._policy.retry_cap_s))
+
+
+class _OurTroubleError(Exception):
+    """The handler could not even begin, and neither it nor its job's payload is to blame."""
+
+    def __init__(self, cause: BaseException) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
 
 
 def _tell(claimed: ClaimedJob, error: BaseException) -> None:

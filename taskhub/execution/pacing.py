@@ -1,7 +1,8 @@
 """How many jobs to claim at once: about a budget's worth of work, by what such jobs took lately.
 
 Batches are sized by time, not by count: a hundred jobs of 10 microseconds are one breath, a hundred of ten
-seconds would be hoarding. What is not known yet comes alone.
+seconds would be hoarding. And by the bytes of their payloads, so that what is claimed is not given back (the
+claim itself holds the bound). What is not known yet comes alone.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ _WEIGHT = 0.3  # of the newest batch in the mean
 
 
 class Pacing:
-    """Recent mean durations by type, and by queue over its present mix of types."""
+    """Recent means by queue, over its present mix of types."""
 
-    def __init__(self, budget_s: float) -> None:
+    def __init__(self, budget_s: float, budget_bytes: int) -> None:
         self._budget_s = budget_s
-        self._by_type: dict[str, float] = {}
+        self._budget_bytes = budget_bytes
+        self._bytes: dict[str, float] = {}
         self._by_queue: dict[str, float] = {}
         self._last: dict[str, int] = {}
 
@@ -25,26 +27,24 @@ class Pacing:
         mean_s = self._by_queue.get(queue)
         if mean_s is None:
             return 1
-        wanted = int(self._budget_s / max(mean_s, 1e-6))
-        return max(1, min(wanted, _LARGEST, self._last.get(queue, 1) * _GROWTH))
+        wanted = min(self._budget_s / max(mean_s, 1e-6), self._budget_bytes / self._bytes.get(queue, 1.0))
+        return max(1, min(int(wanted), _LARGEST, self._last.get(queue, 1) * _GROWTH))
 
-    def knows(self, job_type: str) -> bool:
-        """True if a job of this type has run in this child."""
-        return job_type in self._by_type
+    def received(self, queue: str, payloads: int, size: int) -> None:
+        """A claim brought so many payloads, of so many bytes together."""
+        if payloads:
+            mean, known = max(1.0, size / payloads), self._bytes.get(queue)
+            self._bytes[queue] = mean if known is None or mean > known else _mixed(known, mean)
 
-    def record(self, queue: str, totals: dict[str, tuple[int, float]]) -> None:
-        """A batch has run: per type, how many jobs and how many seconds."""
-        count = sum(jobs for jobs, _ in totals.values())
+    def record(self, queue: str, count: int, seconds: float) -> None:
+        """A batch has run: so many jobs, so many seconds."""
         if not count:
             return
-        for job_type, (jobs, seconds) in totals.items():
-            self._by_type[job_type] = _mixed(self._by_type.get(job_type), seconds / jobs)
-        mean_s = sum(seconds for _, seconds in totals.values()) / count
-        known = self._by_queue.get(queue)
+        mean_s, known = seconds / count, self._by_queue.get(queue)
         # Slower than known counts at once, faster only little by little.
         self._by_queue[queue] = mean_s if known is None or mean_s > known else _mixed(known, mean_s)
         self._last[queue] = count
 
 
-def _mixed(known: float | None, newest: float) -> float:
-    return newest if known is None else known + _WEIGHT * (newest - known)
+def _mixed(known: float, newest: float) -> float:
+    return known + _WEIGHT * (newest - known)

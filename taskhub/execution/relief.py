@@ -10,10 +10,11 @@ import threading
 from collections.abc import Callable
 
 from taskhub import clock
-from taskhub.domain.errors import TaskhubError
+from taskhub.domain.errors import UnavailableError
 from taskhub.execution.holding import Holding
 from taskhub.execution.lifeline import Lifeline
 from taskhub.logs import get_logger
+from taskhub.outage import Outage
 
 log = get_logger(__name__)
 
@@ -41,10 +42,21 @@ class Relief:
         self._budget_s = budget_s
         self._batch = threading.Event()
         self._began_s = 0.0  # when the present job began; 0 between jobs
-        self._thread = threading.Thread(target=self._watch, name="relief", daemon=True)
+        self._outage = Outage(
+            log, "child.helper_failed", "child.helper_back", base_s=settle_within_s, slot=lifeline.slot
+        )
+        self._thread: threading.Thread | None = None
 
-    def start(self) -> None:
-        self._thread.start()
+    def ensure(self) -> None:
+        """Begin, also again if it has died. Where no thread can be had, the sidecar helps from outside."""
+        if (self._thread is not None and self._thread.is_alive()) or not self._outage.is_due:
+            return
+        thread = threading.Thread(target=self._watch, name="relief", daemon=True)
+        try:
+            thread.start()
+            self._thread = thread
+        except RuntimeError as error:
+            self._outage.lost(str(error))
 
     def job_begins(self) -> None:
         """The main thread is about to run a job."""
@@ -61,14 +73,18 @@ class Relief:
 
     def _watch(self) -> None:
         while True:
-            self._batch.wait()
-            self._lifeline.relieved(True)
-            clock.sleep(self._settle_within_s)
             try:
+                self._batch.wait()
+                self._lifeline.relieved(True)
+                clock.sleep(self._settle_within_s)
                 self._look()
-            except TaskhubError as error:
+                self._outage.back()
+            except UnavailableError as error:  # the main thread tells of it
                 log.debug("relief.waits", extra={"text": str(error)})
                 clock.sleep(self._settle_within_s)
+            except BaseException as error:  # noqa: BLE001 (whatever it is, the child goes on, and so does this)
+                text = f"the helper thread goes on: {type(error).__name__}: {error}"
+                clock.sleep(self._outage.lost(text, trace=error))
 
     def _look(self) -> None:
         began_s = self._began_s

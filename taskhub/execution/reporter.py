@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Protocol
 
-from taskhub.domain.job import CANCELLED, COMPLETED, FAILED, ClaimedJob
+from taskhub.domain.job import CANCELLED, COMPLETED, FAILED, INTERRUPTED, ClaimedJob
 from taskhub.domain.outcome import Failed, Outcome
 from taskhub.execution.holding import Holding
 from taskhub.logs import get_logger, log_all
@@ -66,12 +66,13 @@ class Reporter:
         duration_s = outcome.finished_s - outcome.started_s
         reason = "timeout" if outcome.cause == "timeout" else "exception"
         ended = _OUTCOMES.get(status, "retried")
-        self._recorder.record(queue, job.type, ended, None if ended == "cancelled" else reason, duration_s)
+        is_no_fault = ended == "cancelled" or outcome.cause == INTERRUPTED
+        self._recorder.record(queue, job.type, ended, None if is_no_fault else reason, duration_s)
         fields = self._fields(queue, job, duration_s) | {"error": outcome.type, "cause": outcome.cause}
         if ended == "retried":
             fields["retry_in_s"] = round(outcome.retry_in_s or 0.0, 3)
         log.log(
-            logging.INFO if ended == "cancelled" else logging.WARNING,
+            logging.INFO if is_no_fault else logging.WARNING,
             _EVENTS.get(status, "job.retried"),
             extra=fields | {"text": f"{outcome.type}: {outcome.message}"},
         )

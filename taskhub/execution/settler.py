@@ -1,13 +1,16 @@
 """Write down what a child has finished, and give back what it has not begun. Everything here is called under its lock.
 
-Invariant: whatever a failed write leaves open stays in the holding, and the same write may be sent again.
+Invariants:
+- Whatever a failed write leaves open stays in the holding, and the same write may be sent again.
+- What PostgreSQL refuses for what it says is settled as something else, or set aside; it stops nothing.
 """
 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 
-from taskhub import failpoints
+from taskhub import clock, failpoints
 from taskhub.domain.errors import QueueUnavailableError
 from taskhub.domain.job import ClaimedJob
 from taskhub.domain.outcome import Completed, Outcome
@@ -23,6 +26,8 @@ from taskhub.store.statements import uuid_array
 log = get_logger(__name__)
 
 UNKNOWN_TYPE_DELAY_S = 30.0
+_REFUSED_AGAIN_S = 30.0
+_MOST_FOR_LATER = 1000
 
 
 class Settler:
@@ -33,35 +38,58 @@ class Settler:
         self._store = store
         self._broker = broker
         self._reporter = reporter
+        self._later: list[tuple[str, Outcome]] = []  # with the lease that each ran under
+        self._later_due_s = 0.0
 
     def settle_all(self) -> None:
         """Settle every outcome. Raises StoreUnavailableError: then they are all still held."""
-        self._settle(self._holding.drain_finished())
+        with self._holding.finished_taken() as outcomes:
+            self._settle(outcomes)
+            outcomes.clear()
+        self._try_again()
 
-    def settle_failures(self) -> None:
-        """Failures have a statement of their own; the completed ones travel with the next claim."""
-        completed, failed = split(self._holding.drain_finished())
-        self._holding.put_back(list(completed))
-        self._settle(list(failed))
+    def settle_apart(self) -> None:
+        """Settle all but what travels with the next claim: failures have a statement of their own."""
+        with self._holding.finished_taken() as outcomes:
+            completed, others = split(outcomes)
+            self._settle(others)
+            outcomes[:] = completed
+        self._try_again()
 
     def settled_by(self, claim: Claim, finished: list[Completed]) -> None:
-        """A claim has settled `finished` on its way; look closer if it counted fewer."""
+        """A claim has settled `finished` on its way; look closer if it counted fewer. What fails is tried again."""
         if not finished:
             return
-        if claim.settled == len(finished):
-            self._report(list(finished), {}, [])
-        else:  # something was lost, or an earlier sending of the claim had settled them
-            result = settle(self._store, self._holding.lease or "", finished)
-            self._report(list(finished), result.statuses, result.stale)
+        try:
+            if claim.settled == len(finished):
+                self._report(finished, {}, [])
+            else:  # something was lost, or an earlier sending of the claim had settled them
+                self._settle(finished)
+        except Exception as error:  # noqa: BLE001 (what the claim brought must come into the holding all the same)
+            log.warning("job.unsettled", extra={"text": f"{len(finished)} jobs are settled later: {error}"})
+            self._keep_for_later(finished, due_in_s=0.0)
 
     def give_back(self) -> None:
         """Release everything that has not begun, uncharged, and push it for others."""
-        jobs = self._holding.drain_pending()
-        if not jobs:
-            return
-        self._release(jobs)
+        holding = self._holding
+        with holding.pending_taken() as jobs:
+            ids = [job.id for job in jobs] + list(holding.withheld)
+            if not ids:
+                return
+            self._store.run("release_jobs", uuid_array(ids), holding.lease, 0.0)
+            jobs.clear()
+            holding.withheld.clear()
         with contextlib.suppress(QueueUnavailableError):  # their run_at is set: the dispatcher pushes them
-            requeue(self._store, self._broker, [job.id for job in jobs])
+            requeue(self._store, self._broker, ids)
+
+    def give_back_withheld(self) -> None:
+        """Release what was too large to be held beside the others, so that somebody can take it at once."""
+        ids = list(self._holding.withheld)
+        if ids:
+            self._store.run("release_jobs", uuid_array(ids), self._holding.lease, 0.0)
+            self._holding.withheld.clear()
+            with contextlib.suppress(QueueUnavailableError):
+                requeue(self._store, self._broker, ids)
 
     def release_cancelled(self) -> None:
         """Release what somebody has cancelled and has not begun: that makes it cancelled."""
@@ -69,43 +97,50 @@ class Settler:
         if not waiting:
             return
         flagged = {row[0] for row in self._store.run("cancelled_of", uuid_array(waiting))}
-        jobs = self._holding.drain_pending()
-        self._holding.pending.extend(job for job in reversed(jobs) if job.id not in flagged)
-        self._release([job for job in jobs if job.id in flagged])
+        with self._holding.pending_taken(lambda job: job.id in flagged) as jobs:
+            if jobs:
+                self._store.run("release_jobs", uuid_array([job.id for job in jobs]), self._holding.lease, 0.0)
+                jobs.clear()
 
     def postpone(self, job: ClaimedJob) -> None:
         """Give back a job whose type is not known here: another worker may know it, during a rolling deploy."""
         log.warning("job.unknown_type", extra={"job_id": job.id, "type": job.type, "queue": self._holding.queue})
-        try:
-            self._store.run("postpone_unknown", uuid_array([job.id]), self._holding.lease, UNKNOWN_TYPE_DELAY_S)
-        except BaseException:
-            self._holding.pending.appendleft(job)
-            raise
+        self._store.run("postpone_unknown", uuid_array([job.id]), self._holding.lease, UNKNOWN_TYPE_DELAY_S)
 
     def abandon(self) -> None:
         """The slot is closed: what was finished and not settled is a rescuer's business."""
-        self._report([], {}, [outcome.id for outcome in self._holding.drain_finished()])
+        with self._holding.finished_taken() as outcomes:
+            self._report([], {}, [outcome.id for outcome in outcomes])
+            outcomes.clear()
 
-    def _settle(self, outcomes: list[Outcome]) -> None:
+    def _settle(self, outcomes: Sequence[Outcome]) -> None:
         if not outcomes:
             return
-        try:
-            result = settle(self._store, self._holding.lease or "", outcomes)
-        except BaseException:
-            self._holding.put_back(outcomes)
-            raise
+        result = settle(self._store, self._holding.lease or "", outcomes)
         failpoints.hit("worker.after_settle")
-        self._report(outcomes, result.statuses, result.stale)
+        if result.refused:
+            self._set_aside(result.refused)
+        refused = {outcome.id for outcome in result.refused}
+        self._report([o for o in outcomes if o.id not in refused], result.statuses, result.stale)
 
-    def _release(self, jobs: list[ClaimedJob]) -> None:
-        if not jobs:
-            return
-        try:
-            self._store.run("release_jobs", uuid_array([job.id for job in jobs]), self._holding.lease, 0.0)
-        except BaseException:
-            self._holding.pending.extend(reversed(jobs))
-            raise
+    def _set_aside(self, refused: Sequence[Outcome]) -> None:
+        """What PostgreSQL refuses in whatever words stops nobody: it is told, and tried again now and then."""
+        for outcome in refused:
+            text = f"PostgreSQL refuses what became of it: {outcome}"
+            log.error("job.unsettled", extra={"job_id": outcome.id, "text": text[:2000]})
+        self._keep_for_later(refused, due_in_s=_REFUSED_AGAIN_S)
 
-    def _report(self, outcomes: list[Outcome], statuses: dict[str, str], stale: list[str]) -> None:
-        self._reporter.settled(self._holding, outcomes, statuses, stale)
+    def _keep_for_later(self, outcomes: Sequence[Outcome], due_in_s: float) -> None:
+        lease = self._holding.lease or ""
+        self._later += [(lease, outcome) for outcome in outcomes]
+        del self._later[:-_MOST_FOR_LATER]
+        self._later_due_s = clock.monotonic_s() + due_in_s
+
+    def _try_again(self) -> None:
+        if self._later and clock.monotonic_s() >= self._later_due_s:
+            self._later_due_s = clock.monotonic_s() + _REFUSED_AGAIN_S
+            self._later = [(lease, o) for lease, o in self._later if settle(self._store, lease, [o]).refused]
+
+    def _report(self, outcomes: Sequence[Outcome], statuses: dict[str, str], stale: list[str]) -> None:
+        self._reporter.settled(self._holding, list(outcomes), statuses, stale)
         self._reporter.flush()

@@ -6,26 +6,31 @@ Invariants:
   that list. The row holds them until the statement that settles them has replaced it.
 - A claim whose answer was lost is sent again with the same lease: rows that it already got count as got.
 - A slot that was closed claims nothing ever again: SlotClosedError.
+- A batch's payloads take MAX_BATCH_BYTES at most, whatever was expected of them.
 - Redis failing costs this child nothing but speed: it claims from PostgreSQL until Redis is back.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Sequence
+from operator import attrgetter
 from typing import NamedTuple
 
 from taskhub import clock, failpoints, ids
-from taskhub.domain.backoff import reconnect_delay_s
 from taskhub.domain.errors import QueueUnavailableError, StatementError, StoreUnavailableError, TaskhubError
 from taskhub.domain.job import ClaimedJob
 from taskhub.domain.outcome import Completed
+from taskhub.outage import Outage
 from taskhub.queue import keys
 from taskhub.queue.broker import Broker
 from taskhub.services.settle import CompletedArrays, completed_arrays
 from taskhub.store.connection import Connection, Row, Store
 from taskhub.store.statements import uuid_array
 
+MAX_BATCH_BYTES = 8 * 1024 * 1024  # of payloads; a single one that is larger comes alone
+
+_PAYLOAD = attrgetter("payload")
 _PAUSE_LASTS_S = 1.0
 _PRIORITIES_LAST_S = 1.0
 _ROOM_LASTS_S = 1.0
@@ -44,6 +49,7 @@ class Claim(NamedTuple):
     """A batch in the order to run it, its lease, and how many of the settled jobs were still this child's.
 
     `is_empty`: nothing waited. Without it a batch may still bring no job, if all its ids were stale.
+    `withheld`: ids that were claimed as well, but whose payloads would have made the batch too large.
     """
 
     queue: str
@@ -51,6 +57,7 @@ class Claim(NamedTuple):
     jobs: list[ClaimedJob]
     settled: int
     is_empty: bool = False
+    withheld: Sequence[str] = ()
 
 
 class _Sending(NamedTuple):
@@ -72,24 +79,22 @@ class Slot(NamedTuple):
 class Claimer:
     """The claims of one child, over its own two connections."""
 
-    def __init__(self, store: Connection, broker: Broker, slot: Slot, on_redis: Callable[[bool], None]) -> None:
+    def __init__(self, store: Connection, broker: Broker, slot: Slot, redis: Outage) -> None:
         self._store = store
         self._broker = broker
         self._slot = slot
-        self._on_redis = on_redis
+        self._redis = redis
         self._unresolved: _Sending | None = None
         self._bank: dict[str, int] = {}
         self._settled_lists: dict[str, str] = {}
         self._paused_until: dict[str, float] = {}
         self._priorities: dict[str, list[int]] = {}
         self._priorities_at = -_PRIORITIES_LAST_S
-        self._redis_failures = 0
-        self._redis_again_at = 0.0
         self._has_room_until = 0.0
 
     @property
     def redis_is_away(self) -> bool:
-        return self._redis_failures > 0
+        return self._redis.is_on
 
     def claim(self, queue: str, want: int, peers: int, lease: str | None, finished: list[Completed]) -> Claim | None:
         """Settle `finished` (of `lease`) and claim up to `want` jobs of `queue`, in one round trip.
@@ -109,37 +114,45 @@ class Claimer:
             return None
         return self._claim_taken(_Sending(queue, taken, ids.new_token()), lease, finished)
 
+    def confirm(self) -> None:
+        """What the last claim brought is held; until then it counts as not received, and would be asked for again."""
+        if self._unresolved is not None:
+            queue, self._unresolved = self._unresolved.queue, None
+            bank = self._bank.get(queue, 0)
+            self._settled_lists[queue] = self._inflight(queue, bank)
+            self._bank[queue] = 1 - bank
+
     def acknowledge(self) -> None:
         """Forget the in-flight lists of batches that are settled; for when no next take does it."""
         settled, self._settled_lists = self._settled_lists, {}
         for key in settled.values():  # each is of another queue: one by one, for a cluster's sake
             try:
                 self._broker.forget(key)
-            except QueueUnavailableError:
-                self._redis_failed()
+            except QueueUnavailableError as error:
+                self._redis_failed(error)
                 return
 
     # Redis
 
     def _take(self, queue: str, want: int, peers: int) -> list[str] | None:
         """Ids from Redis into the in-flight list; None while Redis is away."""
-        if self._redis_failures and clock.monotonic_s() < self._redis_again_at:
+        if not self._redis.is_due:
             return None
         bank = self._bank.get(queue, 0)
         target = self._inflight(queue, bank)
         settled = self._settled_lists.get(queue, target + ":none")
         try:
-            if self._redis_failures:
+            if self._redis.is_on:
                 self._require_room(queue)
             taken = self._broker.take(queue, settled, target, want, peers)
             if not taken:
                 self._require_room(queue)
-        except QueueUnavailableError:
+        except QueueUnavailableError as error:
             # Unknown whether it was carried out: the list to forget may be filled by now. Never delete it again.
             self._settled_lists.pop(queue, None)
-            self._redis_failed()
+            self._redis_failed(error)
             return None
-        self._redis_worked()
+        self._redis.back()
         self._settled_lists.pop(queue, None)
         return taken
 
@@ -152,17 +165,9 @@ class Claimer:
     def _inflight(self, queue: str, bank: int) -> str:
         return keys.inflight(queue, self._slot.worker, self._slot.number, self._slot.generation, bank)
 
-    def _redis_failed(self) -> None:
-        self._redis_failures += 1
+    def _redis_failed(self, error: QueueUnavailableError) -> None:
         self._has_room_until = 0.0
-        self._redis_again_at = clock.monotonic_s() + reconnect_delay_s(self._redis_failures, 0.2, 2.0)
-        if self._redis_failures == 1:
-            self._on_redis(False)
-
-    def _redis_worked(self) -> None:
-        if self._redis_failures:
-            self._redis_failures = 0
-            self._on_redis(True)
+        self._redis.lost(f"Redis is away; claiming from PostgreSQL: {error}")
 
     # PostgreSQL
 
@@ -173,26 +178,30 @@ class Claimer:
         failpoints.hit("worker.before_claim")
         rows = self._send(sending, lease, arrays, bool(finished))
         failpoints.hit("worker.after_claim")
-        self._unresolved = None
         queue, taken, claim_lease = sending
-        bank = self._bank.get(queue, 0)
-        self._settled_lists[queue] = self._inflight(queue, bank)
-        self._bank[queue] = 1 - bank
         settled, is_paused = self._read_header(queue, rows[0])
         if is_paused:
+            self.confirm()
             with contextlib.suppress(QueueUnavailableError):  # Redis went since; the reconciler pushes them again
                 requeue(self._store, self._broker, taken)
             return Claim(queue, lease, [], settled, is_empty=True)
         found = {row[0]: ClaimedJob._make(row) for row in rows[1:]}
         jobs = [found[job_id] for job_id in dict.fromkeys(taken) if job_id in found]
-        return Claim(queue, claim_lease, jobs, settled)
+        return _claim(queue, claim_lease, jobs, settled)
 
     def _send(self, sending: _Sending, lease: str | None, arrays: CompletedArrays, settles: bool) -> list[Row]:
         wanted, until_s = sending.ids, clock.monotonic_s() + _SENDINGS_S
         for attempt in range(_SENDINGS):
             try:
                 return self._store.run(
-                    "settle_and_claim", *arrays, lease, *self._slot, sending.queue, uuid_array(wanted), sending.lease
+                    "settle_and_claim",
+                    *arrays,
+                    lease,
+                    *self._slot,
+                    sending.queue,
+                    uuid_array(wanted),
+                    sending.lease,
+                    MAX_BATCH_BYTES,
                 )
             except StatementError as error:
                 if error.sqlstate != _NOT_A_UUID or settles:
@@ -213,17 +222,27 @@ class Claimer:
             self._paused_until[queue] = clock.monotonic_s() + _PAUSE_LASTS_S
         return int(settled), bool(is_paused)
 
-    def _claim_from_store(self, queue: str, want: int, lease: str | None) -> Claim | None:
-        """Without Redis. A claim of unknown outcome closes this slot in effect: the next one is refused."""
+    def _claim_from_store(self, queue: str, want: int, lease: str | None) -> Claim:
+        """Without Redis. A claim of unknown outcome closes this slot in effect: the next one is refused.
+
+        The slot bears the lease of each statement that was carried out, also of one that found nothing.
+        """
+        is_first = True
         for priority in self._known_priorities(queue):
             claim_lease = ids.new_token()
-            rows = self._store.run("claim_from_store", *self._slot, queue, priority, want, lease, claim_lease)
+            arguments = (*self._slot, queue, priority, want, lease, claim_lease, MAX_BATCH_BYTES)
+            try:
+                rows = self._store.run("claim_from_store", *arguments)
+            except StoreUnavailableError:
+                if is_first:
+                    raise
+                break  # the next claim will tell
             _, is_paused = self._read_header(queue, rows[0])
-            if is_paused:
-                return None
-            lease = claim_lease
+            lease, is_first = claim_lease, False
             if len(rows) > 1:
-                return Claim(queue, lease, sorted(map(ClaimedJob._make, rows[1:])), 0)
+                return _claim(queue, lease, sorted(map(ClaimedJob._make, rows[1:])), 0)
+            if is_paused:
+                break
         return Claim(queue, lease, [], 0, is_empty=True)
 
     def _known_priorities(self, queue: str) -> list[int]:
@@ -233,6 +252,14 @@ class Claimer:
                 self._priorities.setdefault(name, []).insert(0, priority)
             self._priorities_at = clock.monotonic_s()
         return self._priorities.get(queue, [])
+
+
+def _claim(queue: str, lease: str, jobs: list[ClaimedJob], settled: int) -> Claim:
+    """A claim whose rows have been read; those that came without their payload are withheld."""
+    if None not in map(_PAYLOAD, jobs):
+        return Claim(queue, lease, jobs, settled)
+    kept = [job for job in jobs if job.payload is not None]
+    return Claim(queue, lease, kept, settled, withheld=[job.id for job in jobs if job.payload is None])
 
 
 def requeue(store: Store, broker: Broker, job_ids: list[str]) -> int:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from taskhub import failpoints
 from taskhub.domain import storable
+from taskhub.domain.errors import StatementError
 from taskhub.domain.outcome import MESSAGE_BYTES, Outcome
 from taskhub.queue import keys
 from taskhub.queue.broker import Broker
@@ -66,7 +67,7 @@ def rescue(store: Store, remains: Remains, death: Death) -> list[Rescued]:
     store.run("close_slot", *slot)
     failpoints.hit("rescue.after_close")
     if remains.outcomes and remains.lease:
-        settle(store, remains.lease, remains.outcomes)
+        _settle_all(store, remains.lease, remains.outcomes)
     rows = store.run(
         "rescue_jobs",
         *slot,
@@ -101,6 +102,13 @@ def forget_slot(store: Store, slot: Slot) -> None:
 def release_from_outside(store: Store, lease: str, outcomes: list[Outcome], unstarted: list[str]) -> None:
     """For a living child whose handler holds the interpreter: settle what is finished, give back the rest."""
     if outcomes:
-        settle(store, lease, outcomes)
+        _settle_all(store, lease, outcomes)
     if unstarted:
         store.run("release_jobs", uuid_array(unstarted), lease, 0.0)
+
+
+def _settle_all(store: Store, lease: str, outcomes: list[Outcome]) -> None:
+    refused = settle(store, lease, outcomes).refused
+    if refused:
+        ids = ", ".join(outcome.id for outcome in refused)
+        raise StatementError(f"PostgreSQL refuses every settlement of {ids}; all others are settled", "")

@@ -23,14 +23,19 @@ _Kind = TypeVar("_Kind", Completed, Failed)
 
 
 class Settled(NamedTuple):
-    """What a settlement did: the status by id (of failures, and of what was settled before), the ids that were lost."""
+    """What a settlement did.
+
+    statuses: by id, of failures, and of what was settled before. stale: the ids that were lost to others.
+    refused: what PostgreSQL does not take in whatever words (a trigger of somebody's); all else is settled.
+    """
 
     statuses: dict[str, str]
     stale: list[str]
+    refused: Sequence[Outcome] = ()
 
     def beside(self, other: Settled) -> Settled:
         """What two settlements did together."""
-        return Settled(self.statuses | other.statuses, self.stale + other.stale)
+        return Settled(self.statuses | other.statuses, self.stale + other.stale, [*self.refused, *other.refused])
 
 
 class CompletedArrays(NamedTuple):
@@ -60,18 +65,10 @@ def completed_arrays(outcomes: Sequence[Completed]) -> CompletedArrays:
 
 
 def settle(store: Store, lease: str, outcomes: Sequence[Outcome]) -> Settled:
-    """Settle any outcomes of one lease. Raises StoreUnavailableError: then repeat the very same call.
-
-    Raises StatementError if PostgreSQL refuses one in whatever words; the others are settled by then.
-    """
-    completed = [o for o in outcomes if isinstance(o, Completed)]
+    """Settle any outcomes of one lease. Raises StoreUnavailableError: then repeat the very same call."""
     settled = Settled({o.id: COMPLETED for o in outcomes if isinstance(o, Committed)}, [])
-    try:
-        settled = settled.beside(settle_failed(store, lease, [o for o in outcomes if isinstance(o, Failed)]))
-    except StatementError:
-        settle_completed(store, lease, completed)
-        raise
-    return settled.beside(settle_completed(store, lease, completed))
+    settled = settled.beside(settle_failed(store, lease, [o for o in outcomes if isinstance(o, Failed)]))
+    return settled.beside(settle_completed(store, lease, [o for o in outcomes if isinstance(o, Completed)]))
 
 
 def settle_completed(store: Store, lease: str, outcomes: list[Completed]) -> Settled:
@@ -99,7 +96,7 @@ def settle_failed(store: Store, lease: str, outcomes: list[Failed]) -> Settled:
             return _by_halves(settle_failed, store, lease, outcomes)
         [outcome] = outcomes
         if outcome.type == ERROR_UNSTORABLE:
-            raise  # it is not the words
+            return Settled({}, [], [outcome])  # it is not the words
         return settle_failed(store, lease, [outcome.without_its_words(str(error))])
     missing = [o.id for o in outcomes if o.id not in statuses]
     found = _found(store, lease, missing) if missing else Settled({}, [])
@@ -109,14 +106,9 @@ def settle_failed(store: Store, lease: str, outcomes: list[Failed]) -> Settled:
 def _by_halves(
     settle_some: Callable[[Store, str, list[_Kind]], Settled], store: Store, lease: str, outcomes: list[_Kind]
 ) -> Settled:
-    """Both halves of a batch that was refused as a whole; what is wrong with one does not keep the other."""
+    """Both halves of a batch that was refused as a whole."""
     half = len(outcomes) // 2
-    try:
-        first = settle_some(store, lease, outcomes[:half])
-    except StatementError:
-        settle_some(store, lease, outcomes[half:])
-        raise
-    return first.beside(settle_some(store, lease, outcomes[half:]))
+    return settle_some(store, lease, outcomes[:half]).beside(settle_some(store, lease, outcomes[half:]))
 
 
 def _failed_arrays(outcomes: list[Failed]) -> tuple[str, ...]:

@@ -1,70 +1,158 @@
-"""An ordinary transaction for handlers, whose last statement completes their job.
+"""The session in which handlers write beside their job's completion: an ordinary psycopg2 connection of its own.
 
-Not the hot path's connection: handlers get a plain psycopg2 cursor, and their statements take as long as
-the job may. A connection that fails is left; the next transaction makes another.
+Invariants:
+- A job gets it as it was when it was opened: what the job before has set, made, locked, registered or kept is gone.
+- Its own completion names its table by schema, so that nothing a handler does to names leads it elsewhere.
+- What our statements meet and the handler has not caused is a TransactionLostError; all else is the driver's error.
 """
 
 from __future__ import annotations
 
 import contextlib
+import sys
+from collections.abc import Iterator
 from typing import Any
 
 import psycopg2
+from psycopg2 import extensions
 
-from taskhub.domain.errors import StoreUnavailableError
+from taskhub import failpoints
+from taskhub.domain.errors import StoreUnavailableError, TransactionLostError
 from taskhub.masking import first_line
 from taskhub.store import session
 from taskhub.store.statements import statement
 
+_BROKEN = 2  # psycopg2's `closed`; 1 is what close() leaves
+_OWN_REFERENCES = 2  # to a connection that nobody else holds: the attribute, and the argument of getrefcount
+_CLEAN_WITHIN_S = 5.0
+_LINKS = 20
+_CAUSE = BaseException.__dict__["__cause__"].__get__  # a handler's class may have made another of it
+_CONTEXT = BaseException.__dict__["__context__"].__get__
+# Trouble of the connection, the server or the machine; a lock held by others; a server that became read-only.
+_NOT_THE_HANDLERS = ("08", "53", "57P0", "58", "55P03", "25006", "25P03")
 
-class Transaction:
-    """One connection, one transaction at a time."""
+
+class HandlerSession:
+    """One session, one transaction at a time, made when it is first needed."""
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._connection: Any = None
+        self._raw: Any = None
+        self._schema = ""
+        self._is_used = False
 
-    def begin(self) -> Any:
-        """A cursor in a new transaction. Raises StoreUnavailableError."""
+    def begin(self, limit_s: float) -> Any:
+        """A cursor in a new transaction. Raises StoreUnavailableError: then nothing has begun."""
+        failpoints.hit("transaction.begin")
+        if self._raw is not None:
+            try:
+                return self._begin(limit_s)
+            except psycopg2.Error:  # it was lost since the last job
+                self.close()
         try:
-            if self._connection is None or self._connection.closed:
-                self._connection = session.open_ordinary(
-                    self._url,
-                    application="taskhub transaction",
-                    connect_s=5,
-                    settings={"idle_in_transaction_session_timeout": "600000"},
-                )
-            cursor = self._connection.cursor()
+            self._raw = session.open_ordinary(
+                self._url, application="taskhub transaction", connect_s=min(5.0, limit_s), settings={}
+            )
+            return self._begin(limit_s)
         except psycopg2.Error as error:
-            self._leave()
+            self.close()
             raise StoreUnavailableError(f"PostgreSQL: {first_line(error)}") from error
-        return cursor
 
-    def complete(self, job_id: str, lease: str) -> bool:
-        """Complete the job in this transaction; False if the lease has lost it."""
-        try:
-            cursor = self._connection.cursor()
-            complete = statement("complete_in_transaction")
-            cursor.execute(complete.inline, (job_id, lease))
-        except psycopg2.Error as error:
-            self._leave()
-            raise StoreUnavailableError(f"PostgreSQL: {first_line(error)}") from error
-        return bool(cursor.rowcount == 1)
+    def complete(self, job_id: str, lease: str, limit_s: float) -> bool:
+        """Complete the job in this transaction, within `limit_s`, also its commit; False if the lease has lost it.
+
+        Raises TransactionLostError, or the driver's error if it is the handler's doing.
+        """
+        with self._judged():
+            cursor = self._raw.cursor(cursor_factory=extensions.cursor)
+            limit = f"SET LOCAL statement_timeout = {round(limit_s * 1000)};"
+            cursor.execute(limit + _completion(self._schema + "."), (job_id, lease))
+            return bool(cursor.rowcount == 1)
 
     def commit(self) -> None:
-        """Commit. Raises StoreUnavailableError if it is unknown whether that happened."""
-        try:
-            self._connection.commit()
-        except psycopg2.Error as error:
-            self._leave()
-            raise StoreUnavailableError(f"PostgreSQL: {first_line(error)}", outcome_unknown=True) from error
+        """Commit. Raises as `complete`; after TransactionLostError it is unknown whether that happened."""
+        with self._judged():
+            failpoints.hit("transaction.commit")
+            self._raw.commit()
 
     def rollback(self) -> None:
-        with contextlib.suppress(psycopg2.Error):
-            self._connection.rollback()
+        """Undo the transaction. Never raises."""
+        if self._raw is not None:
+            try:
+                self._raw.rollback()
+            except psycopg2.Error:  # in the midst of a two-phase commit, or lost
+                self.close()
 
-    def _leave(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
+    def was_lost_by(self, error: BaseException) -> bool:
+        """True if the handler's exception comes of a connection that went away."""
+        if self._raw is None or self._raw.closed != _BROKEN:
+            return False
+        return any(isinstance(link, psycopg2.Error) for link in _chain(error))
+
+    def clean(self) -> None:
+        """The job is over: make the session as it was, or leave it. Never raises."""
+        if not self._is_used:
+            return
+        self._is_used = False
+        try:
+            if self._raw is not None and self._is_bare():
+                session.clean_ordinary(self._raw, within_s=_CLEAN_WITHIN_S, settings={})
+                return
+        except (StoreUnavailableError, psycopg2.Error):
+            pass
+        self.close()
+
+    def close(self) -> None:
+        """Leave the session; the next transaction opens another. Never raises."""
+        raw, self._raw = self._raw, None
+        if raw is not None:
             with contextlib.suppress(psycopg2.Error):
-                connection.close()
+                raw.close()
+
+    def _begin(self, limit_s: float) -> Any:
+        self._is_used = True
+        cursor = self._raw.cursor()
+        cursor.execute(statement("begin_for_handler").inline, (str(round(limit_s * 1000)),))
+        [(self._schema, _)] = cursor.fetchall()
+        return cursor
+
+    def _is_bare(self) -> bool:
+        """True if nobody else holds the connection, and the driver's side of it is as it was made."""
+        raw = self._raw
+        if sys.getrefcount(self._raw) > _OWN_REFERENCES + 1 or type(raw.notifies) is not list:  # and `raw`
+            return False
+        raw.notifies.clear()
+        changed = (raw.string_types, raw.binary_types, raw.cursor_factory, raw.readonly, raw.deferrable, raw.closed)
+        return not any(changed) and raw.isolation_level is None
+
+    @contextlib.contextmanager
+    def _judged(self) -> Iterator[None]:
+        """Tell what happened to our statement from what the handler brought about."""
+        try:
+            yield
+        except psycopg2.Error as error:
+            code = error.pgcode or ""
+            is_lost = self._raw.closed == _BROKEN or code.startswith(_NOT_THE_HANDLERS)
+            if is_lost:
+                raise TransactionLostError(f"PostgreSQL: {first_line(error)}", outcome_unknown=True) from error
+            raise
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """An exception and what it came of, as far as anybody would read."""
+    link: BaseException | None = error
+    for _ in range(_LINKS):
+        if link is None:
+            return
+        yield link
+        link = _CAUSE(link) or _CONTEXT(link)
+
+
+def complete_with(cursor: Any, job_id: str, lease: str) -> bool:
+    """Complete the job by any DB-API cursor of PostgreSQL, in its own transaction; False if the lease has lost it."""
+    cursor.execute(_completion(""), (job_id, lease))
+    return bool(cursor.rowcount == 1)
+
+
+def _completion(schema: str) -> str:
+    return statement("complete_in_transaction").inline.replace("UPDATE jobs", f"UPDATE {schema}jobs")

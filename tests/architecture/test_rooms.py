@@ -20,6 +20,7 @@ FLOORS: list[dict[str, tuple[str, ...]]] = [
             "taskhub.failpoints",
             "taskhub.listeners",
             "taskhub.resolver",
+            "taskhub.outage",
         )
     },
     {"domain": ("taskhub.domain",)},

@@ -13,6 +13,7 @@ import psycopg2.extras
 from taskhub import ids
 from taskhub.domain.job import DEFAULT_PRIORITY, DEFAULT_QUEUE
 from taskhub.queue.broker import Broker
+from taskhub.services.claim import MAX_BATCH_BYTES
 from taskhub.store.connection import Connection, Row
 from taskhub.store.statements import statement
 from tests.waiting import wait_for_value
@@ -153,7 +154,14 @@ def claim(
     """Claim jobs by id as a child does; `lease` is its last claim's. Returns the new lease and the rows claimed."""
     token = ids.new_token()
     [_, *claimed] = run(
-        store, "settle_and_claim", **child._asdict(), queue=queue, claim=job_ids, claim_lease=token, lease=lease
+        store,
+        "settle_and_claim",
+        **child._asdict(),
+        queue=queue,
+        claim=job_ids,
+        claim_lease=token,
+        lease=lease,
+        most_bytes=MAX_BATCH_BYTES,
     )
     return token, claimed
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from taskhub import ids
+from taskhub.services.claim import MAX_BATCH_BYTES
 from taskhub.store.connection import Connection
 from taskhub.store.statements import statement
 from tests.harness.rows import Rows, open_child, run
@@ -25,7 +26,7 @@ def test_claiming_and_completing_is_nearly_always_hot(store: Connection, rows: R
         head, *_ = run(
             store, "settle_and_claim", **child._asdict(), queue="default", claim=taken, claim_lease=token, lease=lease,
             ids=batch, results=['{"ok":true}'] * len(batch), started_ago=[0.001] * len(batch),
-            finished_ago=[0.0] * len(batch),
+            finished_ago=[0.0] * len(batch), most_bytes=MAX_BATCH_BYTES,
         )  # fmt: skip
         assert head[2] == len(batch)
         lease, batch = token, taken
@@ -49,7 +50,7 @@ def test_no_index_of_jobs_mentions_what_the_happy_path_changes(rows: Rows) -> No
 def test_a_hot_sessions_plans_stay_key_look_ups_however_the_table_grew(pg_url: str, rows: Rows) -> None:
     store = Connection(pg_url, index_only=True)
     child = open_child(store)
-    arguments = ["{}", "{}", "{}", "{}", None, *child, "default", "{}", ids.new_token()]
+    arguments = ["{}", "{}", "{}", "{}", None, *child, "default", "{}", ids.new_token(), MAX_BATCH_BYTES]
     store.run("settle_and_claim", *arguments)  # prepared while the table was empty
     rows.add(20_000)
     rows.sql("ANALYZE jobs")

@@ -12,6 +12,8 @@ from taskhub.store.connection import Connection, Row
 from tests.harness.background import Background
 from tests.harness.rows import Child, Rows, claim, open_child, run
 
+MOST_BYTES = 1 << 40
+
 
 @pytest.fixture
 def child(store: Connection) -> Child:
@@ -19,8 +21,8 @@ def child(store: Connection) -> Child:
 
 
 def settle_and_claim(store: Connection, child: Child, **arguments: Any) -> list[Row]:
-    chosen: dict[str, Any] = {"queue": "default", "claim_lease": ids.new_token(), **child._asdict(), **arguments}
-    return run(store, "settle_and_claim", **chosen)
+    chosen: dict[str, Any] = {"queue": "default", "claim_lease": ids.new_token(), "most_bytes": MOST_BYTES}
+    return run(store, "settle_and_claim", **{**chosen, **child._asdict(), **arguments})
 
 
 def header(found: list[Row]) -> dict[str, Any]:
@@ -199,7 +201,23 @@ def test_one_id_in_both_the_settled_and_the_claimed_batch_is_settled(
 
 def claim_from_store(store: Connection, child: Child, **arguments: Any) -> list[Row]:
     chosen: dict[str, Any] = {"queue": "default", "priority": 4, "amount": 10, "claim_lease": ids.new_token()}
-    return run(store, "claim_from_store", **{**chosen, **child._asdict(), **arguments})
+    return run(store, "claim_from_store", **{"most_bytes": MOST_BYTES, **chosen, **child._asdict(), **arguments})
+
+
+@pytest.mark.parametrize("statement", [settle_and_claim, claim_from_store])
+@pytest.mark.parametrize(("most_bytes", "with_payload"), [(3_000_000, 2), (1, 1), (100_000_000, 5)])
+def test_payloads_beyond_the_bytes_of_a_batch_stay_where_they_are(
+    store: Connection, rows: Rows, child: Child, statement: Any, most_bytes: int, with_payload: int
+) -> None:
+    """All are claimed; of those that come without a payload the child gives back at once."""
+    jobs = rows.add(5, payload='{"type":"echo","x":"' + "x" * 1_000_000 + '"}')
+    _, *found = (
+        statement(store, child, claim=jobs, most_bytes=most_bytes)
+        if statement is settle_and_claim
+        else statement(store, child, most_bytes=most_bytes)
+    )
+    assert sorted(row[0] for row in found) == sorted(jobs)
+    assert [row[7] is not None for row in found] == [True] * with_payload + [False] * (5 - with_payload)
 
 
 def test_without_redis_fresh_and_due_jobs_are_claimed_and_others_are_not(

@@ -55,6 +55,23 @@ def test_completing_under_a_lost_lease_changes_nothing(store: Connection, rows: 
 # settle_failures
 
 
+@pytest.mark.parametrize(
+    ("before", "status"),
+    [({}, "queued"), ({"max_attempts": 1}, "failed"), ({"attempts": 14, "interruptions": 10}, "failed")],
+    ids=["free", "may run once only", "after ten of them"],
+)
+def test_an_interruption_is_no_attempt(
+    store: Connection, rows: Rows, child: Child, before: dict[str, int], status: str
+) -> None:
+    job = rows.one(**before)
+    lease, _ = claim(store, child, [job])
+    assert fail(store, lease, [job], causes="interrupted", types="TransactionLostError") == [(job, status)]
+    row = rows.job(job)
+    assert row["interruptions"] == before.get("interruptions", 0) + 1
+    assert (row["error"]["cause"], rows.errors(job)[0]["cause"]) == ("interrupted", "interrupted")
+    assert row["failure_reason"] == ("attempts_exhausted" if status == "failed" else None)
+
+
 def test_a_failure_with_attempts_left_waits_for_its_retry(store: Connection, rows: Rows, child: Child) -> None:
     job = rows.one()
     lease, _ = claim(store, child, [job])

@@ -302,14 +302,16 @@ def test_a_worker_sees_the_cancellations_of_what_it_runs(store: Connection, rows
     assert {row[0] for row in run(store, "cancelled_of", ids=[mine, rows.one()])} == {mine}
 
 
-def test_a_commit_in_doubt_is_resolved_by_taking_the_job_back(store: Connection, rows: Rows, child: Child) -> None:
-    lost, done = rows.add(2)
-    lease, _ = claim(store, child, [lost, done])
-    run(store, "complete_in_transaction", id=done, lease=lease)
-    assert run(store, "resolve_commit", id=lost, lease=lease) == [(lost,)]
-    assert run(store, "resolve_commit", id=done, lease=lease) == []
-    row = rows.job(lost)
-    assert (row["status"], row["interruptions"], row["attempts"], row["lease"]) == ("queued", 1, 1, None)
-    assert row["run_at"] is not None
-    run(store, "complete_in_transaction", id=lost, lease=lease)
-    assert rows.statuses([lost, done]) == ["queued", "completed"]
+def test_a_commit_in_doubt_is_known_once_its_transaction_has_ended(
+    connect: Callable[[], Connection], rows: Rows, child: Child
+) -> None:
+    store, handlers = connect(), connect()
+    done, undone = rows.add(2)
+    lease, _ = claim(store, child, [done, undone])
+    for job, end, status in ((done, "COMMIT", "completed"), (undone, "ROLLBACK", "running")):
+        handlers.execute("BEGIN")
+        run(handlers, "complete_in_transaction", id=job, lease=lease)
+        assert run(store, "ended_commit", id=job, lease=lease) == []
+        handlers.execute(end)
+        assert run(store, "ended_commit", id=job, lease=lease) == [(status,)]
+    assert run(store, "ended_commit", id=done, lease=ids.new_token()) == []

@@ -16,7 +16,15 @@ from taskhub.execution import registry
 
 _TEXT = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
 _LATER = {"unauthorized", "forbidden", "not_failed", "not_finished"}  # codes of calls that are still to come
-_INWARD = {"lease_lost", "slot_closed", "keys_moved", "statement_refused", "handler", "migration"}  # never reach HTTP
+_INWARD = {
+    "lease_lost",
+    "transaction_state",
+    "slot_closed",
+    "keys_moved",
+    "statement_refused",
+    "handler",
+    "migration",
+}  # never reach HTTP
 
 
 @pytest.mark.parametrize("field", FIELDS)

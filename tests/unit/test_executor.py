@@ -22,8 +22,11 @@ from taskhub.execution.control import Fail, Retry
 from taskhub.execution.executor import Executor, Policy
 from taskhub.execution.holding import raw_id
 from taskhub.execution.registry import Handler
+from taskhub.store.connection import Connection
+from taskhub.store.transaction import HandlerSession
 from tests.waiting import pause
 
+NOWHERE = "postgresql://127.0.0.1:1/nowhere"
 POLICY = Policy(retry_base_s=2, retry_cap_s=600, timeout_s=900)
 Run = Callable[[Any], Any]
 
@@ -36,9 +39,8 @@ class Bench:
         self.bank = self.memory.bank(0, 1)
         self.bank.begin(1)
         self.lifeline = Lifeline(self.memory, 0, 1)
-        self.executor = Executor(
-            self.lifeline, POLICY, lambda job: pytest.fail("no transaction was asked for"), CleanGround()
-        )
+        session, doubts = HandlerSession(NOWHERE), Connection(NOWHERE)
+        self.executor = Executor(self.lifeline, POLICY, CleanGround(), session, doubts)
 
     def run(self, function: Run, *, timeout_s: float = 60, **changes: Any) -> Outcome:
         job = ClaimedJob(ids.new_token(), "t", 1, 5, 0, 0, None, '{"type":"t","a":1}')._replace(**changes)

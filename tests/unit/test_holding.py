@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 
+import pytest
+
 from taskhub import ids
 from taskhub.domain.job import ClaimedJob
 from taskhub.domain.outcome import Completed, Failed
@@ -18,14 +20,45 @@ def completed(name: str) -> Completed:
     return Completed(name, None, 0.0, 1.0)
 
 
-def test_outcomes_put_back_come_before_newer_ones_in_their_old_order() -> None:
+def names(holding: Holding) -> list[str]:
+    return [outcome.id for outcome in holding.finished]
+
+
+def test_outcomes_whose_settlement_fails_come_before_newer_ones_in_their_old_order() -> None:
     holding = Holding()
     holding.finished.extend([completed("a"), completed("b")])
-    drained = holding.drain_finished()
-    holding.finished.append(completed("c"))
-    holding.put_back(drained)
-    assert [outcome.id for outcome in holding.drain_finished()] == ["a", "b", "c"]
-    assert holding.drain_finished() == []
+
+    def fail() -> None:
+        with holding.finished_taken() as taken:
+            taken.clear()
+            holding.finished.append(completed("c"))
+            raise MemoryError
+
+    with pytest.raises(MemoryError):
+        fail()
+    assert names(holding) == ["a", "b", "c"]
+    with holding.finished_taken() as taken:
+        assert [outcome.id for outcome in taken] == ["a", "b", "c"]
+        del taken[1:]  # those are settled
+    assert names(holding) == ["a"]
+
+
+def test_jobs_that_cannot_be_given_back_are_still_held_in_their_order() -> None:
+    holding, jobs = Holding(), [job() for _ in range(4)]
+    holding.take_over("q", ids.new_token(), jobs)
+
+    def fail() -> None:
+        with holding.pending_taken() as taken:
+            assert {found.id for found in taken} == {found.id for found in jobs}
+            raise OSError("no")
+
+    with pytest.raises(OSError, match="no"):
+        fail()
+    assert list(holding.pending) == jobs
+    with holding.pending_taken(lambda found: found is jobs[2]) as taken:
+        assert taken == [jobs[2]]
+        taken.clear()
+    assert list(holding.pending) == [jobs[0], jobs[1], jobs[3]]
 
 
 def test_a_claim_replaces_lease_and_jobs() -> None:
@@ -41,7 +74,13 @@ def test_two_threads_never_get_the_same_job() -> None:
     holding, jobs = Holding(), [job() for _ in range(20_000)]
     holding.take_over("q", ids.new_token(), jobs)
     given_back: list[ClaimedJob] = []
-    helper = threading.Thread(target=lambda: given_back.extend(holding.drain_pending()))
+
+    def give_back() -> None:
+        with holding.pending_taken() as taken:
+            given_back.extend(taken)
+            taken.clear()
+
+    helper = threading.Thread(target=give_back)
     begun = []
     helper.start()
     while holding.pending:

@@ -1,6 +1,6 @@
 -- Claim without Redis: the next fresh rows from the mark on, or due rows by run_at, in one queue and priority.
--- params: worker uuid, slot int, generation int, queue text, priority int, amount int, lease uuid, claim_lease uuid
--- returns: first a row (null, 0, slot open, queue paused), then a row per claimed job
+-- params: worker uuid, slot int, generation int, queue text, priority int, amount int, lease uuid, claim_lease uuid, most_bytes bigint
+-- returns: first a row (null, 0, slot open, queue paused), then a row per claimed job; its payload is null if it and those before it exceed most_bytes
 --
 -- Half comes from each kind while both last, so that neither can starve the other. The slot must still bear `lease`, that of this child's last claim: see settle_and_claim.
 WITH moment AS MATERIALIZED (
@@ -39,10 +39,13 @@ WITH moment AS MATERIALIZED (
         attempts = j.attempts + 1, started_at = m.now, updated_at = m.now
     FROM open_slot, moment m, chosen c
     WHERE j.id = c.id AND j.status = 'queued'
-    RETURNING j.id, j.type, j.attempts, j.max_attempts, j.interruptions, j.crashes, j.timeout_s, j.payload::text
+    RETURNING j.id, j.type, j.attempts, j.max_attempts, j.interruptions, j.crashes, j.timeout_s, j.payload::text AS payload
 )
 SELECT NULL::uuid AS id, NULL::text AS type, 0 AS attempts,
     (SELECT count(*)::int FROM open_slot) AS max_attempts, (SELECT yes::int FROM paused) AS interruptions,
     NULL::int AS crashes, NULL::float8 AS timeout_s, NULL::text AS payload
 UNION ALL
-SELECT * FROM claimed
+SELECT id, type, attempts, max_attempts, interruptions, crashes, timeout_s,
+    CASE WHEN sum(octet_length(payload)) OVER so_far <= :most_bytes OR row_number() OVER so_far = 1 THEN payload END
+FROM claimed
+WINDOW so_far AS (ROWS UNBOUNDED PRECEDING)

@@ -1,6 +1,6 @@
 -- The child's one round trip: complete what it has finished of its last batch, and claim its next.
--- params: ids uuid[], results text[], started_ago float8[], finished_ago float8[], lease uuid, worker uuid, slot int, generation int, queue text, claim uuid[], claim_lease uuid
--- returns: first a row (null, settled count, slot open, queue paused), then a row per claimed job
+-- params: ids uuid[], results text[], started_ago float8[], finished_ago float8[], lease uuid, worker uuid, slot int, generation int, queue text, claim uuid[], claim_lease uuid, most_bytes bigint
+-- returns: first a row (null, settled count, slot open, queue paused), then a row per claimed job; its payload is null if it and those before it exceed most_bytes
 --
 -- The slot's row is written first and guards the claim: a rescuer closes it before it reads `ids`, so
 -- a claim either is seen by the rescue or does not happen. It must still bear the lease of this child's
@@ -36,10 +36,13 @@ WITH moment AS MATERIALIZED (
         AND (j.status = 'queued' AND (j.run_at IS NULL OR j.run_at <= m.now)
                 AND (j.expires_at IS NULL OR j.expires_at > m.now)
             OR j.status = 'running' AND j.lease = :claim_lease)
-    RETURNING j.id, j.type, j.attempts, j.max_attempts, j.interruptions, j.crashes, j.timeout_s, j.payload::text
+    RETURNING j.id, j.type, j.attempts, j.max_attempts, j.interruptions, j.crashes, j.timeout_s, j.payload::text AS payload
 )
 SELECT NULL::uuid AS id, NULL::text AS type, (SELECT count(*)::int FROM settled) AS attempts,
     (SELECT count(*)::int FROM open_slot) AS max_attempts, (SELECT yes::int FROM paused) AS interruptions,
     NULL::int AS crashes, NULL::float8 AS timeout_s, NULL::text AS payload
 UNION ALL
-SELECT * FROM claimed
+SELECT id, type, attempts, max_attempts, interruptions, crashes, timeout_s,
+    CASE WHEN sum(octet_length(payload)) OVER so_far <= :most_bytes OR row_number() OVER so_far = 1 THEN payload END
+FROM claimed
+WINDOW so_far AS (ROWS UNBOUNDED PRECEDING)

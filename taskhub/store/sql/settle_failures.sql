@@ -2,15 +2,16 @@
 -- params: ids uuid[], started_ago float8[], types text[], messages text[], causes text[], retry_in float8[], reasons text[], peaks float8[], lease uuid
 -- returns: id, status, per row that was still this lease's
 --
--- `retry_in` null means do not retry, for `reason`; attempts that an operator's drain cut short (the first
--- ten) do not count against max_attempts.
+-- `retry_in` null means do not retry, for `reason`; attempts that were interrupted by a drain or by the loss of
+-- our own connection (the first ten) do not count against max_attempts, unless that is 1.
 WITH moment AS MATERIALIZED (
     SELECT clock_timestamp() AS now
 ), decided AS MATERIALIZED (
     SELECT d.*, j.attempts, j.worker, j.slot,
         CASE WHEN d.retry_in IS NULL THEN 'failed'
             WHEN j.cancel_requested_at IS NOT NULL THEN 'cancelled'
-            WHEN j.attempts - least(j.interruptions, 10) >= j.max_attempts THEN 'failed'
+            WHEN j.attempts - least(j.interruptions + (d.cause = 'interrupted')::int, 10) >= j.max_attempts THEN 'failed'
+            WHEN d.cause = 'interrupted' AND j.max_attempts = 1 THEN 'failed'
             ELSE 'queued' END AS status
     FROM unnest(:ids, :started_ago, :types, :messages, :causes, :retry_in, :reasons, :peaks)
         AS d (id, started_ago, type, message, cause, retry_in, reason, peak_rss_mb)
@@ -18,7 +19,8 @@ WITH moment AS MATERIALIZED (
     FOR UPDATE OF j
 ), settled AS (
     UPDATE jobs j
-    SET status = d.status, updated_at = m.now, unknown_since = NULL, started_at = m.now - d.started_ago * interval '1 s',
+    SET status = d.status, updated_at = m.now, unknown_since = NULL, interruptions = j.interruptions + (d.cause = 'interrupted')::int,
+        started_at = m.now - d.started_ago * interval '1 s',
         run_at = CASE WHEN d.status = 'queued' THEN m.now + d.retry_in * interval '1 s' END,
         finished_at = CASE WHEN d.status <> 'queued' THEN m.now END,
         failed_at = CASE WHEN d.status <> 'queued' THEN m.now END,
