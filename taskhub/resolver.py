@@ -25,7 +25,7 @@ class _LookUp:
             found = socket.getaddrinfo(self.name, None, type=socket.SOCK_STREAM)
             self.addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
         except OSError as error:
-            self.error = error
+            self.error = OSError(f"no address is found for {self.name} ({error.strerror})")
         except UnicodeError:
             self.error = OSError(f"{self.name} is not a host name")
         finally:

@@ -43,14 +43,18 @@ def _try_postgres(url: str, settings: Settings) -> int:
     where = f"PostgreSQL at {addresses.masked(url)}"
     try:
         require_current(connection)
+        [(encoding,)] = connection.execute("SHOW server_encoding")
     except UnavailableError as error:
-        click.echo(f"{where}: {error}")
+        click.echo(f"{where}: {error}; is it running, and is TASKHUB_DATABASE_URL right?")
         return AWAY
     except SchemaOutdatedError as error:
         click.echo(f"{where}: answers, but {error}")
         return REFUSED
     finally:
         connection.close()
+    if encoding != "UTF8":
+        click.echo(f"{where}: answers, but its encoding is {encoding}: make the database with ENCODING 'UTF8'")
+        return REFUSED
     click.echo(f"{where}: answers, schema current")
     return OK
 
@@ -62,7 +66,7 @@ def _try_redis(url: str, settings: Settings) -> int:
         with client.translated(server, "ping"):
             policy = server.info("memory").get("maxmemory_policy", "noeviction")
     except UnavailableError as error:
-        click.echo(f"{where}: {error}")
+        click.echo(f"{where}: {error}; is it running, and is TASKHUB_REDIS_URL right?")
         return AWAY
     click.echo(f"{where}: answers")
     if policy != "noeviction":

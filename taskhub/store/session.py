@@ -125,7 +125,7 @@ def _first(attempt: Callable[[Place, float], Any], url: str, connect_s: float) -
     with _translated():
         for place, until in places(url, clock.monotonic_s() + connect_s):
             try:
-                with _translated():
+                with _translated(f" at {place.host or place.hostaddr}" if any(place) else ""):
                     return attempt(place, until)
             except StoreUnavailableError as error:
                 refusal = error
@@ -174,11 +174,11 @@ def _require_utf8(raw: Any) -> None:
 
 
 @contextlib.contextmanager
-def _translated() -> Iterator[None]:
+def _translated(where: str = "") -> Iterator[None]:
     try:
         yield
     except (psycopg2.Error, OSError) as error:
-        raise StoreUnavailableError(f"cannot connect to PostgreSQL: {first_line(error)}") from error
+        raise StoreUnavailableError(f"cannot connect to PostgreSQL{where}: {first_line(error)}") from error
 
 
 def _close(raw: Any) -> None:
