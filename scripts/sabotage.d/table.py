@@ -22,6 +22,7 @@ class Sabotage(NamedTuple):
 CLAIMS = "tests/fault/test_claims.py::"
 LANES = "tests/fault/test_lanes.py::"
 DEATHS = "tests/fault/test_deaths.py::"
+TRANSACTION = "tests/integration/test_transaction.py::"
 GATE = "tests/unit/test_outcome.py::"
 LIVENESS = "tests/fault/test_liveness.py::"
 REDIS = "tests/fault/test_redis.py::"
@@ -38,6 +39,60 @@ PUSHED_RETRIES = """\
 """
 
 SABOTAGES = [
+    Sabotage(
+        "the completion goes to whatever table the handler made",
+        TRANSACTION + "test_whatever_a_job_does_to_its_session_it_is_completed_and_the_next_meets_nothing_of_it",
+        [("taskhub/store/transaction.py", '_completion(self._schema + ".")', '_completion("")')],
+    ),
+    Sabotage(
+        "a session goes to the next job as it is",
+        TRANSACTION + "test_whatever_a_job_does_to_its_session_it_is_completed_and_the_next_meets_nothing_of_it",
+        [
+            (
+                "taskhub/store/transaction.py",
+                "session.clean_ordinary(self._raw, within_s=_CLEAN_WITHIN_S, settings={})",
+                "self._raw.rollback()",
+            )
+        ],
+    ),
+    Sabotage(
+        "a commit in doubt counts as failed",
+        TRANSACTION + "test_a_commit_in_doubt_that_happened_counts",
+        [
+            (
+                "taskhub/services/transaction.py",
+                "            self._state = State.DOUBTFUL\n            self._resolve(error)",
+                "            self._undo()\n            raise",
+            )
+        ],
+    ),
+    Sabotage(
+        "a lost connection is charged",
+        "tests/integration/test_statements_settle.py::test_an_interruption_is_no_attempt",
+        [
+            (
+                SQL + "settle_failures.sql",
+                "least(j.interruptions + (d.cause = 'interrupted')::int, 10)",
+                "least(j.interruptions, 0)",
+            )
+        ],
+    ),
+    Sabotage(
+        "payloads without a bound",
+        "tests/integration/test_statements_claim.py::test_payloads_beyond_the_bytes_of_a_batch_stay_where_they_are",
+        [(SQL + "settle_and_claim.sql", "<= :most_bytes OR", "<= :most_bytes OR true OR")],
+    ),
+    Sabotage(
+        "outcomes that could not be settled are gone",
+        "tests/unit/test_holding.py::test_outcomes_whose_settlement_fails_come_before_newer_ones_in_their_old_order",
+        [
+            (
+                "taskhub/execution/holding.py",
+                "            kept = list(taken)\n            yield taken",
+                "            yield taken",
+            )
+        ],
+    ),
     Sabotage(
         "half a surrogate is kept in an error's text",
         GATE + "test_any_exception_raised_is_an_outcome",
