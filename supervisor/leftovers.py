@@ -2,8 +2,8 @@
 
 Programs that a child starts carry its mark in their environment, copies that it forks carry it as a mapping
 of a file of that name (a daemon closes its descriptors, but keeps its memory). The mark names worker, slot
-and generation, so no worker of a host ends a process of another. Not found is a program that was started
-with an empty environment and then left its parent.
+and generation, so no worker of a host ends a process of another. A program that was started with another
+environment is found as long as its parent lives: so the supervisor looks for descendants before it kills a child.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from taskhub.config import MARK
 
 _MARKED = MARK.encode() + rb"=([0-9a-f-]+:[0-9]+:[0-9]+)"
 _REMEMBERED = 1024  # more than there can be dead at a time
+_MOST_DESCENDANTS = 256  # the supervisor's loop waits for this
 _ROUNDS = 3  # a process may fork while the others are looked at
 
 _mapped: mmap.mmap | None = None  # for as long as this process lives
@@ -77,6 +78,18 @@ def end_all(marks: Collection[str]) -> Counter[str]:
         if not found:
             break
     return ended
+
+
+def descendants(pid: int) -> list[int]:
+    """The processes below a child that is about to be killed, also in sessions of their own; a bounded number."""
+    found = [pid]
+    for parent in found:
+        if len(found) > _MOST_DESCENDANTS:
+            break
+        with contextlib.suppress(OSError, ValueError):
+            for thread in os.listdir(f"/proc/{parent}/task"):
+                found += map(int, _read(f"/proc/{parent}/task/{thread}/children").split())
+    return found[1:]
 
 
 def _end(pid: int, marks: Collection[str]) -> str | None:

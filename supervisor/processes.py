@@ -17,6 +17,7 @@ import traceback
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
+from supervisor.leftovers import descendants
 from supervisor.signals import Signals, block_all, signal_name
 
 FAILED = 1  # exit status: the function raised
@@ -151,9 +152,11 @@ def send(pid: int, number: int) -> None:
 
 
 def kill_group(pid: int) -> None:
-    """SIGKILL a child that is not reaped yet, and everything it has started in its group."""
+    """SIGKILL a child that is not reaped yet, and everything it has started, in its group or below it."""
+    below = descendants(pid)
     kill_leftovers(pid)
-    send(pid, signal.SIGKILL)  # it may have left its group, or not made it yet
+    for each in (pid, *below):  # the child may have left its group, or not made it yet
+        send(each, signal.SIGKILL)
 
 
 def kill_leftovers(pid: int) -> None:

@@ -24,6 +24,7 @@ LANES = "tests/fault/test_lanes.py::"
 DEATHS = "tests/fault/test_deaths.py::"
 TRANSACTION = "tests/integration/test_transaction.py::"
 GATE = "tests/unit/test_outcome.py::"
+LEFTOVERS = "tests/fault/test_leftovers.py::"
 LIVENESS = "tests/fault/test_liveness.py::"
 REDIS = "tests/fault/test_redis.py::"
 SESSION = "tests/integration/test_session.py::"
@@ -131,6 +132,73 @@ SABOTAGES = [
                 "        if len(outcomes) > 99:\n            return _by_halves(",
             )
         ],
+    ),
+    Sabotage(
+        "a state file with holes, which kill on a full disk",
+        "tests/unit/test_memory.py::test_the_room_of_every_slot_in_use_is_on_the_disk_before_it_is_used",
+        [
+            (
+                "supervisor/memory.py",
+                "os.posix_fallocate(descriptor, 0, needed_bytes(slots))\n            os.ftr",
+                "os.ftr",
+            )
+        ],
+    ),
+    Sabotage(
+        "counts are mapped before the disk has given their room",
+        "tests/unit/test_slot_file.py::test_no_part_of_a_mapped_file_is_a_hole",
+        [("taskhub/metrics/slot_file.py", "os.posix_fallocate(self._file, 0, size)", "os.ftruncate(self._file, size)")],
+    ),
+    Sabotage(
+        "an heir that does not ask whether all processes are gone",
+        "tests/unit/test_state_folder.py::test_a_living_neighbour_is_nobodys_inheritance",
+        [("supervisor/predecessors.py", "fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1)", "pass")],
+    ),
+    Sabotage(
+        "a lock that what a job leaves running inherits",
+        "tests/unit/test_state_folder.py::test_what_a_job_has_left_running_does_not_keep_its_workers_file",
+        [
+            (
+                "supervisor/memory.py",
+                "fcntl.lockf(self.descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB, 1)",
+                "fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)",
+            )
+        ],
+    ),
+    Sabotage(
+        "a damaged record is believed",
+        "tests/unit/test_state_folder.py::test_a_record_that_cannot_be_is_not_believed_and_its_bytes_are_kept",
+        [("supervisor/records.py", "if not is_possible(bank):", "if False:")],
+    ),
+    Sabotage(
+        "a damaged entry of the journal is believed",
+        "tests/unit/test_journal.py::test_a_flipped_bit_ends_the_journal_before_its_entry",
+        [("taskhub/domain/journal.py", "if zlib.crc32(entry) == checksum else None", "")],
+    ),
+    Sabotage(
+        "a quick job's timer is only found after the batch",
+        LEFTOVERS + "test_a_timer_that_one_job_leaves_does_not_meet_the_next_of_its_batch",
+        [("taskhub/execution/setters.py", "        TOUCHED.is_set = True\n", "")],
+    ),
+    Sabotage(
+        "a process that a job has spoilt goes on",
+        LEFTOVERS + "test_a_process_that_a_job_has_spoilt_is_replaced_before_the_next_and_nobody_pays",
+        [("taskhub/execution/clean_ground.py", "self.spoilt = self.spoilt or reason", "self.spoilt = None")],
+    ),
+    Sabotage(
+        "a fork of a handler is deaf to signals",
+        LEFTOVERS + "test_a_process_that_a_handler_forks_is_an_ordinary_one",
+        [("supervisor/signals.py", "        os.register_at_fork(after_in_child=_leave_to_stranger)\n", "")],
+    ),
+    Sabotage(
+        "what a killed job left in a session of its own lives on",
+        LEFTOVERS + "test_what_a_killed_job_left_in_sessions_of_its_own_is_gone_before_it_runs_again",
+        [("supervisor/leftovers.py", "signal.pidfd_send_signal(held, signal.SIGKILL)", "pass")],
+    ),
+    Sabotage(
+        "a child beyond its hard limit starts the next job",
+        LEFTOVERS + "test_a_child_that_a_job_left_too_large_is_replaced_before_the_next",
+        [("taskhub/execution/consumer.py", "if self._memory.is_limited and self._memory.is_beyond():", "if False:")],
     ),
     Sabotage(
         "no lease guard: whoever has run a job may settle it",

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import pytest
 
 from supervisor import memory as m
+from supervisor.processes import kill_group
 from taskhub.queue.broker import Broker
 from taskhub.store.connection import Connection
 from tests.harness.ledger import Ledger
@@ -107,6 +108,20 @@ def test_what_a_killed_job_left_in_sessions_of_its_own_is_gone_before_it_runs_ag
     stage.reap(other)
     stage.bury()
     assert not any(map(alive, theirs[1]))
+
+
+def test_a_program_with_an_environment_of_its_own_dies_with_the_child_that_is_killed(
+    stage: Stage, store: Connection, broker: Broker, rows: Rows, ledger: Ledger
+) -> None:
+    child = stage.child()
+    [job] = submit(store, broker, "litter.family", seconds=60, env={})
+    wait_until(lambda: len(left_by(ledger, job)) == 2, 10, "it has started both")
+    kill_group(child.pid)
+    program, daemon = left_by(ledger, job)
+    wait_until(lambda: not alive(program), 2, "the program is gone")
+    stage.reap(child)
+    stage.bury()
+    assert not alive(daemon), "its parent was gone, but it carries the mark"
 
 
 def test_what_a_job_left_running_on_purpose_outlives_a_child_that_leaves_in_order(

@@ -65,7 +65,7 @@ def dispositions(job: Any) -> dict[str, int]:
 @recorded("litter.family")
 def family(job: Any) -> None:
     """Start a program and a daemon, each in a session of its own, and go on for `seconds`."""
-    program = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    program = subprocess.Popen(["sleep", "60"], start_new_session=True, env=job.payload.get("env"))
     note("program", job.id, job.attempt, program.pid)
     if os.fork() == 0:
         os.setsid()

@@ -216,3 +216,22 @@ def _zombies_of(pid: int) -> int:
 
 def _seconds(timestamp: str) -> float:
     return datetime.fromisoformat(timestamp.replace("Z", "+00:00")).timestamp()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="mounting a small disk needs root")
+def test_a_slot_that_the_disk_has_no_room_for_is_refused_and_the_others_work_on(troupe: MakeTroupe) -> None:
+    running = troupe(2)
+    mount = 'mkdir -p "$TASKHUB_STATE_DIR" && mount -t tmpfs -o size=512k none "$TASKHUB_STATE_DIR" && exec "$@"'
+    running.run_in("unshare", "--mount", "sh", "-c", mount, "sh")
+    with running:
+        first = running.all_members()
+        for _ in range(2):
+            os.kill(running.pid, signal.SIGTTIN)
+            pause(0.2)
+        wait_until(lambda: running.events("worker.no_room"), 10, "the second is refused")
+        third = running.member(2)
+        os.kill(first[0], signal.SIGKILL)
+        running.replaced(0, first[0])
+        assert {running.member(1), running.member(2)} == {first[1], third}
+        assert running.events("worker.resized")[-1]["slots"] == 3
+    assert running.exits(1) == ["exit 0"]
