@@ -48,10 +48,19 @@ BEGIN
 END
 $_$;
 
+CREATE FUNCTION public.taskhub_find_by_run_at() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    NEW.run_at := clock_timestamp();
+    RETURN NEW;
+END
+$$;
+
 CREATE FUNCTION public.taskhub_id_floor(moment timestamp with time zone) RETURNS uuid
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
     AS $$
-    SELECT (lpad(to_hex(floor(extract(epoch FROM moment) * 1000)::bigint), 12, '0')
+    SELECT (lpad(to_hex(floor(extract(epoch FROM moment - timestamptz '1970-01-01 00:00:00+00') * 1000)::bigint), 12, '0')
             || '7000' || '8000000000000000')::uuid
 $$;
 
@@ -64,10 +73,15 @@ $$;
 CREATE FUNCTION public.taskhub_know_queue(queue text, priority integer) RETURNS void
     LANGUAGE sql
     AS $_$
-    INSERT INTO queues (name) VALUES (queue) ON CONFLICT DO NOTHING;
+    INSERT INTO queues (name)
+    SELECT $1 WHERE NOT EXISTS (SELECT FROM queues WHERE name = $1)
+        AND pg_try_advisory_xact_lock(7450183, hashtext($1))
+    ON CONFLICT DO NOTHING;
     INSERT INTO marks (queue, priority, mark, horizon_id, horizon_xid)
-    SELECT $1, $2, floor, floor, pg_snapshot_xmax(pg_current_snapshot())
-    FROM taskhub_id_floor(clock_timestamp() - interval '15 s') AS floor
+    SELECT name, $2, floor, floor, pg_snapshot_xmax(pg_current_snapshot())
+    FROM queues, taskhub_id_floor(clock_timestamp() - interval '15 s') AS floor
+    WHERE name = $1 AND NOT EXISTS (SELECT FROM marks WHERE marks.queue = $1 AND marks.priority = $2)
+        AND pg_try_advisory_xact_lock(7450184, hashtext($1 || ' ' || $2))
     ON CONFLICT DO NOTHING;
 $_$;
 
@@ -155,6 +169,13 @@ COMMENT ON COLUMN public.jobs.run_at IS 'Set on every queued row except a fresh 
 
 COMMENT ON COLUMN public.jobs.unknown_since IS 'When a worker first gave the job back because it does not know its type.';
 
+CREATE TABLE public.lagging (
+    queue text NOT NULL,
+    priority smallint NOT NULL,
+    mark uuid NOT NULL
+)
+WITH (fillfactor='50');
+
 CREATE TABLE public.marks (
     queue text NOT NULL,
     priority smallint NOT NULL,
@@ -169,7 +190,8 @@ CREATE TABLE public.queues (
     name text NOT NULL,
     paused boolean DEFAULT false NOT NULL,
     epoch bigint DEFAULT 0 NOT NULL,
-    created_at timestamp with time zone DEFAULT now() NOT NULL
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    active_at timestamp with time zone DEFAULT now() NOT NULL
 )
 WITH (fillfactor='50');
 
@@ -201,11 +223,24 @@ CREATE TABLE public.slots (
     ids uuid[] DEFAULT '{}'::uuid[] NOT NULL
 )
 WITH (fillfactor='10');
+ALTER TABLE ONLY public.slots ALTER COLUMN ids SET STORAGE EXTERNAL;
 
 CREATE TABLE public.unique_keys (
     unique_key text NOT NULL,
     job_id uuid NOT NULL
 );
+
+CREATE TABLE public.walk (
+    one boolean DEFAULT true NOT NULL,
+    mark uuid NOT NULL,
+    seen uuid NOT NULL,
+    horizon_id uuid NOT NULL,
+    horizon_xid xid8 NOT NULL,
+    turn bigint DEFAULT 0 NOT NULL,
+    walked_at timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
+    CONSTRAINT walk_one_check CHECK (one)
+)
+WITH (fillfactor='10');
 
 CREATE TABLE public.workers (
     id uuid NOT NULL,
@@ -234,6 +269,9 @@ ALTER TABLE ONLY public.job_errors
 ALTER TABLE ONLY public.jobs
     ADD CONSTRAINT jobs_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY public.lagging
+    ADD CONSTRAINT lagging_pkey PRIMARY KEY (queue, priority);
+
 ALTER TABLE ONLY public.marks
     ADD CONSTRAINT marks_pkey PRIMARY KEY (queue, priority);
 
@@ -252,8 +290,13 @@ ALTER TABLE ONLY public.slots
 ALTER TABLE ONLY public.unique_keys
     ADD CONSTRAINT unique_keys_pkey PRIMARY KEY (unique_key);
 
+ALTER TABLE ONLY public.walk
+    ADD CONSTRAINT walk_pkey PRIMARY KEY (one);
+
 ALTER TABLE ONLY public.workers
     ADD CONSTRAINT workers_pkey PRIMARY KEY (id);
+
+CREATE INDEX cancellations_by_worker ON public.cancellations USING btree (worker);
 
 CREATE INDEX idempotency_keys_expiring ON public.idempotency_keys USING btree (expires_at);
 
@@ -264,6 +307,10 @@ CREATE INDEX jobs_due ON public.jobs USING btree (queue, priority, run_at) WHERE
 CREATE INDEX jobs_expiring ON public.jobs USING btree (expires_at) WHERE (expires_at IS NOT NULL);
 
 CREATE INDEX jobs_failed ON public.jobs USING btree (failed_at) WHERE (failed_at IS NOT NULL);
+
+CREATE INDEX queues_active ON public.queues USING btree (active_at);
+
+CREATE TRIGGER jobs_from_elsewhere BEFORE INSERT ON public.jobs FOR EACH ROW WHEN (((current_setting('taskhub.inserts'::text, true) IS DISTINCT FROM 'on'::text) AND (new.run_at IS NULL) AND (new.status = 'queued'::text))) EXECUTE FUNCTION public.taskhub_find_by_run_at();
 
 ALTER TABLE ONLY public.marks
     ADD CONSTRAINT marks_queue_fkey FOREIGN KEY (queue) REFERENCES public.queues(name);

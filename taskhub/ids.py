@@ -50,6 +50,11 @@ def is_id(text: str) -> bool:
     return _UUID.fullmatch(text) is not None
 
 
+def millis(job_id: str) -> int:
+    """The time inside an id, in milliseconds since the Unix epoch."""
+    return int(job_id[:8] + job_id[9:13], 16)
+
+
 def _format(value: int) -> str:
     """The canonical text of a UUIDv7 with 122 free bits `value`."""
     millis, tail = value >> _RANDOM_BITS, value & ((1 << _RANDOM_BITS) - 1)

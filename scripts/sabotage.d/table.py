@@ -32,6 +32,11 @@ SETTLING = "tests/fault/test_settling.py::"
 LINES = "tests/unit/test_log_lines.py::"
 SUBMISSION = "tests/fault/test_submission.py::"
 
+BOUNDED = "tests/integration/test_bounded_reads.py::test_a_statement_reads_a_bounded_number_of_rows"
+SETTLE = "tests/integration/test_statements_settle.py::"
+UPKEEP = "tests/integration/test_statements_upkeep.py::"
+WALK = "tests/integration/test_statements_walk.py::"
+
 SQL = "taskhub/store/sql/"
 
 PUSHED_RETRIES = """\
@@ -419,12 +424,13 @@ SABOTAGES = [
         "the mark passes rows whose transaction is open",
         REDIS + "test_p8_the_mark_never_passes_a_row_whose_transaction_is_open",
         [
-            (SQL + "move_mark.sql", "        coalesce(:horizon, mark))),", "        coalesce(:horizon, :upto))),"),
+            (SQL + "note_walk.sql", "coalesce(:horizon, w.mark),\n", "coalesce(:horizon, :mark),\n"),
             (
-                SQL + "walk_mark.sql",
-                "    CASE WHEN pg_snapshot_xmin(pg_current_snapshot()) >= b.horizon_xid THEN b.horizon_id END, true\n",
-                "    b.upto, true\n",
+                SQL + "walk_jobs.sql",
+                "CASE WHEN pg_snapshot_xmin(pg_current_snapshot()) >= w.horizon_xid THEN w.horizon_id END AS horizon",
+                "b.upto AS horizon",
             ),
+            ("taskhub/maintenance/reconciler.py", "since = now_s, turn.late_from", "since = now_s, turn.seen"),
         ],
     ),
     Sabotage(
@@ -446,16 +452,22 @@ SABOTAGES = [
     Sabotage(
         "repair by age alone: an honest backlog is pushed again",
         REDIS + "test_r11_an_honest_backlog_is_not_pushed_again",
-        [(SQL + "walk_mark.sql", "least(clock_timestamp(), taskhub_id_moment(:tail))", "clock_timestamp()")],
+        [
+            (
+                "taskhub/maintenance/lost_pushes.py",
+                "return tail is None or place[0]",
+                "return True or tail is None or place[0]",
+            )
+        ],
     ),
     Sabotage(
         "a flush of Redis goes unnoticed",
         REDIS + "test_r1_everything_is_flushed",
         [
             (
-                "taskhub/maintenance/reconciler.py",
-                "            has_forgotten = epoch > 0 and (known is None or known < epoch)\n",
-                "            has_forgotten = False\n",
+                "taskhub/maintenance/lost_pushes.py",
+                "return known is None or not epoch <= known <= epoch + _STEPS",
+                "return False",
             )
         ],
     ),
@@ -520,6 +532,17 @@ SABOTAGES = [
         ],
     ),
     Sabotage(
+        "a statement of upkeep compares with a volatile function: it reads the whole table",
+        BOUNDED + "[expiring_jobs]",
+        [
+            (
+                SQL + "expiring_jobs.sql",
+                "expires_at <= (SELECT clock_timestamp())",
+                "expires_at <= clock_timestamp() - interval '99 d'",
+            )
+        ],
+    ),
+    Sabotage(
         "what a value's __str__ raises ends the handler that logs it",
         "tests/unit/test_foreign_logging.py::test_any_value_is_shown_or_replaced[leaving]",
         [("taskhub/logs/escaping.py", "    except BaseException as error:\n", "    except ValueError as error:\n")],
@@ -558,6 +581,27 @@ SABOTAGES = [
             self._close()
             self._failed(error)
 """,
+            )
+        ],
+    ),
+    Sabotage(
+        "an old turn writes beside the new one",
+        WALK + "test_who_lost_the_turn_writes_nothing",
+        [(SQL + "note_walk.sql", "WHERE turn = :turn FOR UPDATE", "WHERE :turn > 0 FOR UPDATE")],
+    ),
+    Sabotage(
+        "rows that others insert lie below the mark for ever",
+        WALK + "test_a_fresh_row_that_anybody_inserts_is_found_by_run_at",
+        [("db/migrations/0002_walk_all_queues.sql", "NEW.run_at := clock_timestamp();", "NULL;")],
+    ),
+    Sabotage(
+        "the pruner frees the key, whoever holds it by now",
+        UPKEEP + "test_a_key_that_changes_hands_while_the_pruner_waits_stays",
+        [
+            (
+                SQL + "prune_unique_keys.sql",
+                "WHERE u.unique_key = o.unique_key AND u.job_id = o.job_id",
+                "WHERE u.unique_key = o.unique_key",
             )
         ],
     ),
@@ -603,5 +647,15 @@ SABOTAGES = [
         "no watch over roles: one that hangs is left alone",
         "tests/process/test_worker_roles.py::test_a_role_that_hangs_ends_the_sidecar_before_its_worker_counts_as_dead",
         [("taskhub/maintenance/role_state.py", "        return now_s > self._due_s", "        return False")],
+    ),
+    Sabotage(
+        "expires_at fails what has started once",
+        UPKEEP + "test_a_first_start_after_the_expiry_is_refused_and_a_later_one_is_not",
+        [(SQL + "settle_and_claim.sql", "j.expires_at IS NULL OR j.attempts > 0 OR", "j.expires_at IS NULL OR")],
+    ),
+    Sabotage(
+        "a job of one attempt is run again after a drain",
+        SETTLE + "test_a_job_of_one_attempt_never_starts_twice",
+        [(SQL + "rescue_jobs.sql", "AND (j.max_attempts = 1\n                OR", "AND (false\n                OR")],
     ),
 ]

@@ -1,7 +1,7 @@
 """Push rows whose time has come: retries, releases, rescues, delayed and SQL-submitted jobs.
 
-It never writes PostgreSQL. Pushing is idempotent (a sorted set), so a row that is due and not yet
-claimed may be pushed at every pass, by every worker.
+Pushing is idempotent (a sorted set), so a row that is due and not yet claimed may be pushed at every pass, by
+every worker. What has run out before its first start is not pushed: it fails.
 """
 
 from __future__ import annotations
@@ -9,10 +9,15 @@ from __future__ import annotations
 from itertools import groupby
 
 from taskhub.maintenance.isolation import Isolation
+from taskhub.maintenance.report import tell_expired
 from taskhub.queue.broker import Broker
 from taskhub.store.connection import Row, Store
+from taskhub.store.statements import uuid_array
 
-_WINDOW = 5_000  # more than this of one queue and priority need not lie in Redis at once
+_PLACES = 256  # a place is a queue with a priority
+_WINDOW = 5_000  # more than this of one place need not lie in Redis at once
+_ROWS = 10_000
+_FIRST = ("", -1)
 
 
 class Dispatcher:
@@ -20,12 +25,23 @@ class Dispatcher:
         self._store = store
         self._broker = broker
         self._isolation = isolation
+        self._after = _FIRST
 
     def step(self) -> None:
-        """Push what is due, oldest first. Raises UnavailableError; children claim from PostgreSQL meanwhile."""
-        rows = self._store.run("due_jobs", _WINDOW)
-        groups = [(place, list(due)) for place, due in groupby(rows, key=lambda row: (row[0], row[1]))]
+        """Push what is due, oldest first, going round over the places that have anything scheduled.
+
+        Raises UnavailableError; children claim from PostgreSQL meanwhile.
+        """
+        rows = self._store.run("due_jobs", *self._after, _PLACES, _WINDOW, _ROWS)
+        is_whole = len({row[:2] for row in rows}) < _PLACES and len(rows) < _ROWS
+        after, self._after = (_FIRST if is_whole else (rows[-1][0], rows[-1][1])), _FIRST
+        late = [row[2] for row in rows if row[4]]
+        if late:
+            tell_expired(self._store.run("expire_jobs", uuid_array(late)))
+        due = sorted((row for row in rows if row[2] and not row[4]), key=lambda row: row[:2])
+        groups = [(place, list(group)) for place, group in groupby(due, key=lambda row: (row[0], row[1]))]
         self._isolation.each(groups, lambda group: group[0], lambda group: self._push(*group[0], group[1]))
+        self._after = after
 
     def _push(self, queue: str, priority: int, rows: list[Row]) -> None:
         self._broker.push_again(queue, priority, [(row[3], row[2]) for row in rows])

@@ -1,39 +1,129 @@
-"""Fail jobs that expired before they started; forget jobs, keys and history whose time of keeping is over.
+"""Forget jobs, their history, keys and queues whose time of keeping is over.
 
-Bounded batches: a large backlog of old rows goes bit by bit, a full batch sooner followed by the next.
+Invariants:
+- Small statements, back to back while there is work, for at most as long as the pause after them: pruning keeps up
+  with what comes in and never takes more than half of one session.
+- Each walk goes on where it stood. From its beginning it goes once a round: that finds what it passed by while it was
+  not finished yet, and reads again what is to be kept.
+- Nothing is forgotten by a clock that has jumped: PostgreSQL's is compared with this host's since the first pass.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from taskhub import clock
 from taskhub.config import Settings
+from taskhub.domain.errors import QueueUnavailableError
 from taskhub.logs import get_logger
+from taskhub.queue.broker import Broker
 from taskhub.store.connection import Store
 
 log = get_logger(__name__)
 
 _ROWS = 1_000
+_WORK_S = 0.25
+_PAUSE_S = 10.0
+_ROUND_S = 3_600.0
+_JUMP_S = 3_600.0
+_BELIEVED_S = 86_400.0
+_QUEUE_IDLE_S = 3_600.0
 _NIL = "00000000-0000-0000-0000-000000000000"
 
 
 class Pruner:
-    def __init__(self, store: Store, settings: Settings) -> None:
+    """`step` may be called often: it looks at the clock first."""
+
+    def __init__(self, store: Store, broker: Broker, settings: Settings) -> None:
         self._store = store
+        self._broker = broker
         self._settings = settings
-        self._since = _NIL
+        self._due_s = 0.0
+        self._offset_s: float | None = None
+        self._jumped_at_s: float | None = None
+        self._begin_round()
 
-    def expire(self) -> None:
-        """Queued jobs past their expires_at fail."""
-        for (job_id,) in self._store.run("expire_jobs", _ROWS):
-            log.info("job.failed", extra={"job_id": job_id, "text": "expired before it was started"})
+    def step(self) -> None:
+        """Work for a short while, if it is time to."""
+        began_s = clock.monotonic_s()
+        if began_s < self._due_s or self._clock_has_jumped():
+            return
+        if began_s >= self._round_ends_s:
+            self._begin_round()
+        walks = self._walks()
+        while walks and clock.monotonic_s() - began_s < _WORK_S:
+            walks = [walk for walk in walks if walk()]
+        ended_s = clock.monotonic_s()
+        self._due_s = ended_s + (ended_s - began_s if walks else _PAUSE_S)
 
-    def prune(self) -> None:
-        """One batch of old jobs, and of old keys."""
-        settings = self._settings
-        if settings.retention_s or settings.dead_retention_s:
-            [(last, gone)] = self._store.run(
-                "prune_jobs", self._since, settings.retention_s, settings.dead_retention_s, _ROWS
-            )
-            self._since = last or _NIL
-            if gone:
-                log.debug("jobs.pruned", extra={"count": gone})
-        self._store.run("prune_keys", _ROWS)
+    def _begin_round(self) -> None:
+        self._completed = self._cancelled = _NIL
+        self._unique = ""
+        self._idempotency, self._skip = "-infinity", 0
+        self._round_ends_s = clock.monotonic_s() + _ROUND_S
+
+    def _walks(self) -> list[Callable[[], bool]]:
+        """Each does one bounded statement; True: there is more."""
+        walks = [self._prune_unique_keys, self._prune_idempotency_keys, self._prune_cancellations, self._forget_queues]
+        if self._settings.retention_s:
+            walks.append(self._prune_completed)
+        if self._settings.dead_retention_s:
+            walks.append(self._prune_dead)
+        return walks
+
+    def _prune_completed(self) -> bool:
+        [(last, read, gone)] = self._store.run("prune_completed", self._completed, self._settings.retention_s, _ROWS)
+        self._completed = last or self._completed
+        _tell(gone)
+        return bool(read == _ROWS)
+
+    def _prune_dead(self) -> bool:
+        [(read, gone)] = self._store.run("prune_dead", self._settings.dead_retention_s, _ROWS)
+        _tell(gone)
+        return bool(read == _ROWS and gone)
+
+    def _prune_unique_keys(self) -> bool:
+        [(last, read)] = self._store.run("prune_unique_keys", self._unique, _ROWS)
+        self._unique = last if read == _ROWS else ""
+        return bool(read == _ROWS)
+
+    def _prune_idempotency_keys(self) -> bool:
+        [(last, same, read)] = self._store.run("prune_idempotency_keys", self._idempotency, self._skip, _ROWS)
+        if last is not None:
+            self._skip = same + (self._skip if last == self._idempotency else 0)
+            self._idempotency = last
+        return bool(read == _ROWS)
+
+    def _prune_cancellations(self) -> bool:
+        [(last, read)] = self._store.run("prune_cancellations", self._cancelled, _ROWS)
+        self._cancelled = last if read == _ROWS else _NIL
+        return bool(read == _ROWS)
+
+    def _forget_queues(self) -> bool:
+        gone = [name for (name,) in self._store.run("forget_queues", _QUEUE_IDLE_S, _ROWS)]
+        try:
+            self._broker.forget_queues(gone)
+        except QueueUnavailableError:
+            log.debug("queues.remembered", extra={"count": len(gone), "text": "their keys stay in Redis"})
+        return len(gone) == _ROWS
+
+    def _clock_has_jumped(self) -> bool:
+        """A clock that is an hour off what it was would make everything old. After a day it is believed."""
+        [(server_s, _)] = self._store.run("server_clock")
+        now_s, offset_s = clock.monotonic_s(), server_s - clock.boottime_s()
+        is_old_news = self._jumped_at_s is not None and now_s - self._jumped_at_s > _BELIEVED_S
+        if self._offset_s is None or is_old_news:
+            self._offset_s = offset_s
+        if abs(offset_s - self._offset_s) <= _JUMP_S:
+            self._jumped_at_s = None
+            return False
+        if self._jumped_at_s is None:
+            self._jumped_at_s = now_s
+            text = "PostgreSQL's clock has jumped by over an hour: nothing is forgotten until it is back, or for a day"
+            log.error("retention.stopped", extra={"text": text})
+        return True
+
+
+def _tell(count: int) -> None:
+    if count:
+        log.debug("jobs.pruned", extra={"count": count})

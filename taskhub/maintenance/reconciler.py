@@ -1,113 +1,148 @@
-"""Find fresh rows whose push was lost, by walking new ids once; and notice that Redis has forgotten.
+"""Find fresh rows whose push was lost, by walking new ids of all queues once; and notice that Redis has forgotten.
 
-Per queue and priority, nothing below its mark is queued with run_at NULL. A list is first in first out,
-so a row older than the id at the list's tail cannot be in it any more: if it is still queued, its push was
-lost. A queue's epoch rises in Redis and PostgreSQL each second; one that is missing or lower in Redis
-tells of a flush or a rewind, and then the walk goes to now.
+A list is first in first out, so a row older than the id at the list's tail cannot be in it any more: if it is still
+queued, its push was lost. A queue's epoch rises in Redis and PostgreSQL each second that the queue is in use; one
+that is missing or out of step tells of a flush, or that either side was set back, and then the walk goes to now.
+
+A pass has three parts, each bounded: new rows, from where the last pass ended; old rows, between the mark and those,
+which only lag behind while somebody's transaction is open; and the places in which rows wait behind the walk.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from taskhub import ids
+from taskhub import clock
 from taskhub.config import Timers
-from taskhub.domain.errors import QueueUnavailableError
-from taskhub.logs import get_logger
-from taskhub.maintenance.isolation import Isolation
-from taskhub.metrics import definitions as metrics
-from taskhub.queue.broker import Broker
+from taskhub.maintenance.lost_pushes import LostPushes
+from taskhub.maintenance.walk import Reading, Turn, Walk
+from taskhub.queue.broker import Broker, Place
 from taskhub.store.connection import Store
 
-log = get_logger(__name__)
-
-_ROWS = 5_000  # read per walk
-_WALKS = 20  # per turn: so a mark that is far behind catches up fast
-_WINDOW = 20_000  # of lost rows pushed per queue and priority at once: more would only fill Redis
-_TURNS = 64
-
-
-@dataclass
-class _Walk:
-    """Where one walk ended."""
-
-    last: str
-    rows: int
-    horizon: str | None
-    waiting: list[str]
+_NEW_READINGS, _OLD_READINGS, _LAGGING_READINGS = 20, 4, 20
+_LATE_S = 3.0  # as often, rows that were late to commit are looked for among those that were read lately
+_NOTE_S = 5.0  # without anything new, the walk is written down as often
+_IDLE_S = 1.5  # and is left alone for as long
+_AHEAD_S = -2.0  # slack of a walk after a loss: beyond now, for clocks a little ahead
 
 
 class Reconciler:
-    def __init__(self, store: Store, broker: Broker, timers: Timers, isolation: Isolation) -> None:
+    def __init__(self, store: Store, broker: Broker, timers: Timers) -> None:
+        self._walk = Walk(store, timers)
         self._store = store
         self._broker = broker
-        self._timers = timers
-        self._isolation = isolation
+        self._slack_s = timers.reconcile_slack_s
+        self._every_s = timers.reconcile_s
+        self._round: str | None = None
+        self._late_s = self._noted_s = self._idle_until_s = 0.0
 
     def step(self) -> None:
-        """Take the turns that are due and walk them; of all workers, one does each."""
-        turns = self._store.run("take_turns", self._timers.reconcile_s * 0.9, _TURNS)
-        by_queue: dict[str, tuple[int, list[int]]] = {}
-        for queue, priority, epoch in turns:
-            by_queue.setdefault(queue, (epoch, []))[1].append(priority)
-        self._isolation.each(
-            by_queue.items(),
-            lambda item: item[0],
-            lambda item: self._reconcile(item[0], item[1][0], sorted(item[1][1], reverse=True)),
-        )
-
-    def _reconcile(self, queue: str, epoch: int, priorities: list[int]) -> None:
-        try:
-            known = self._broker.epoch(queue)
-            has_forgotten = epoch > 0 and (known is None or known < epoch)
-            for priority in priorities:
-                self._walk(queue, priority, self._broker.tail(queue, priority), has_forgotten)
-        except QueueUnavailableError:
-            for priority in priorities:  # marks go on, so that claims from PostgreSQL begin near the front
-                self._walk(queue, priority, None, False, pushes=False)
+        """Walk, if it is this worker's turn; of all workers, one does."""
+        if clock.monotonic_s() < self._idle_until_s:
             return
-        if has_forgotten:
-            log.warning("redis.forgot", extra={"queue": queue, "text": "ids were missing; pushed again"})
-            # All priorities must be walked to now before the epoch says so; others' turns may be pending.
-            for row in self._store.run("known_priorities"):
-                if row[0] == queue and row[1] not in priorities:
-                    self._walk(queue, row[1], None, True)
-        raised = max(known or 0, epoch) + 1
-        self._broker.set_epoch(queue, raised)  # first Redis: the other order would look like forgetting
-        self._store.run("raise_epoch", queue, raised)
+        turn = self._walk.take()
+        if turn is None:
+            return
+        lagging, epochs = self._walk.places()
+        pushes = LostPushes(self._store, self._broker, self._slack_s, epochs, list(lagging))
+        one_pass = _Pass(self._walk, turn, pushes, lagging)
+        is_whole = self._new_rows(one_pass)
+        self._old_rows(one_pass)
+        _walk_lagging(one_pass)
+        self._walk.raise_epochs(pushes.raise_epochs(one_pass.met, walked_to_now=is_whole))
+        if not (one_pass.met or lagging or epochs):
+            self._idle_until_s = clock.monotonic_s() + min(_IDLE_S, 1.5 * self._every_s)
 
-    def _walk(self, queue: str, priority: int, tail: str | None, lost: bool, *, pushes: bool = True) -> None:
-        """Walk one mark forward, pushing what is still queued; moves the mark to the first such row."""
-        tail = tail if tail and ids.is_id(tail) else None
-        since: str | None = None
+    def _new_rows(self, one: _Pass) -> bool:
+        """From what was seen on; True if that came to the end."""
+        now_s = clock.monotonic_s()
+        turn = one.turn
+        since, is_marked = turn.seen, False
+        if now_s - self._late_s >= min(_LATE_S, 3 * self._every_s):
+            self._late_s, since = now_s, turn.late_from
+            is_marked = since == turn.mark  # then all from the mark on is read, and the mark may follow
+        slack_s = _AHEAD_S if one.pushes.forgotten else self._slack_s
         horizon: str | None = None
-        mark_moves = True
-        for _ in range(_WALKS):
-            walk = self._read(queue, priority, since, tail, lost)
-            if since is None:  # later walks do not see what lies before them: their own horizon says too much
-                horizon = walk.horizon
-            if pushes and walk.waiting:
-                self._push(queue, priority, walk.waiting)
-            if mark_moves:
-                first = walk.waiting[0] if walk.waiting else walk.last
-                self._store.run("move_mark", queue, priority, first, horizon, self._timers.mark_lag_s)
-            mark_moves = mark_moves and not walk.waiting
-            since = walk.last
-            if walk.rows < _ROWS or not (mark_moves or lost):
-                return
-            if pushes and self._broker.again_size(queue, priority) >= _WINDOW:
-                return
+        for number in range(_NEW_READINGS):
+            reading = one.walk.read(since, None, slack_s)
+            if number == 0:  # later readings do not see what lies before them: their own horizon says too much
+                horizon = reading.horizon
+            one.met.update(reading.queues)
+            one.seen = since = reading.last
+            self._note(one, reading, since if is_marked else None, horizon)
+            if reading.is_end:
+                return True
+        return False
 
-    def _read(self, queue: str, priority: int, since: str | None, tail: str | None, lost: bool) -> _Walk:
-        head, *rows = self._store.run(
-            "walk_mark", queue, priority, since, tail, self._timers.reconcile_slack_s, lost, _ROWS
-        )
-        return _Walk(head[0], head[1], head[2], [row[0] for row in rows])
+    def _old_rows(self, one: _Pass) -> None:
+        """Between the mark and where late rows may be: on with the mark if it may move, else round and round."""
+        mark, end = one.turn.mark, one.turn.late_from
+        if mark >= end:
+            return
+        reading = one.walk.read(mark, end, 0)
+        horizon = reading.horizon
+        if horizon is None:  # somebody's transaction is open
+            if self._round is not None and mark < self._round < end:
+                reading = one.walk.read(self._round, end, 0)
+            self._note(one, reading, None, None)
+            self._round = None if reading.is_end else reading.last
+            return
+        for _ in range(_OLD_READINGS):
+            self._note(one, reading, reading.last, horizon)
+            if reading.is_end:
+                return
+            reading = one.walk.read(reading.last, end, 0)
 
-    def _push(self, queue: str, priority: int, waiting: list[str]) -> None:
-        # The time inside the id is when the job was submitted: its place among the others that are due.
-        due = [(int(job_id[:8] + job_id[9:13], 16) / 1000.0, job_id) for job_id in waiting]
-        added = self._broker.push_again(queue, priority, due)
-        if added:
-            metrics.RECONCILED.labels(queue).inc(added)
-            log.info("jobs.reconciled", extra={"queue": queue, "priority": priority, "count": added})
+    def _note(self, one: _Pass, reading: Reading, mark: str | None, horizon: str | None) -> None:
+        """Push what is lost; write down what was found, if it is anything new."""
+        behind = one.push(reading)
+        now_s = clock.monotonic_s()
+        if behind or reading.rows or now_s - self._noted_s >= min(_NOTE_S, self._every_s):
+            one.walk.note(one.turn, one.seen, mark, horizon, behind)
+            self._noted_s = now_s
+
+
+class _Pass:
+    """What one pass knows; `lagging`: the marks as they were at its beginning."""
+
+    def __init__(self, walk: Walk, turn: Turn, pushes: LostPushes, lagging: dict[Place, str]) -> None:
+        self.walk = walk
+        self.turn = turn
+        self.pushes = pushes
+        self.lagging = lagging
+        self.met: set[str] = set()
+        self.seen = turn.seen
+
+    def push(self, reading: Reading) -> dict[Place, str]:
+        """Push what is lost of a reading; returns the places that wait and are not known to, with their first rows."""
+        firsts = self.pushes.push(reading.waiting)
+        return {place: first for place, first in firsts.items() if first < self.lagging.get(place, "~")}
+
+
+def _walk_lagging(one: _Pass) -> None:
+    """Places with rows behind the walk, those first that lag most; one reading serves all that it covers.
+
+    A place leaves when nothing of it waits up to what this pass has seen.
+    """
+    left = sorted((mark, place) for place, mark in one.lagging.items() if one.pushes.may_be_behind(place, mark))
+    pinned: set[Place] = set()  # their first waiting row was found: read on only for what is lost behind it
+    for _ in range(_LAGGING_READINGS):
+        if not left:
+            return
+        reading = one.walk.read(left[0][0], one.seen, 0)
+        behind = one.push(reading)
+        if behind:
+            one.walk.note(one.turn, one.seen, None, None, behind)
+        firsts = {row.place: row.id for row in reversed(reading.waiting)}
+        moved: dict[Place, str | None] = {}
+        onward = []
+        for mark, place in left:
+            if not reading.is_end and mark >= reading.last:
+                onward.append((mark, place))
+                continue
+            if place not in pinned:
+                moved[place] = firsts.get(place, None if reading.is_end else reading.last)
+            if place in firsts:
+                pinned.add(place)
+            if not reading.is_end and one.pushes.may_be_behind(place, reading.last):
+                onward.append((reading.last, place))
+        one.walk.move(one.turn, moved)
+        left = sorted(onward)

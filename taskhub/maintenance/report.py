@@ -74,3 +74,10 @@ class RescueReport:
         fields = {"job_id": outcome.id, "type": job_type, "queue": queue, "worker": slot.worker, "slot": slot.number}
         text = "settled for its child, which had died"
         log.log(20 if is_completed or ended == CANCELLED else 30, f"job.{ended}", extra=fields | {"text": text})
+
+
+def tell_expired(rows: list[Row]) -> None:
+    """Jobs failed because nobody started them in time."""
+    for job_id, queue, job_type in rows:
+        fields = {"job_id": job_id, "queue": queue, "type": job_type}
+        log.info("job.failed", extra=fields | {"text": "expired before it was started"})

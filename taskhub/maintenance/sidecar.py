@@ -13,6 +13,7 @@ from taskhub.config import Settings
 from taskhub.logs import get_logger
 from taskhub.maintenance.cancellation import Cancellation
 from taskhub.maintenance.dispatcher import Dispatcher
+from taskhub.maintenance.expirer import Expirer
 from taskhub.maintenance.health import Health
 from taskhub.maintenance.heartbeat import Heartbeat
 from taskhub.maintenance.http import Requests, port_role
@@ -96,8 +97,8 @@ class _Plans:
             RolePlan("recoverer", timers.recover_s, self._recoverer, limit_s),
             RolePlan("dispatcher", timers.dispatch_s, self._dispatcher, limit_s),
             RolePlan("reconciler", timers.reconcile_s, self._reconciler, limit_s),
-            RolePlan("expiry", 2.0, self._expiry, limit_s),
-            RolePlan("pruner", 10.0, self._pruner, limit_s),
+            RolePlan("expirer", 2.0, self._expirer, limit_s),
+            RolePlan("pruner", 0.25, self._pruner, limit_s),
             RolePlan("http", 0.0, self._port(), limit_s),
             RolePlan("handlers", 3600.0, lambda _: Role(self._served.find), _IMPORT_S),
         ]
@@ -138,11 +139,8 @@ class _Plans:
     def _heir(self, state: RoleState) -> Role:
         return Role(self._make_undertaker(state).inherit)
 
-    def _expiry(self, state: RoleState) -> Role:
-        return Role(Pruner(self._lending.store(state), self._settings).expire)
-
-    def _pruner(self, state: RoleState) -> Role:
-        return Role(Pruner(self._lending.store(state), self._settings).prune)
+    def _expirer(self, state: RoleState) -> Role:
+        return Role(Expirer(self._lending.store(state)).step)
 
     def _observer(self, state: RoleState) -> Role:
         return Role(Observer(self._lending.store(state), self._watch, self._settings.timers).step)
@@ -156,7 +154,10 @@ class _Plans:
 
     def _reconciler(self, state: RoleState) -> Role:
         store, broker = self._lending.store(state), self._lending.broker(state)
-        return Role(Reconciler(store, broker, self._settings.timers, Isolation(state)).step)
+        return Role(Reconciler(store, broker, self._settings.timers).step)
+
+    def _pruner(self, state: RoleState) -> Role:
+        return Role(Pruner(self._lending.store(state), self._lending.broker(state), self._settings).step)
 
     def _port(self) -> Callable[[RoleState], Role]:
         watch, states, lending = self._watch, self._states, self._lending

@@ -15,12 +15,13 @@ from taskhub.metrics import definitions as metrics
 from taskhub.metrics import exposition
 from taskhub.metrics.exposition import Metric
 from taskhub.queue.broker import Broker
+from taskhub.services.depth import COUNTED_TO
 from taskhub.store.connection import Store
 
 log = get_logger(__name__)
 
 _LETTERS_LAST_S = 5.0
-_DEPTH_BOUND = 100_000
+_LETTERS_BOUND = 100_000
 _LOCK_S = 5.0
 
 
@@ -82,7 +83,7 @@ class WorkerMetrics:
     def _dead_letters(self) -> dict[tuple[str, ...], float]:
         """Counting them reads them all, so it is done now and then."""
         if clock.monotonic_s() - self._letters_at_s >= _LETTERS_LAST_S:
-            rows = self._store.run("dead_letters", timeout_s=2.0)
+            rows = self._store.run("dead_letters", _LETTERS_BOUND, timeout_s=2.0)
             self._letters = {(queue, job_type): float(count) for queue, job_type, count in rows}
             self._letters_at_s = clock.monotonic_s()
         return self._letters
@@ -92,7 +93,7 @@ class WorkerMetrics:
         try:
             if not store_is_up:
                 raise StoreUnavailableError("it was not there a moment ago")
-            rows = self._store.run("queue_depth", _DEPTH_BOUND, timeout_s=2.0)
+            rows = self._store.run("queue_depth", *COUNTED_TO, timeout_s=2.0)
         except Exception as error:  # noqa: BLE001
             self._note(error)
             return

@@ -6,14 +6,21 @@ failure is a QueueUnavailableError. One script touches one queue.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import redis
+from redis.exceptions import NoScriptError
 
 from taskhub.domain.job import PRIORITIES
 from taskhub.queue import client, keys
 from taskhub.queue.scripts import script
+
+Place = tuple[str, int]  # a queue and a priority
+T = TypeVar("T")
+
+_AT_ONCE = 1_000  # commands in one pipeline
 
 
 class Broker:
@@ -54,26 +61,35 @@ class Broker:
         with self._asking("require_room"):
             self._redis.setrange(keys.epoch(queue), 0, "")  # a write that changes nothing
 
-    def tail(self, queue: str, priority: int) -> str | None:
-        """The id that is taken next of the fresh ones; None: the list is empty."""
-        with self._asking("tail"):
-            found = cast("bytes | None", self._redis.lindex(keys.ready(queue, priority), -1))
-        return None if found is None else found.decode("utf-8", "replace")
+    def push_again_all(self, due: dict[Place, list[tuple[float, str]]]) -> dict[Place, int]:
+        """`push_again` for many places in few round trips; one with damaged keys is left out."""
+        calls = []
+        for (queue, priority), pairs in due.items():
+            flat = [item for score, job_id in pairs for item in (f"{score:.3f}", job_id)]
+            calls.append(([keys.again(queue, priority), keys.bell(queue)], flat))
+        return _good(due, self._run_all("push_again", calls))
 
-    def again_size(self, queue: str, priority: int) -> int:
-        """How many ids are due again in Redis."""
-        with self._asking("again_size"):
-            return self._redis.zcard(keys.again(queue, priority))
+    def tails(self, places: list[Place]) -> dict[Place, str | None]:
+        """The id that is taken next of the fresh ones, of each place; None: its list is empty."""
+        found = self._pipelined("lindex", [(keys.ready(queue, priority), -1) for queue, priority in places])
+        good = _good(places, found)
+        return {place: None if tail is None else tail.decode("utf-8", "replace") for place, tail in good.items()}
 
-    def epoch(self, queue: str) -> int | None:
-        """The queue's epoch as Redis knows it; None: it does not."""
-        with self._asking("epoch"):
-            found = cast("bytes | None", self._redis.get(keys.epoch(queue)))
-        return int(found) if found is not None and found.isdigit() else None
+    def again_sizes(self, places: list[Place]) -> dict[Place, int]:
+        """How many ids are due again in Redis, of each place."""
+        return _good(places, self._pipelined("zcard", [(keys.again(*place),) for place in places]))
 
-    def set_epoch(self, queue: str, epoch: int) -> None:
-        with self._asking("set_epoch"):
-            self._redis.set(keys.epoch(queue), epoch)
+    def epochs(self, queues: list[str]) -> dict[str, int | None]:
+        """The queues' epochs; None: Redis knows none."""
+        found = _good(queues, self._pipelined("get", [(keys.epoch(queue),) for queue in queues]))
+        return {queue: int(epoch) if epoch is not None and epoch.isdigit() else None for queue, epoch in found.items()}
+
+    def set_epochs(self, epochs: dict[str, int]) -> None:
+        self._pipelined("set", [(keys.epoch(queue), epoch) for queue, epoch in epochs.items()])
+
+    def forget_queues(self, queues: list[str]) -> None:
+        """Delete what is kept of queues in which nothing waits."""
+        self._pipelined("delete", [(key,) for queue in queues for key in (keys.epoch(queue), keys.bell(queue))])
 
     def depths(self, queues: list[str]) -> dict[str, int]:
         """How many ids wait in each queue."""
@@ -113,3 +129,37 @@ class Broker:
     def _run(self, name: str, names: list[str], arguments: list[Any]) -> Any:
         with self._asking(name):
             return script(name)(self._redis, names, arguments)
+
+    def _run_all(self, name: str, calls: list[tuple[list[str], list[Any]]]) -> list[Any]:
+        """Run a script many times in few round trips; where the server does not know it yet, one by one."""
+        chosen = script(name)
+        sent = [(chosen.sha, len(names), *names, *arguments) for names, arguments in calls]
+        answers = self._pipelined("evalsha", sent)
+        for number, answer in enumerate(answers):
+            if isinstance(answer, NoScriptError):
+                answers[number] = self._run(name, *calls[number])
+        return answers
+
+    def _pipelined(self, command: str, calls: list[tuple[Any, ...]]) -> list[Any]:
+        """One command many times, in few round trips. No transaction: each is for a queue of its own.
+
+        What the server refuses is in its place among the answers, unless it refuses all: one queue's damaged
+        key is that queue's trouble.
+        """
+        answers: list[Any] = []
+        with self._asking(command):
+            for first in range(0, len(calls), _AT_ONCE):
+                pipeline = self._redis.pipeline(transaction=False)
+                for call in calls[first : first + _AT_ONCE]:
+                    getattr(pipeline, command)(*call)
+                answers += pipeline.execute(raise_on_error=False)
+            refused = [a for a in answers if isinstance(a, redis.RedisError) and not isinstance(a, NoScriptError)]
+            if refused and len(refused) == len(answers):
+                raise refused[0]
+        return answers
+
+
+def _good(names: Iterable[T], answers: list[Any]) -> dict[T, Any]:
+    """The answers by name, less those that are refusals."""
+    pairs = zip(names, answers, strict=True)
+    return {name: answer for name, answer in pairs if not isinstance(answer, redis.RedisError)}

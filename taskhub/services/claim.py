@@ -33,6 +33,7 @@ MAX_BATCH_BYTES = 8 * 1024 * 1024  # of payloads; a single one that is larger co
 _PAYLOAD = attrgetter("payload")
 _PAUSE_LASTS_S = 1.0
 _PRIORITIES_LAST_S = 1.0
+_PLACES, _NEWEST = 500, 5_000  # looked at for where something waits
 _ROOM_LASTS_S = 1.0
 _SENDINGS = 3
 _SENDINGS_S = 2.0  # no sending begins later: a server that does not answer is waited for by the caller
@@ -248,8 +249,8 @@ class Claimer:
     def _known_priorities(self, queue: str) -> list[int]:
         if clock.monotonic_s() - self._priorities_at >= _PRIORITIES_LAST_S:
             self._priorities = {}
-            for name, priority in self._store.run("known_priorities"):
-                self._priorities.setdefault(name, []).insert(0, priority)
+            for name, priority in self._store.run("waiting_places", _PLACES, _NEWEST):
+                self._priorities.setdefault(name, []).append(priority)
             self._priorities_at = clock.monotonic_s()
         return self._priorities.get(queue, [])
 

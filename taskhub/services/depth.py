@@ -18,7 +18,8 @@ Read = Callable[..., list[Row]]
 
 _KEPT_S = 1.0
 _READ_S = 0.5
-_COUNTED_TO = 100_000
+_STRETCH = 10_000
+COUNTED_TO = (100_000, 500, 2_000)  # rows, places behind the walk, rows of each of those: see queue_depth
 
 
 class Depths:
@@ -48,7 +49,7 @@ class Depths:
         except QueueUnavailableError:
             pass
         try:
-            return {queue: int(count) for queue, count in self._read("queue_depth", _COUNTED_TO, timeout_s=_READ_S)}
+            return {queue: int(count) for queue, count in self._read("queue_depth", *COUNTED_TO, timeout_s=_READ_S)}
         except TaskhubError:
             return {}
 
@@ -80,7 +81,7 @@ class Limits:
         if now_s - read_at_s < _KEPT_S:
             return age_s
         try:
-            [(found,)] = self._read("oldest_waiting", queue, timeout_s=_READ_S)
+            [(found,)] = self._read("oldest_waiting", queue, _STRETCH, timeout_s=_READ_S)
         except TaskhubError:
             found = None
         if len(self._ages) > 1_000:

@@ -41,6 +41,7 @@ _OURS = {
     "idle_in_transaction_session_timeout": "10000",
     "timezone": "UTC",
     "jit": "off",
+    "taskhub.inserts": "on",  # our INSERTs see to it that fresh rows are found by their ids: see jobs_from_elsewhere
 }
 _SINCE = {  # the settings that not every supported server knows
     "client_connection_check_interval": 140000,

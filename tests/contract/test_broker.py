@@ -159,7 +159,7 @@ def test_pushing_again_twice_counts_once_and_keeps_the_first_time(broker: Broker
     assert broker.push_again(QUEUE, 4, [(5.0, "a"), (6.0, "b")]) == 2
     assert broker.push_again(QUEUE, 4, [(9.0, "a"), (7.0, "c")]) == 1
     assert redis.zrange(keys.again(QUEUE, 4), 0, -1, withscores=True) == [(b"a", 5.0), (b"b", 6.0), (b"c", 7.0)]
-    assert broker.again_size(QUEUE, 4) == 3
+    assert broker.again_sizes([(QUEUE, 4)])[QUEUE, 4] == 3
 
 
 def test_thousands_are_pushed_in_one_call(broker: Broker) -> None:
@@ -206,9 +206,9 @@ def test_a_wait_for_a_silent_bell_ends(broker: Broker) -> None:
 
 
 def test_the_tail_is_the_fresh_id_that_is_taken_next(broker: Broker) -> None:
-    assert broker.tail(QUEUE, 4) is None
+    assert broker.tails([(QUEUE, 4)]) == {(QUEUE, 4): None}
     broker.push(QUEUE, 4, ["a", "b"])
-    assert broker.tail(QUEUE, 4) == "a"
+    assert broker.tails([(QUEUE, 4)]) == {(QUEUE, 4): "a"}
 
 
 def test_depths_count_every_priority_of_each_queue(broker: Broker) -> None:
@@ -220,11 +220,11 @@ def test_depths_count_every_priority_of_each_queue(broker: Broker) -> None:
 
 
 def test_an_epoch_is_kept_and_junk_is_no_epoch(broker: Broker, redis: Redis) -> None:
-    assert broker.epoch(QUEUE) is None
-    broker.set_epoch(QUEUE, 12)
-    assert broker.epoch(QUEUE) == 12
+    assert broker.epochs([QUEUE]) == {QUEUE: None}
+    broker.set_epochs({QUEUE: 12})
+    assert broker.epochs([QUEUE]) == {QUEUE: 12}
     redis.set(keys.epoch(QUEUE), "junk")
-    assert broker.epoch(QUEUE) is None
+    assert broker.epochs([QUEUE]) == {QUEUE: None}
 
 
 # Trouble
@@ -233,9 +233,9 @@ def test_an_epoch_is_kept_and_junk_is_no_epoch(broker: Broker, redis: Redis) -> 
 def test_asking_for_room_changes_nothing(broker: Broker, redis: Redis) -> None:
     broker.require_room(QUEUE)
     assert redis.keys() == []
-    broker.set_epoch(QUEUE, 7)
+    broker.set_epochs({QUEUE: 7})
     broker.require_room(QUEUE)
-    assert broker.epoch(QUEUE) == 7
+    assert broker.epochs([QUEUE]) == {QUEUE: 7}
 
 
 @pytest.mark.parametrize("kind", ["ready", "again", "bell"])

@@ -29,7 +29,7 @@ from tests.waiting import wait_until
 @pytest.fixture
 def reconciler(settings: Callable[..., Settings], store: Connection, broker: Broker) -> Reconciler:
     """One whose every step is a turn."""
-    return Reconciler(store, broker, settings(internal_reconcile_s=0).timers, isolation())
+    return Reconciler(store, broker, settings(internal_reconcile_s=0).timers)
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def eager_reconciler(
 ) -> Reconciler:
     """One whose every step is a turn, and that leaves nothing to Redis."""
     timers = {"internal_reconcile_s": 0, "internal_reconcile_slack_s": 0, **timers}
-    return Reconciler(store, broker, settings(**timers).timers, isolation())
+    return Reconciler(store, broker, settings(**timers).timers)
 
 
 def depth(broker: Broker) -> int:
@@ -185,9 +185,7 @@ def test_r11_an_honest_backlog_is_not_pushed_again(
     settings: Callable[..., Settings], store: Connection, broker: Broker, rows: Rows, redis: redis_client.Redis
 ) -> None:
     """Nobody takes for long, and the jobs grow older than any threshold."""
-    eager = Reconciler(
-        store, broker, settings(internal_reconcile_s=0, internal_reconcile_slack_s=0).timers, isolation()
-    )
+    eager = Reconciler(store, broker, settings(internal_reconcile_s=0, internal_reconcile_slack_s=0).timers)
     submit(store, broker, "ledger.noop", 300)
     for _ in range(5):
         eager.step()
@@ -198,9 +196,7 @@ def test_r11_an_honest_backlog_is_not_pushed_again(
 def test_r11_of_a_backlog_only_what_is_missing_is_pushed_again(
     settings: Callable[..., Settings], store: Connection, broker: Broker, rows: Rows, redis: redis_client.Redis
 ) -> None:
-    eager = Reconciler(
-        store, broker, settings(internal_reconcile_s=0, internal_reconcile_slack_s=0).timers, isolation()
-    )
+    eager = Reconciler(store, broker, settings(internal_reconcile_s=0, internal_reconcile_slack_s=0).timers)
     lost = rows.add(3)
     wait_until(lambda: rows.now().timestamp() * 1000 > int(lost[-1].replace("-", "")[:12], 16) + 5, 5, "time passes")
     submit(store, broker, "ledger.noop", 300)
@@ -232,7 +228,6 @@ def test_p8_the_mark_never_passes_a_row_whose_transaction_is_open(
         store,
         broker,
         settings(internal_reconcile_s=0, internal_reconcile_slack_s=0, internal_mark_lag_s=0).timers,
-        isolation(),
     )
     rows.one(status="completed")
     slow.execute("BEGIN")
@@ -244,7 +239,7 @@ def test_p8_the_mark_never_passes_a_row_whose_transaction_is_open(
     slow.execute("COMMIT")
     _let_time_pass(rows)
     eager.step()
-    assert broker.again_size("default", 4) == 1, "it is found after its commit"
+    assert broker.again_sizes([("default", 4)])["default", 4] == 1, "it is found after its commit"
     assert run(store, "queued_of", ids=[late])
 
 

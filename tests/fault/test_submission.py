@@ -21,7 +21,6 @@ from taskhub.services.submit import Submitter
 from taskhub.store.connection import Connection
 from tests.harness.background import Background
 from tests.harness.forks import in_fork
-from tests.harness.isolating import isolation
 from tests.harness.ledger import Ledger
 from tests.harness.proxy import Proxy
 from tests.harness.rows import Rows, run
@@ -51,7 +50,7 @@ def submitter(pg_url: str, redis_url: str) -> Iterator[MakeSubmitter]:
 @pytest.fixture
 def eager(settings: Callable[..., Settings], store: Connection, broker: Broker) -> Reconciler:
     """A reconciler that waits for nobody's push."""
-    return Reconciler(store, broker, settings(internal_reconcile_s=0, internal_reconcile_slack_s=0).timers, isolation())
+    return Reconciler(store, broker, settings(internal_reconcile_s=0, internal_reconcile_slack_s=0).timers)
 
 
 def submission(key: str | None = None) -> Submission:

@@ -20,6 +20,8 @@ from tests.waiting import wait_for_value
 
 Columns = dict[str, Any]
 
+DUE: Columns = {"after_queue": "", "after_priority": -1, "places": 10, "amount": 100, "total": 1000}  # of due_jobs
+
 
 class Child(NamedTuple):
     """A registered worker's open slot."""
@@ -48,6 +50,7 @@ class Rows:
     def __init__(self, url: str) -> None:
         self._connection = psycopg2.connect(url, cursor_factory=psycopg2.extras.RealDictCursor)
         self._connection.autocommit = True
+        self.sql("SET taskhub.inserts = 'on'")  # rows as taskhub's own sessions insert them
 
     def sql(self, text: str, *arguments: Any) -> list[Columns]:
         """Execute `text`; returns its rows as dictionaries."""

@@ -104,7 +104,7 @@ def test_a_job_is_committed_rung_and_shown(client: FlaskClient, rows: Rows, brok
     )  # fmt: skip
     assert client.get(answer.headers["Location"]).json == job
     assert rows.job(job["id"])["status"] == "queued"
-    assert broker.tail("default", 4) == job["id"]
+    assert broker.tails([("default", 4)])["default", 4] == job["id"]
 
 
 def test_every_field_is_kept(client: FlaskClient, rows: Rows) -> None:

@@ -11,7 +11,7 @@ from taskhub import ids
 from taskhub.domain.errors import StatementError
 from taskhub.store.connection import Connection
 from tests.harness.background import Background
-from tests.harness.rows import Rows, claim, open_child, run
+from tests.harness.rows import DUE, Rows, claim, open_child, run
 
 CHECK_VIOLATION = "23514"
 
@@ -28,8 +28,8 @@ def test_it_makes_a_job_that_the_dispatcher_finds(store: Connection, rows: Rows)
     row = rows.job(job)
     assert (row["queue"], row["priority"], row["status"], row["max_attempts"]) == ("default", 4, "queued", 5)
     assert rows.value("SELECT payload::text FROM jobs") == '{"type":"echo","value": 1.50}'
-    assert [found[2] for found in run(store, "due_jobs", amount=10)] == [job]
-    assert run(store, "known_priorities") == [("default", 4)]
+    assert [found[2] for found in run(store, "due_jobs", **DUE)] == [job]
+    assert run(store, "queue_names") == [("default", False)]
 
 
 def test_its_ids_are_of_now_and_can_be_claimed(store: Connection) -> None:

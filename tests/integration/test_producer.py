@@ -32,7 +32,7 @@ def test_a_job_of_an_unknown_type_is_committed_and_rung(producer: Producer, rows
     assert (row["type"], row["payload"], row["queue"], row["tags"]) == (
         "somebody.elses", {"type": "somebody.elses", "n": 1}, "q", ["a", "b"],
     )  # fmt: skip
-    assert broker.tail("q", 9) == job
+    assert broker.tails([("q", 9)])["q", 9] == job
 
 
 def test_many_are_committed_in_order(producer: Producer, rows: Rows, broker: Broker) -> None:

@@ -249,9 +249,14 @@ def test_without_redis_the_oldest_come_first(store: Connection, rows: Rows, chil
     assert claimed_ids(claim_from_store(store, child, amount=2)) == set(made[:2])
 
 
-def test_without_redis_rows_below_the_mark_are_left_to_the_index(store: Connection, rows: Rows, child: Child) -> None:
+def test_without_redis_fresh_rows_are_claimed_from_the_places_own_mark_on(
+    store: Connection, rows: Rows, child: Child
+) -> None:
     below, above = rows.add(2)
-    rows.sql("UPDATE marks SET mark = %s", above)
+    rows.sql("UPDATE walk SET seen = taskhub_id_floor(clock_timestamp() + interval '1 h')")
+    assert claimed_ids(claim_from_store(store, child)) == set()
+    rows.sql("INSERT INTO lagging VALUES ('default', 4, %s)", above)
+    child = open_child(store)
     assert claimed_ids(claim_from_store(store, child)) == {above}
     assert rows.job(below)["status"] == "queued"
 

@@ -10,7 +10,7 @@ import pytest
 from taskhub import ids
 from taskhub.store.connection import Connection, Row
 from tests.harness.background import Background
-from tests.harness.rows import Child, Rows, claim, open_child, run
+from tests.harness.rows import DUE, Child, Rows, claim, open_child, run
 
 
 @pytest.fixture
@@ -341,16 +341,35 @@ def test_a_lost_job_that_was_to_be_cancelled_is_cancelled(
 
 
 def test_an_interrupted_job_runs_again_uncharged(store: Connection, rows: Rows, child: Child) -> None:
-    job = rows.one(max_attempts=1)
+    job = rows.one(max_attempts=2, attempts=1)
     claim(store, child, [job])
     assert rescued(store, child, job, interrupted=True)[1] == "queued"
     row = rows.job(job)
-    assert (row["attempts"], row["interruptions"], row["crashes"], row["error"]) == (1, 1, 0, None)
+    assert (row["attempts"], row["interruptions"], row["crashes"], row["error"]) == (2, 1, 0, None)
     assert rows.errors(job) == []
 
 
+def test_a_job_of_one_attempt_never_starts_twice(store: Connection, rows: Rows, child: Child) -> None:
+    job = rows.one(max_attempts=1)
+    claim(store, child, [job])
+    assert rescued(store, child, job, interrupted=True)[1] == "failed"
+    row = rows.job(job)
+    assert (row["failure_reason"], row["error"]["cause"]) == ("attempts_exhausted", "interrupted")
+    assert (row["attempts"], row["interruptions"], row["run_at"]) == (1, 1, None)
+    assert [error["cause"] for error in rows.errors(job)] == ["interrupted"]
+
+
+def test_a_job_of_one_attempt_that_never_started_is_given_back(store: Connection, rows: Rows, child: Child) -> None:
+    job = rows.one(max_attempts=1)
+    claim(store, child, [job])
+    run(store, "close_slot", **child._asdict())
+    found = run(store, "rescue_jobs", **child._asdict(), interrupted=True, all_started=False, delay_s=0.0)
+    assert [row[1] for row in found] == ["queued"]
+    assert rows.job(job)["attempts"] == 0
+
+
 def test_the_eleventh_interruption_spends_an_attempt(store: Connection, rows: Rows, child: Child) -> None:
-    job = rows.one(max_attempts=1, attempts=10, interruptions=10)
+    job = rows.one(max_attempts=2, attempts=11, interruptions=10)
     claim(store, child, [job])
     assert rescued(store, child, job, interrupted=True)[1] == "failed"
     assert rows.job(job)["failure_reason"] == "attempts_exhausted"
@@ -377,4 +396,27 @@ def test_what_a_rescue_wrote_is_found_again_as_due(store: Connection, rows: Rows
     job = rows.one()
     claim(store, child, [job])
     rescued(store, child, job)
-    assert [row[2] for row in run(store, "due_jobs", amount=10)] == [job]
+    assert [row[2] for row in run(store, "due_jobs", **DUE)] == [job]
+
+
+def test_a_retry_that_would_come_after_the_expiry_fails_at_once(store: Connection, rows: Rows, child: Child) -> None:
+    late, soon = rows.add(2, expires_at="=clock_timestamp() + interval '1 min'")
+    lease, _ = claim(store, child, [late, soon])
+    told = {"types": ["E"] * 2, "messages": ["m"] * 2, "causes": ["exception"] * 2, "reasons": [None] * 2}
+    times = {"started_ago": [0.0] * 2, "retry_in": [90.0, 1.0], "peaks": [None] * 2}
+    settled = dict(run(store, "settle_failures", ids=[late, soon], lease=lease, **told, **times))
+    assert settled == {late: "failed", soon: "queued"}
+    row = rows.job(late)
+    assert (row["failure_reason"], row["error"]["type"], len(rows.errors(late))) == ("expired", "E", 1)
+
+
+def test_no_execution_started_in_the_future(store: Connection, rows: Rows, child: Child) -> None:
+    """Times of a clock that began anew, as a host's after a reboot."""
+    done, failed = rows.add(2)
+    lease, _ = claim(store, child, [done, failed])
+    times: dict[str, Any] = {"started_ago": [-9000.0]}
+    run(store, "settle_completed", ids=[done], results=["1"], finished_ago=[-9000.0], lease=lease, **times)
+    told = {"types": ["E"], "messages": ["m"], "causes": ["exception"], "reasons": [None], "retry_in": [None]}
+    run(store, "settle_failures", ids=[failed], peaks=[None], lease=lease, **told, **times)
+    for row in rows.jobs([done, failed]):
+        assert row["started_at"] <= row["finished_at"] <= rows.now()

@@ -8,8 +8,12 @@ from typing import Any
 import pytest
 
 from taskhub import ids
+from taskhub.config import Settings
+from taskhub.maintenance.pruner import Pruner
+from taskhub.queue.broker import Broker
 from taskhub.store.connection import Connection
-from tests.harness.rows import Child, Rows, claim, open_child, run
+from tests.harness.background import Background
+from tests.harness.rows import DUE, Child, Rows, claim, open_child, run
 
 NIL = "00000000-0000-0000-0000-000000000000"
 START: dict[str, Any] = {"after_worker": NIL, "after_slot": -1, "after_generation": -1}
@@ -20,8 +24,12 @@ def child(store: Connection) -> Child:
     return open_child(store)
 
 
-def due(store: Connection, amount: int = 100) -> list[str]:
-    return [row[2] for row in run(store, "due_jobs", amount=amount)]
+def due_rows(store: Connection, **arguments: Any) -> list[Any]:
+    return [row for row in run(store, "due_jobs", **{**DUE, **arguments}) if row[2]]
+
+
+def due(store: Connection, **arguments: Any) -> list[str]:
+    return [row[2] for row in due_rows(store, **arguments) if not row[4]]
 
 
 # due_jobs
@@ -35,7 +43,7 @@ def test_due_jobs_are_found_oldest_first_in_each_queue_and_priority(store: Conne
     rows.one(run_at="=clock_timestamp() + interval '1 h'")
     rows.one()
     found: dict[tuple[str, int], list[str]] = {}
-    for queue, priority, job, at_s in run(store, "due_jobs", amount=100):
+    for queue, priority, job, at_s, _ in due_rows(store):
         found.setdefault((queue, priority), []).append(job)
         assert abs(at_s - rows.now().timestamp()) < 10
     assert found == {("default", 4): [early, late], ("default", 9): [urgent], ("other", 4): [other]}
@@ -45,6 +53,20 @@ def test_due_jobs_are_bounded_per_queue_and_priority(store: Connection, rows: Ro
     rows.add(5, run_at="=clock_timestamp()")
     rows.add(5, run_at="=clock_timestamp()", queue="other")
     assert len(due(store, amount=2)) == 4
+
+
+def test_a_pass_over_due_jobs_goes_on_behind_the_last_place(store: Connection, rows: Rows) -> None:
+    made = {queue: rows.one(run_at="=clock_timestamp()", queue=queue) for queue in ("a", "b", "c")}
+    assert due(store, places=2) == [made["a"], made["b"]]
+    assert due(store, after_queue="b", after_priority=4) == [made["c"]]
+    assert due(store, total=1) == [made["a"]]
+
+
+def test_due_jobs_are_found_in_a_queue_that_nobody_knows(store: Connection, rows: Rows) -> None:
+    job = rows.one(run_at="=clock_timestamp()")
+    rows.sql("DELETE FROM marks")
+    rows.sql("DELETE FROM queues")
+    assert due(store) == [job]
 
 
 def test_a_paused_queue_has_no_due_jobs(store: Connection, rows: Rows) -> None:
@@ -59,6 +81,11 @@ def test_what_cannot_run_is_not_due(store: Connection, rows: Rows, column: dict[
     assert due(store) == []
 
 
+def test_what_has_started_once_is_due_whatever_its_expiry(store: Connection, rows: Rows) -> None:
+    job = rows.one(run_at="=clock_timestamp()", expires_at="=clock_timestamp()", attempts=1)
+    assert due(store) == [job]
+
+
 def test_of_some_ids_those_that_wait_are_told(store: Connection, rows: Rows) -> None:
     fresh, retry = rows.one(), rows.one(run_at="=clock_timestamp()", priority=9)
     unwanted = [rows.one(run_at="=clock_timestamp() + interval '1 h'"), rows.one(status="completed"), ids.new_id()]
@@ -66,72 +93,50 @@ def test_of_some_ids_those_that_wait_are_told(store: Connection, rows: Rows) -> 
     assert {row[:3] for row in found} == {(fresh, "default", 4), (retry, "default", 9)}
 
 
-# take_turns
+# expiring_jobs and expire_jobs
 
 
-def test_a_turn_is_taken_once_in_its_time(store: Connection, rows: Rows) -> None:
-    rows.one()
-    rows.one(queue="other", priority=9)
-    rows.sql("UPDATE queues SET epoch = 7 WHERE name = 'other'")
-    assert sorted(run(store, "take_turns", every_s=60.0, amount=10)) == [("default", 4, 0), ("other", 9, 7)]
-    assert run(store, "take_turns", every_s=60.0, amount=10) == []
-    assert len(run(store, "take_turns", every_s=0.0, amount=10)) == 2
-
-
-def test_turns_go_round(store: Connection, rows: Rows) -> None:
-    for queue in ("a", "b", "c"):
-        rows.one(queue=queue)
-    taken = [row[0] for _ in range(3) for row in run(store, "take_turns", every_s=0.0, amount=1)]
-    assert sorted(taken) == ["a", "b", "c"]
-
-
-def test_two_workers_never_take_the_same_turn(connect: Callable[[], Connection], rows: Rows) -> None:
-    rows.one(queue="a")
-    rows.one(queue="b")
-    first, second = connect(), connect()
-    first.execute("BEGIN")
-    mine = run(first, "take_turns", every_s=0.0, amount=1)
-    theirs = run(second, "take_turns", every_s=0.0, amount=2)
-    first.execute("COMMIT")
-    assert {row[0] for row in mine + theirs} == {"a", "b"}
-    assert len(mine + theirs) == 2
-
-
-def test_an_epoch_only_rises(store: Connection, rows: Rows) -> None:
-    rows.one()
-    for epoch in (5, 3):
-        run(store, "raise_epoch", queue="default", epoch=epoch)
-    assert rows.value("SELECT epoch FROM queues") == 5
-
-
-# expire_jobs
+def expiring(store: Connection, since: str = "-infinity", skip: int = 0, amount: int = 10) -> tuple[Any, list[str]]:
+    header, *late = run(store, "expiring_jobs", since=since, skip=skip, amount=amount)
+    return header[1:], [row[0] for row in late]
 
 
 def test_jobs_that_were_not_started_in_time_fail(store: Connection, rows: Rows, child: Child) -> None:
     late = rows.one(expires_at="=clock_timestamp()")
-    retry = rows.one(expires_at="=clock_timestamp()", run_at="=clock_timestamp() + interval '1 h'")
+    delayed = rows.one(expires_at="=clock_timestamp()", run_at="=clock_timestamp() + interval '1 h'")
     early = rows.one(expires_at="=clock_timestamp() + interval '1 h'")
+    started = rows.one(expires_at="=clock_timestamp()", run_at="=clock_timestamp()", attempts=1)
     running = rows.one(expires_at="=clock_timestamp() + interval '1 h'")
     claim(store, child, [running])
     rows.set(running, expires_at="=clock_timestamp()")
-    assert {row[0] for row in run(store, "expire_jobs", amount=10)} == {late, retry}
-    for row in rows.jobs([late, retry]):
+    _, found = expiring(store)
+    assert found == [late, delayed]
+    told = run(store, "expire_jobs", ids=[*found, early, started, running])
+    assert sorted(told) == sorted([(late, "default", "echo"), (delayed, "default", "echo")])
+    for row in rows.jobs([late, delayed]):
         assert (row["status"], row["failure_reason"], row["run_at"]) == ("failed", "expired", None)
         assert row["failed_at"] is not None
-    assert rows.statuses([early, running]) == ["queued", "running"]
+    assert rows.statuses([early, started, running]) == ["queued", "queued", "running"]
 
 
-def test_expiry_is_bounded_and_skips_what_another_holds(connect: Callable[[], Connection], rows: Rows) -> None:
-    first, second = connect(), connect()
-    made = rows.add(3, expires_at="=clock_timestamp()")
-    first.execute("BEGIN")
-    mine = run(first, "expire_jobs", amount=2)
-    theirs = run(second, "expire_jobs", amount=2)
-    first.execute("COMMIT")
-    assert {row[0] for row in mine + theirs} == set(made)
+def test_expiry_is_read_on_from_where_it_was_also_among_equal_times(store: Connection, rows: Rows) -> None:
+    made = rows.add(5, expires_at="=date_trunc('day', clock_timestamp())")
+    (last, same, _), first = expiring(store, amount=3)
+    (_, _, count), rest = expiring(store, since=last, skip=same, amount=3)
+    assert (len(first), count) == (3, 2)
+    assert {*first, *rest} == set(made)
 
 
-# prune_jobs and prune_keys
+def test_a_first_start_after_the_expiry_is_refused_and_a_later_one_is_not(
+    store: Connection, rows: Rows, child: Child
+) -> None:
+    never, once = rows.add(2, expires_at="=clock_timestamp()")
+    rows.set(once, attempts=1, run_at="=clock_timestamp()")
+    _, claimed = claim(store, child, [never, once])
+    assert [row[0] for row in claimed] == [once]
+
+
+# Pruning
 
 
 @pytest.mark.parametrize(
@@ -149,31 +154,34 @@ def test_finished_jobs_are_forgotten_after_their_time(
         "INSERT INTO job_errors (job_id, failed_at, attempt, type, message, cause)"
         " VALUES (%s, clock_timestamp(), 1, 'E', 'm', 'exception')", job,
     )  # fmt: skip
-    assert prune(store)[1] == is_pruned
+    prune(store)
     left = (rows.value("SELECT count(*) FROM jobs"), rows.value("SELECT count(*) FROM job_errors"))
     assert left == ((0, 0) if is_pruned else (1, 1))
 
 
-def test_a_retention_of_nothing_keeps_for_ever(store: Connection, rows: Rows) -> None:
+def test_a_retention_of_nothing_keeps_for_ever(
+    store: Connection, broker: Broker, settings: Callable[..., Settings], rows: Rows
+) -> None:
     old_job(rows, "completed", 999)
     old_job(rows, "failed", 999)
-    assert prune(store, retention_s=0.0, dead_retention_s=0.0) == (None, 0)
-    assert prune(store, retention_s=0.0)[1] == 1
+    Pruner(store, broker, settings(retention_s=0, dead_retention_s=0)).step()
+    assert rows.value("SELECT count(*) FROM jobs") == 2
+    Pruner(store, broker, settings(retention_s=0)).step()
     assert rows.value("SELECT status FROM jobs") == "completed"
 
 
 def test_a_job_that_ended_lately_stays_however_old_it_is(store: Connection, rows: Rows) -> None:
     job = old_job(rows, "completed", 99)
     rows.set(job, finished_at="=clock_timestamp()")
-    assert prune(store)[1] == 0
+    prune(store)
+    assert rows.statuses([job]) == ["completed"]
 
 
 def test_pruning_goes_on_where_it_ended(store: Connection, rows: Rows) -> None:
     made = sorted(old_job(rows, "completed" if days % 2 else "queued", days) for days in range(20, 25))
-    last, gone = prune(store, amount=3)
-    assert (last, gone) == (made[2], 1)
-    assert prune(store, since=last, amount=3) == (made[4], 1)
-    assert prune(store, since=made[4], amount=3) == (None, 0)
+    assert prune(store, amount=3) == (made[2], 3, 1)
+    assert prune(store, since=made[2], amount=3) == (made[4], 2, 1)
+    assert prune(store, since=made[4], amount=3) == (None, 0, 0)
 
 
 def test_only_keys_that_serve_nobody_are_forgotten(store: Connection, rows: Rows) -> None:
@@ -184,7 +192,11 @@ def test_only_keys_that_serve_nobody_are_forgotten(store: Connection, rows: Rows
         rows.sql("INSERT INTO unique_keys VALUES (%s, %s)", key, job)
     for job in (waiting, done):
         rows.sql("INSERT INTO cancellations VALUES (%s, NULL, now())", job)
-    run(store, "prune_keys", amount=10)
+    assert run(store, "prune_unique_keys", after="", amount=10) == [("w", 3)]
+    [(last, same, read)] = run(store, "prune_idempotency_keys", since="-infinity", skip=0, amount=10)
+    assert (last is not None, same, read) == (True, 0, 2)
+    [(_, read)] = run(store, "prune_cancellations", after=NIL, amount=10)
+    assert read == 2
     assert [row["key"] for row in rows.sql("SELECT key FROM idempotency_keys ORDER BY key")] == ["a", "c"]
     assert rows.value("SELECT unique_key FROM unique_keys") == "u"
     assert rows.value("SELECT job_id FROM cancellations") == waiting
@@ -195,14 +207,30 @@ def old_job(rows: Rows, status: str, days: int) -> str:
     ago = f"clock_timestamp() - interval '{days} days'"
     floor = str(rows.value(f"SELECT taskhub_id_floor({ago})"))
     job = floor[:24] + ids.new_id()[24:]
-    rows.add(job_ids=[job], status=status, created_at=f"={ago}", updated_at=f"={ago}", finished_at=f"={ago}")
+    ended = {"failed_at": f"={ago}"} if status in ("failed", "cancelled") else {}
+    rows.add(job_ids=[job], status=status, created_at=f"={ago}", updated_at=f"={ago}", finished_at=f"={ago}", **ended)
     return job
 
 
-def prune(store: Connection, **arguments: Any) -> tuple[str | None, int]:
-    told = {"since": NIL, "retention_s": 7 * 86400.0, "dead_retention_s": 30 * 86400.0, "amount": 100, **arguments}
-    [(last, gone)] = run(store, "prune_jobs", **told)
-    return last, gone
+def prune(store: Connection, since: str = NIL, amount: int = 100) -> tuple[str | None, int, int]:
+    """One batch of each kind; says what the walk over completed jobs did."""
+    run(store, "prune_dead", retention_s=30 * 86400.0, amount=amount)
+    [told] = run(store, "prune_completed", since=since, retention_s=7 * 86400.0, amount=amount)
+    return told[0], told[1], told[2]
+
+
+def test_a_key_that_changes_hands_while_the_pruner_waits_stays(connect: Callable[[], Connection], rows: Rows) -> None:
+    """The pruner has read that the key's job is over, and waits for somebody's lock."""
+    over = rows.one(status="completed")
+    rows.sql("INSERT INTO unique_keys VALUES ('k', %s)", over)
+    taker, pruner = connect(), connect()
+    taker.execute("BEGIN")
+    fresh = taker.execute("SELECT taskhub_enqueue('echo', '{}', unique_key => 'k')")[0][0]
+    pruning = Background(run, pruner, "prune_unique_keys", after="", amount=10)
+    pruning.is_blocked_in(rows)
+    taker.execute("COMMIT")
+    pruning.result()
+    assert rows.value("SELECT job_id FROM unique_keys") == fresh
 
 
 # Counts
@@ -215,15 +243,27 @@ def test_the_depth_counts_what_could_run_now(store: Connection, rows: Rows) -> N
     rows.add(4, status="completed")
     rows.add(1, queue="other")
     rows.sql("SELECT taskhub_know_queue('empty', 4)")
-    assert dict(run(store, "queue_depth", bound=100)) == {"default": 5, "other": 1, "empty": 0}
-    assert dict(run(store, "queue_depth", bound=4))["default"] == 4
+    assert depths(store) == {"default": 5, "other": 1, "empty": 0}
+    assert depths(store, bound=4)["default"] == 4
+
+
+def test_the_depth_counts_what_lies_behind_the_walk(store: Connection, rows: Rows) -> None:
+    behind = rows.add(3)
+    rows.sql("UPDATE walk SET seen = taskhub_id_floor(clock_timestamp() + interval '1 h')")
+    rows.sql("INSERT INTO lagging VALUES ('default', 4, %s)", behind[0])
+    assert depths(store) == {"default": 3}
+    assert run(store, "oldest_waiting", queue="default", stretch=10)[0][0] is not None
+
+
+def depths(store: Connection, bound: int = 100) -> dict[str, int]:
+    return dict(run(store, "queue_depth", bound=bound, places=10, stretch=10))
 
 
 def test_dead_letters_are_counted_by_queue_and_type(store: Connection, rows: Rows) -> None:
     rows.add(2, status="failed", failed_at="=clock_timestamp()")
     rows.add(1, status="failed", failed_at="=clock_timestamp()", type="demo")
     rows.add(1, status="cancelled", failed_at="=clock_timestamp()")
-    assert sorted(run(store, "dead_letters")) == [("default", "demo", 1), ("default", "echo", 2)]
+    assert sorted(run(store, "dead_letters", bound=10)) == [("default", "demo", 1), ("default", "echo", 2)]
 
 
 # Workers and slots
@@ -276,6 +316,25 @@ def test_a_dead_worker_goes_only_when_all_its_slots_are_rescued(store: Connectio
     assert run(store, "slots_to_rescue", **START, amount=10) == [(child.worker, -1, -1)]
     assert run(store, "forget_worker", worker=child.worker) == [(child.worker,)]
     assert run(store, "slots_of_worker", worker=alive.worker) == [(0, 1)]
+
+
+def test_a_heartbeat_from_before_the_clock_was_set_back_proves_nothing(store: Connection, rows: Rows) -> None:
+    ahead, me = open_child(store), open_child(store)
+    rows.sql("UPDATE workers SET heartbeat_at = clock_timestamp() + interval '1 h' WHERE id = %s", ahead.worker)
+    found = run(store, "expire_workers", dead_s=15.0, except_for=me.worker)
+    assert [row[0] for row in found] == [ahead.worker]
+
+
+def test_a_slot_is_not_opened_while_its_worker_is_declared_dead(
+    connect: Callable[[], Connection], rows: Rows, child: Child
+) -> None:
+    declaring, opening = connect(), connect()
+    declaring.execute("BEGIN")
+    run(declaring, "expire_worker", worker=child.worker)
+    opened = Background(run, opening, "open_slot", worker=child.worker, slot=1, generation=1, pid=3)
+    opened.is_blocked_in(rows)
+    declaring.execute("COMMIT")
+    assert opened.result() == []
 
 
 def test_registering_twice_is_harmless(store: Connection, rows: Rows) -> None:

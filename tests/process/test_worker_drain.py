@@ -65,7 +65,7 @@ def test_w25_a_job_that_outlasts_the_drain_is_given_back_as_interrupted_and_its_
     running = worker(**QUICK | {"TASKHUB_DRAIN_S": "0.5"})
     running.start()
     running.wait_ready()
-    [job] = place(rows, broker, "ledger.sleep", {"seconds": 3}, max_attempts=1)
+    [job] = place(rows, broker, "ledger.sleep", {"seconds": 3}, max_attempts=2)
     wait_until(lambda: ledger.starts() == 1, 10, "the job runs")
     members = family_of(running.pid)
     began = time.monotonic()
@@ -79,6 +79,24 @@ def test_w25_a_job_that_outlasts_the_drain_is_given_back_as_interrupted_and_its_
     with worker("next", **QUICK):
         rows.wait_counts({"completed": 1}, 15)
     assert ledger.executions()[job] == 2
+
+
+def test_a_job_of_one_attempt_that_outlasts_the_drain_fails_as_interrupted(
+    worker: MakeWorker, ledger: Ledger, rows: Rows, broker: Broker
+) -> None:
+    running = worker(**QUICK | {"TASKHUB_DRAIN_S": "0.2"})
+    running.start()
+    running.wait_ready()
+    [job] = place(rows, broker, "ledger.sleep", {"seconds": 3}, max_attempts=1)
+    wait_until(lambda: ledger.starts() == 1, 10, "the job runs")
+    assert running.stop() == 0
+    row = rows.job(job)
+    assert (row["status"], row["failure_reason"], row["error"]["cause"]) == (
+        "failed",
+        "attempts_exhausted",
+        "interrupted",
+    )
+    assert ledger.executions()[job] == 1
 
 
 @pytest.mark.parametrize("numbers", [(signal.SIGTERM, signal.SIGTERM), (signal.SIGQUIT,)])

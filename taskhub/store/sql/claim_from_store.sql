@@ -1,23 +1,34 @@
--- Claim without Redis: the next fresh rows from the mark on, or due rows by run_at, in one queue and priority.
+-- Claim without Redis: the next fresh rows from where the walk stands, or due rows by run_at, in one queue and priority.
 -- params: worker uuid, slot int, generation int, queue text, priority int, amount int, lease uuid, claim_lease uuid, most_bytes bigint
 -- returns: first a row (null, 0, slot open, queue paused), then a row per claimed job; its payload is null if it and those before it exceed most_bytes
 --
--- Half comes from each kind while both last, so that neither can starve the other. The slot must still bear `lease`, that of this child's last claim: see settle_and_claim.
+-- Half comes from each kind while both last, so that neither can starve the other. Of the fresh, at most 20,000 rows are
+-- looked at, of whatever queue: the walk moves on from there. The slot must still bear `lease`, that of this child's last
+-- claim: see settle_and_claim.
 WITH moment AS MATERIALIZED (
     SELECT clock_timestamp() AS now
 ), paused AS MATERIALIZED (
     SELECT EXISTS (SELECT FROM queues WHERE name = :queue AND paused) AS yes
 ), due AS MATERIALIZED (
-    SELECT j.id FROM jobs j, moment m, paused p
-    WHERE NOT p.yes AND j.queue = :queue AND j.priority = :priority AND j.run_at <= m.now AND j.status = 'queued'
-        AND (j.expires_at IS NULL OR j.expires_at > m.now)
+    SELECT j.id FROM jobs j, paused p
+    WHERE NOT p.yes AND j.queue = :queue AND j.priority = :priority AND j.run_at <= (SELECT now FROM moment)
+        AND j.status = 'queued' AND (j.expires_at IS NULL OR j.attempts > 0 OR j.expires_at > (SELECT now FROM moment))
     ORDER BY j.run_at LIMIT :amount
     FOR UPDATE OF j SKIP LOCKED
+), start AS MATERIALIZED (
+    SELECT coalesce((SELECT mark FROM lagging WHERE queue = :queue AND priority = :priority),
+        (SELECT least(seen, taskhub_id_floor(taskhub_id_moment(seen) - interval '10 s')) FROM walk)) AS id
+), near AS MATERIALIZED (
+    SELECT id FROM (
+        SELECT j.id, j.queue, j.priority, j.status, j.run_at FROM jobs j
+        WHERE j.id >= (SELECT id FROM start) ORDER BY j.id LIMIT 20000
+    ) AS rows
+    WHERE queue = :queue AND priority = :priority AND run_at IS NULL AND status = 'queued'
+    LIMIT 4 * :amount
 ), fresh AS MATERIALIZED (
-    SELECT j.id FROM jobs j, moment m, paused p
-    WHERE NOT p.yes AND j.queue = :queue AND j.priority = :priority AND j.run_at IS NULL AND j.status = 'queued'
-        AND j.id >= (SELECT mark FROM marks WHERE queue = :queue AND priority = :priority)
-        AND (j.expires_at IS NULL OR j.expires_at > m.now)
+    SELECT j.id FROM jobs j, paused p, near n
+    WHERE NOT p.yes AND j.id = n.id AND j.run_at IS NULL AND j.status = 'queued'
+        AND (j.expires_at IS NULL OR j.attempts > 0 OR j.expires_at > (SELECT now FROM moment))
     ORDER BY j.id LIMIT :amount
     FOR UPDATE OF j SKIP LOCKED
 ), chosen AS MATERIALIZED (

@@ -4,11 +4,12 @@
 --
 -- The transaction gets its number before the clock is read: so whoever sees all transactions ended
 -- that were open at a moment knows that no row with an older id is still to come. An id out of step
--- with this clock gets a run_at, and is found by that instead. Each element of `tags` is an array literal.
+-- with this clock, or below the walk's mark, gets a run_at, and is found by that instead. Each element of `tags` is an array literal.
 WITH started AS MATERIALIZED (
     SELECT pg_current_xact_id() AS xid, clock_timestamp() AS now
 ), bounds AS MATERIALIZED (
-    SELECT now, taskhub_id_floor(now - interval '5 s') AS oldest, taskhub_id_floor(now + interval '1 s') AS newest
+    SELECT now, taskhub_id_floor(now + interval '1 s') AS newest,
+        greatest(taskhub_id_floor(now - interval '5 s'), (SELECT mark FROM walk)) AS oldest
     FROM started
 )
 INSERT INTO jobs (id, created_at, updated_at, run_at, expires_at, timeout_s, max_attempts, priority, status, queue,

@@ -9,7 +9,8 @@
 WITH started AS MATERIALIZED (
     SELECT pg_current_xact_id() AS xid, clock_timestamp() AS now
 ), bounds AS MATERIALIZED (
-    SELECT now, taskhub_id_floor(now - interval '5 s') AS oldest, taskhub_id_floor(now + interval '1 s') AS newest
+    SELECT now, taskhub_id_floor(now + interval '1 s') AS newest,
+        greatest(taskhub_id_floor(now - interval '5 s'), (SELECT mark FROM walk)) AS oldest
     FROM started
 ), given AS MATERIALIZED (
     SELECT d.*, (

@@ -6,7 +6,7 @@ WITH moment AS MATERIALIZED (
 ), held AS MATERIALIZED (
     SELECT j.id, coalesce(j.unknown_since, m.now) AS unknown_since,
         CASE WHEN j.cancel_requested_at IS NOT NULL THEN 'cancelled'
-            WHEN j.unknown_since < m.now - interval '1 h' THEN 'failed'
+            WHEN j.unknown_since NOT BETWEEN m.now - interval '1 h' AND m.now + interval '1 h' THEN 'failed'
             ELSE 'queued' END AS status
     FROM jobs j, moment m
     WHERE j.id = ANY (:ids) AND j.status = 'running' AND j.lease = :lease

@@ -1,4 +1,4 @@
--- Every queue that was ever used.
+-- The queues that are in use, or were lately.
 -- params:
 -- returns: name, paused
-SELECT name, paused FROM queues ORDER BY name
+SELECT name, paused FROM queues ORDER BY name LIMIT 10000

@@ -12,8 +12,8 @@ WITH moment AS MATERIALIZED (
 ), settled AS (
     UPDATE jobs j
     SET status = 'completed', result = d.result::json, updated_at = m.now,
-        started_at = m.now - d.started_ago * interval '1 s',
-        finished_at = m.now - d.finished_ago * interval '1 s'
+        started_at = least(m.now, m.now - d.started_ago * interval '1 s'),
+        finished_at = least(m.now, m.now - d.finished_ago * interval '1 s')
     FROM moment m, unnest(:ids, :results, :started_ago, :finished_ago) AS d (id, result, started_ago, finished_ago)
     WHERE j.id = d.id AND j.status = 'running' AND j.lease = :lease
     RETURNING 1
@@ -34,7 +34,7 @@ WITH moment AS MATERIALIZED (
     FROM open_slot o, moment m
     WHERE NOT o.paused AND j.id = ANY (:claim)
         AND (j.status = 'queued' AND (j.run_at IS NULL OR j.run_at <= m.now)
-                AND (j.expires_at IS NULL OR j.expires_at > m.now)
+                AND (j.expires_at IS NULL OR j.attempts > 0 OR j.expires_at > m.now)
             OR j.status = 'running' AND j.lease = :claim_lease)
     RETURNING j.id, j.type, j.attempts, j.max_attempts, j.interruptions, j.crashes, j.timeout_s, j.payload::text AS payload
 )

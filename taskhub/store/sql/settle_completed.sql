@@ -6,8 +6,8 @@ WITH moment AS MATERIALIZED (
 ), settled AS (
     UPDATE jobs j
     SET status = 'completed', result = d.result::json, updated_at = m.now,
-        started_at = m.now - d.started_ago * interval '1 s',
-        finished_at = m.now - d.finished_ago * interval '1 s'
+        started_at = least(m.now, m.now - d.started_ago * interval '1 s'),
+        finished_at = least(m.now, m.now - d.finished_ago * interval '1 s')
     FROM moment m, unnest(:ids, :results, :started_ago, :finished_ago) AS d (id, result, started_ago, finished_ago)
     WHERE j.id = d.id AND j.status = 'running' AND j.lease = :lease
     RETURNING 1

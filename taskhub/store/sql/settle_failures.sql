@@ -3,7 +3,8 @@
 -- returns: id, status, per row that was still this lease's
 --
 -- `retry_in` null means do not retry, for `reason`; attempts that were interrupted by a drain or by the loss of
--- our own connection (the first ten) do not count against max_attempts, unless that is 1.
+-- our own connection (the first ten) do not count against max_attempts, unless that is 1. A retry that would come after
+-- expires_at is none: the job fails (expired). What was interrupted runs again whenever that is.
 WITH moment AS MATERIALIZED (
     SELECT clock_timestamp() AS now
 ), decided AS MATERIALIZED (
@@ -12,26 +13,30 @@ WITH moment AS MATERIALIZED (
             WHEN j.cancel_requested_at IS NOT NULL THEN 'cancelled'
             WHEN j.attempts - least(j.interruptions + (d.cause = 'interrupted')::int, 10) >= j.max_attempts THEN 'failed'
             WHEN d.cause = 'interrupted' AND j.max_attempts = 1 THEN 'failed'
-            ELSE 'queued' END AS status
-    FROM unnest(:ids, :started_ago, :types, :messages, :causes, :retry_in, :reasons, :peaks)
+            WHEN d.cause <> 'interrupted' AND j.expires_at <= m.now + d.retry_in * interval '1 s' THEN 'failed'
+            ELSE 'queued' END AS status,
+        CASE WHEN d.retry_in IS NULL OR d.cause = 'interrupted'
+                OR j.attempts - least(j.interruptions, 10) >= j.max_attempts
+            THEN coalesce(d.reason, 'attempts_exhausted') ELSE 'expired' END AS failed_for
+    FROM moment m, unnest(:ids, :started_ago, :types, :messages, :causes, :retry_in, :reasons, :peaks)
         AS d (id, started_ago, type, message, cause, retry_in, reason, peak_rss_mb)
     JOIN jobs j ON j.id = d.id AND j.status = 'running' AND j.lease = :lease
     FOR UPDATE OF j
 ), settled AS (
     UPDATE jobs j
     SET status = d.status, updated_at = m.now, unknown_since = NULL, interruptions = j.interruptions + (d.cause = 'interrupted')::int,
-        started_at = m.now - d.started_ago * interval '1 s',
+        started_at = least(m.now, m.now - d.started_ago * interval '1 s'),
         run_at = CASE WHEN d.status = 'queued' THEN m.now + d.retry_in * interval '1 s' END,
         finished_at = CASE WHEN d.status <> 'queued' THEN m.now END,
         failed_at = CASE WHEN d.status <> 'queued' THEN m.now END,
-        failure_reason = CASE WHEN d.status = 'failed' THEN coalesce(d.reason, 'attempts_exhausted') END,
+        failure_reason = CASE WHEN d.status = 'failed' THEN d.failed_for END,
         error = json_build_object('type', d.type, 'message', d.message, 'cause', d.cause)
     FROM decided d, moment m
     WHERE j.id = d.id AND j.status = 'running' AND j.lease = :lease
-    RETURNING j.id, j.status
+    RETURNING j.id, j.status, j.started_at
 ), history AS (
     INSERT INTO job_errors (job_id, worker, started_at, failed_at, attempt, slot, type, message, cause, peak_rss_mb)
-    SELECT d.id, d.worker, m.now - d.started_ago * interval '1 s', m.now, d.attempts, d.slot, d.type, d.message, d.cause,
+    SELECT d.id, d.worker, s.started_at, m.now, d.attempts, d.slot, d.type, d.message, d.cause,
         d.peak_rss_mb
     FROM decided d JOIN settled s ON s.id = d.id, moment m
 )
