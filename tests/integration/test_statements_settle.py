@@ -57,7 +57,7 @@ def test_completing_under_a_lost_lease_changes_nothing(store: Connection, rows: 
 
 @pytest.mark.parametrize(
     ("before", "status"),
-    [({}, "queued"), ({"max_attempts": 1}, "failed"), ({"attempts": 14, "interruptions": 10}, "failed")],
+    [({"attempts": 4}, "queued"), ({"max_attempts": 1}, "failed"), ({"attempts": 14, "interruptions": 10}, "failed")],
     ids=["free", "may run once only", "after ten of them"],
 )
 def test_an_interruption_is_no_attempt(
