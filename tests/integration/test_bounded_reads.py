@@ -101,6 +101,7 @@ def arguments(reader: Connection, child: Child) -> dict[str, dict[str, Any]]:
     }  # fmt: skip
     place = {"queue": "default", "priority": 4}
     return {
+        "begin_for_handler": {},
         "cancel_job": one,
         "cancellations_of_worker": {"worker": child.worker},
         "cancelled_of": {"ids": some},
@@ -109,6 +110,7 @@ def arguments(reader: Connection, child: Child) -> dict[str, dict[str, Any]]:
         "complete_in_transaction": {**one, **lease},
         "dead_letters": {"bound": ASKED},
         "due_jobs": {"after_queue": "", "after_priority": -1, "places": 10, "amount": 50, "total": ASKED},
+        "ended_commit": {**one, **lease},
         "expire_jobs": {"ids": some},
         "expire_worker": {"worker": child.worker},
         "expire_workers": {"dead_s": 15.0, "except_for": child.worker},
