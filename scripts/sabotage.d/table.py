@@ -20,6 +20,7 @@ class Sabotage(NamedTuple):
 
 
 CLAIMS = "tests/fault/test_claims.py::"
+EDGES = "tests/process/test_api_edges.py::"
 LANES = "tests/fault/test_lanes.py::"
 DEATHS = "tests/fault/test_deaths.py::"
 TRANSACTION = "tests/integration/test_transaction.py::"
@@ -284,6 +285,27 @@ SABOTAGES = [
                 "taskhub/services/insertion.py",
                 "not self.store.is_open or now_s - self._known_since_s > _KNOWN_FOR_S or",
                 "",
+            )
+        ],
+    ),
+    Sabotage(
+        "a chunked body is read to the limit and no further",
+        EDGES + "test_what_is_refused_is_refused_at_once_as_a_problem",
+        [("taskhub/api/body.py", "length = limit + 1 if is_chunked", "length = limit if is_chunked")],
+    ),
+    Sabotage(
+        "100 Continue as soon as the headers are there",
+        EDGES + "test_what_is_refused_is_refused_at_once_as_a_problem",
+        [("taskhub/api/gunicorn_worker.py", "            request._expected_100_continue = False\n", "")],
+    ),
+    Sabotage(
+        "closing waits in the loop",
+        EDGES + "test_clients_that_do_not_close_after_a_refusal_hold_up_nobody",
+        [
+            (
+                "taskhub/api/gunicorn_worker.py",
+                "        if not graceful:\n            close()\n",
+                "        if True:\n            close(graceful)\n",
             )
         ],
     ),

@@ -6,7 +6,6 @@ import threading
 from typing import Any
 
 from flask import Request
-from werkzeug.exceptions import RequestEntityTooLarge
 
 from taskhub.api.errors import RequestError
 from taskhub.domain import strict_json
@@ -35,10 +34,20 @@ def read_bytes(request: Request, limit: int) -> bytes:
             raise RequestError("unsupported_media_type", "Content-Type must be application/json, in UTF-8")
     if environ.get("HTTP_CONTENT_ENCODING", "identity").lower() != "identity":
         raise RequestError("unsupported_media_type", "Content-Encoding is not supported: send the JSON itself")
-    request.max_content_length = limit
+    is_chunked = "HTTP_TRANSFER_ENCODING" in environ
+    length = limit + 1 if is_chunked else request.content_length or 0
+    if length > limit and not is_chunked:
+        raise _too_large(limit)
     try:
-        return request.get_data(cache=False)
-    except RequestEntityTooLarge:
-        raise RequestError("body_too_large", f"the body may take {limit} bytes at the most") from None
+        data: bytes = environ["wsgi.input"].read(length)
     except Exception as error:  # noqa: BLE001 (each server has its own for bad chunks and for clients that left)
         raise RequestError("bad_request", f"the body could not be read: {type(error).__name__}") from None
+    if len(data) > limit:
+        raise _too_large(limit)
+    if len(data) < length and not is_chunked:
+        raise RequestError("bad_request", "the body ended before its length")
+    return data
+
+
+def _too_large(limit: int) -> RequestError:
+    return RequestError("body_too_large", f"the body may take {limit} bytes at the most")

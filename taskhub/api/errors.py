@@ -7,8 +7,9 @@ from typing import Any
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from taskhub.api.answers import json_answer
+from taskhub.api.answers import Answer
 from taskhub.api.observe import request_id
+from taskhub.api.problems import problem_bytes
 from taskhub.domain.errors import FieldProblem, InvalidInputError, JobFinishedError, QueueFullError, TaskhubError
 from taskhub.logs import get_logger
 
@@ -63,17 +64,10 @@ def problem(
 ) -> Response:
     """An answer of type application/problem+json."""
     status, title = STATUSES[code]
-    body = {
-        "type": "about:blank",
-        "title": title,
-        "status": status,
-        "code": _SHOWN_AS.get(code, code),
-        "detail": detail,
-        "request_id": request_id(request.environ),
-        **({"errors": [each.__dict__ for each in problems]} if problems else {}),
-        **extensions,
-    }
-    answer = json_answer(body, status, "application/problem+json")
+    more = {"errors": [each.__dict__ for each in problems]} if problems else {}
+    name = request_id(request.environ)
+    body = problem_bytes(status, title, _SHOWN_AS.get(code, code), detail, name, **more, **extensions)
+    answer = Answer(body, status, content_type="application/problem+json")
     if status in (429, 503):
         answer.headers["Retry-After"] = RETRY_AFTER_S
     answer.headers.extend(headers or {})

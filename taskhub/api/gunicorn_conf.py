@@ -28,7 +28,7 @@ except SettingsError as error:
 
 bind = [f"[{_settings.http_host}]:{_settings.http_port}" if ":" in _settings.http_host else
         f"{_settings.http_host}:{_settings.http_port}"]  # fmt: skip
-worker_class = "gthread"
+worker_class = "taskhub.api.gunicorn_worker.ApiWorker"
 workers = _settings.api_processes
 threads = _settings.api_threads
 keepalive = 75
@@ -39,7 +39,8 @@ errorlog = "-"
 loglevel = "warning"
 preload_app = False
 control_socket_disable = True  # it would be a file outside of our own folders
-forwarded_allow_ips = "127.0.0.1,::1"
+forwarder_headers = ""  # no header is believed to be a proxy's
+secure_scheme_headers: dict[str, str] = {}
 limit_request_line = 4094
 limit_request_fields = 100
 limit_request_field_size = 8190
@@ -76,6 +77,13 @@ def pre_fork(server: Any, worker: Any) -> None:
 def post_fork(server: Any, worker: Any) -> None:
     """In the worker, before the application and with it any metric is imported."""
     multiprocess.become(f"api{worker.taskhub_slot}")
+
+
+def pre_request(worker: Any, request: Any) -> None:
+    """In a thread of the worker, before a request becomes the application's."""
+    from taskhub.api.gunicorn_worker import prepare
+
+    prepare(request)
 
 
 def post_worker_init(worker: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import re
 from collections.abc import Callable, Iterable
@@ -25,7 +24,6 @@ _SANE_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 _PROBES = frozenset(("/livez", "/readyz", "/health", "/metrics"))
 _LONGEST_PATH = 200
-_DISCARDED_BYTES = 32 << 20
 
 
 def request_id(environ: WSGIEnvironment) -> str:
@@ -51,14 +49,13 @@ class Observed:
         def start(line: str, headers: list[tuple[str, str]], *error: Any) -> Callable[[bytes], object]:
             nonlocal status
             status = line[:3]
+            if status >= "400":
+                _close_if_unread(environ)
             headers.append(("X-Request-Id", name))
             return start_response(line, headers, *error)
 
         try:
-            answer = self._application(environ, start)
-            if status >= "400":
-                _discard_body(environ)
-            return answer
+            return self._application(environ, start)
         finally:
             self._note(environ, status, clock.monotonic_s() - started_s)
 
@@ -87,9 +84,8 @@ class Observed:
         self._durations[method, route].observe(duration_s)
 
 
-def _discard_body(environ: WSGIEnvironment) -> None:
-    """Read what a refused request still sends, to a bound: else its connection breaks before the answer is read."""
-    left = _DISCARDED_BYTES
-    with contextlib.suppress(Exception):  # what cannot be read need not be
-        while left > 0 and (data := environ["wsgi.input"].read(min(left, 65_536))):
-            left -= len(data)
+def _close_if_unread(environ: WSGIEnvironment) -> None:
+    """A refused request's body is not waited for: its connection ends with the answer."""
+    body = environ["wsgi.input"]
+    if not getattr(body, "is_read", True):
+        body.request.force_close()
