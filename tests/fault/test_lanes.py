@@ -65,7 +65,7 @@ HOLDS: dict[str, tuple[list[str], dict[str, Any]]] = {
         [f"INSERT INTO idempotency_keys VALUES ('held', 'x', '{_NOBODY}', now() + interval '1 day')"],
         {"idempotency_key": "held"},
     ),
-    "a new queue": (["SELECT taskhub_know_queue('new', 4)"], {"queue": "new"}),
+    "a new queue": (["INSERT INTO queues (name) VALUES ('new')"], {"queue": "new"}),
     "an advisory lock": (["SELECT pg_advisory_xact_lock(7)"], {"payload": '{"type":"t","slow":1}'}),
     "a table of the user's": (["LOCK TABLE theirs"], {"payload": '{"type":"t","slow":1}'}),
     "a row that sleeps": ([], {"payload": '{"type":"t","slow":1}'}),
