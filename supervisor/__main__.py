@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import importlib
-import multiprocessing
 import os
 import sys
-import threading
 from functools import partial
 from pathlib import Path
 
+from supervisor import boot
+from supervisor.children import Programs
 from supervisor.memory import Memory, needed_bytes
-from supervisor.parent import Parent, Programs
-from supervisor.reload import Handover, Reload
+from supervisor.parent import Parent
+from supervisor.reload import Attempt, Handover, Reload
 from supervisor.shutdown import BEGIN_ANEW, DRAINED
 from supervisor.signals import Signals
 from taskhub import failpoints, ids, installation, logs
 from taskhub.config import Settings, SettingsError
-from taskhub.execution import registry
+from taskhub.execution import trial
 from taskhub.execution.setters import watch_setters
 from taskhub.metrics import multiprocess as shared_metrics
 
@@ -27,7 +26,7 @@ HANDOVER = "_SUPERVISOR_MEMORY"
 REPORT = "_SUPERVISOR_REPORT"
 METRICS = "_SUPERVISOR_METRICS"
 TRIAL = "--trial"
-USAGE, FAILED, HAS_THREADS = 2, 1, 3
+USAGE, FAILED = 2, 1
 
 
 def main() -> None:
@@ -39,8 +38,8 @@ def main() -> None:
         print("\n".join(error.problems), file=sys.stderr)
         sys.exit(USAGE)
     logs.configure(settings, waits=False)
-    if TRIAL in sys.argv[1:]:
-        sys.exit(_answer_reload(settings))
+    if TRIAL in sys.argv[1:-1]:
+        sys.exit(_answer_reload(settings, int(sys.argv[-1])))
     sys.exit(_run(settings))
 
 
@@ -55,24 +54,21 @@ def _run(settings: Settings) -> int:
     memory = Memory.handed_over(int(handover)) if handover else _new_memory(settings)
     has_metrics = _keep_metrics(memory.scratch) or handover is not None
     shared_metrics.prepare(memory.scratch, "parent", wipe=not has_metrics)
-    tried = _try_handlers(settings, signals)
-    if tried not in (0, HAS_THREADS):
-        if not handover:  # else children live under it: the next start accounts for them
-            memory.remove()
-        return DRAINED if signals.is_stop_wanted() else FAILED
     program = importlib.import_module("supervisor.program")  # not before the metrics' folder is known
     installation.read_for_worker()
-    if tried == HAS_THREADS:  # a fork would lose them
-        log.warning("handlers.threads", extra={"text": "a handler module starts threads: each child imports it anew"})
-    else:
-        registry.load(settings.handlers)
+    report = boot.handed_over(int(os.environ.pop(REPORT))) if handover else boot.first_trial(settings, signals)
+    is_continued = handover is not None
+    handlers = boot.import_handlers(settings, signals, report, is_continued=is_continued) if report else None
+    if handlers is None:
+        memory.remove()
+        return DRAINED if signals.is_stop_wanted() else FAILED
     failpoints.arm(settings.failpoints)
-    gc.collect()
-    gc.freeze()  # what is here now is shared with the children; no collection may write to it
-    trial = [sys.executable, "-m", "supervisor", TRIAL]
-    names = Handover(HANDOVER, REPORT)
-    reload = Reload(memory, names, trial, 120.0, signals, is_continued=handover is not None)
-    programs = Programs(partial(program.child, settings), partial(program.sidecar, settings))
+    command = [sys.executable, "-m", "supervisor", TRIAL]
+    names, limit_s = Handover(HANDOVER, REPORT), settings.timers.import_s
+    reload = Reload(memory, names, Attempt(command, limit_s, trial.WELL), signals, is_continued=is_continued)
+    programs = Programs(
+        partial(program.child, settings), partial(program.sidecar, settings, handlers.types), handlers.boot_s
+    )
     status = Parent(settings, memory, programs, reload, signals).run()
     if status == BEGIN_ANEW:
         os.environ[METRICS] = str(memory.scratch)
@@ -100,42 +96,11 @@ def _new_memory(settings: Settings) -> Memory:
         sys.exit(USAGE)
 
 
-def _try_handlers(settings: Settings, signals: Signals) -> int:
-    """Import the handler modules in a process that is thrown away; returns how the trial ended.
-
-    It tells whether they can be imported, and whether they start threads, without doing either here.
-    """
-    trial = multiprocessing.get_context("fork").Process(target=_exit_with_trial, args=(settings,), daemon=True)
-    trial.start()
-    while trial.exitcode is None:
-        trial.join(0.05)
-        if signals.is_stop_wanted():
-            trial.kill()
-    return trial.exitcode
-
-
-def _exit_with_trial(settings: Settings) -> None:
-    sys.exit(_trial(settings))
-
-
-def _answer_reload(settings: Settings) -> int:
+def _answer_reload(settings: Settings, report: int) -> int:
     """For a supervisor that thinks of re-executing itself: say what is wrong with the new code, if anything is."""
-    try:
-        registry.load(settings.handlers)
-    except registry.HandlerError as error:
-        print(error, file=sys.stderr)
-        return FAILED
-    return 0
-
-
-def _trial(settings: Settings) -> int:
-    """Import the handlers and say how that went: one line and 1 if it fails, 3 if they start threads."""
-    try:
-        registry.load(settings.handlers)
-    except registry.HandlerError as error:
-        logs.get_logger("supervisor").error("handlers.failed", extra={"text": str(error)})
-        return FAILED
-    return HAS_THREADS if threading.active_count() > 1 else 0
+    shared_metrics.leave()
+    importlib.import_module("supervisor.program")
+    return trial.run(settings.handlers, report)
 
 
 if __name__ == "__main__":

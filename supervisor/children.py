@@ -6,6 +6,7 @@ Each is one step of one turn; none waits for a child.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from supervisor import memory as m
 from supervisor.lifeline import Lifeline
@@ -22,6 +23,7 @@ from supervisor.processes import (
 )
 from supervisor.signals import Signals
 from supervisor.slot import BOOT_DEATHS_LIMIT, Slot
+from supervisor.watch import SidecarWatch
 from taskhub import clock
 from taskhub.config import Timers
 from taskhub.logs import get_logger
@@ -31,19 +33,27 @@ log = get_logger(__name__)
 UNKILLABLE_S = 5.0  # so long after SIGKILL, a child is stuck in a system call: nothing waits for it any more
 
 
+class Programs(NamedTuple):
+    """What the forked processes run; each returns its exit status."""
+
+    child: Callable[[Lifeline], int]
+    sidecar: Callable[[SidecarWatch], int]
+    boot_s: float = 0.0  # a child may be silent for so long at its beginning: it imports what it runs
+
+
 class Children:
     """All slots of one worker. `wake` tells the sidecar that there is an obituary to read."""
 
     def __init__(
         self,
         shared: Memory,
-        program: Callable[[Lifeline], int],
+        programs: Programs,
         signals: Signals,
         timers: Timers,
         wake: Callable[[], None],
     ) -> None:
         self._memory = shared
-        self._program = program
+        self._programs = programs
         self._signals = signals
         self._timers = timers
         self._wake = wake
@@ -147,6 +157,7 @@ class Children:
         slot.generation += 1
         slot.bank = bank
         bank.begin(slot.generation)
+        bank[m.B_TICK] += int(self._programs.boot_s * 1e9)  # in the future: silent on purpose until then
         lifeline = Lifeline(self._memory, slot.number, slot.generation)
         try:
             slot.pid = spawn(lambda: self._run(lifeline), self._signals)
@@ -159,7 +170,7 @@ class Children:
 
     def _run(self, lifeline: Lifeline) -> int:
         lifeline.arrive()
-        return self._program(lifeline)
+        return self._programs.child(lifeline)
 
     def _not_forked(self, slot: Slot, bank: Bank, error: Exception) -> None:
         bank[m.B_CONFIRMED] = 1

@@ -9,13 +9,10 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable
-from typing import NamedTuple
 
 from supervisor import memory as m
-from supervisor.children import Children
+from supervisor.children import Children, Programs
 from supervisor.guard import Guard
-from supervisor.lifeline import Lifeline
 from supervisor.memory import Memory, now_ns
 from supervisor.processes import reap_strangers, send
 from supervisor.reload import Reload
@@ -23,19 +20,11 @@ from supervisor.shutdown import Shutdown
 from supervisor.sidecar import Sidecar
 from supervisor.signals import MEANINGLESS, Signals, say_meaningless
 from supervisor.steps import LongestTurn, Steps
-from supervisor.watch import SidecarWatch
 from taskhub import clock
 from taskhub.config import Settings
 from taskhub.logs import get_logger
 
 log = get_logger(__name__)
-
-
-class Programs(NamedTuple):
-    """What the forked processes run; each returns its exit status."""
-
-    child: Callable[[Lifeline], int]
-    sidecar: Callable[[SidecarWatch], int]
 
 
 _TURN_S = 0.1
@@ -62,7 +51,7 @@ class Parent:
         self._longest = LongestTurn()
         self._guard = Guard(settings, self._steps)
         self._sidecar = Sidecar(shared, programs.sidecar, signals, settings.timers.sidecar_stall_s)
-        self._children = Children(shared, programs.child, signals, settings.timers, self._sidecar.wake)
+        self._children = Children(shared, programs, signals, settings.timers, self._sidecar.wake)
         self._shutdown = Shutdown(shared, self._children, self._sidecar)
         self._status: int | None = None
         self._told: set[int] = set()
@@ -70,7 +59,8 @@ class Parent:
 
     def run(self) -> int:
         """Supervise until told to stop, or until no child can be started at all."""
-        assert threading.active_count() == 1, "a supervisor with threads must not fork"
+        if threading.active_count() > 1:
+            log.error("worker.has_threads", extra={"text": "a module has started threads here, which children lack"})
         self._children.begin(self._settings.worker_processes, is_continued=self._reload.is_continued)
         self._sidecar.leave_old(clock.monotonic_s())
         while self._status is None:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from supervisor.leftovers import descendants
-from supervisor.signals import Signals, block_all, signal_name
+from supervisor.signals import Signals, block_all, settle_in_child, signal_name
 
 FAILED = 1  # exit status: the function raised
 SHORT = 75  # exit status: it raised for want of descriptors, memory or processes; try again later
@@ -76,6 +76,20 @@ def _become_child(run: Callable[[], int], parent: int, signals: Signals, mask: C
         os._exit(status)
 
 
+def take_back() -> None:
+    """After code that is not ours, in a child: signals, timers and the standard descriptors as a child has them."""
+    for timer in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF):
+        signal.setitimer(timer, 0)
+    settle_in_child()
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    faulthandler.register(signal.SIGUSR1, all_threads=True, chain=False)
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+
+
 def execute(command: Sequence[str], output: int, kept: int) -> int:
     """In a forked child: become this program, its output into one descriptor, another one kept open for it."""
     null = os.open(os.devnull, os.O_RDONLY)
@@ -85,17 +99,21 @@ def execute(command: Sequence[str], output: int, kept: int) -> int:
     os.execv(command[0], list(command))  # noqa: S606
 
 
-def become(kept: int, variables: Mapping[str, str], signals: Signals) -> None:
-    """Execute this very program anew in this process, one descriptor kept. Raises OSError, with all as before."""
-    os.set_inheritable(kept, True)
-    os.environ.update(variables)
+def become(kept: Mapping[str, int], signals: Signals) -> None:
+    """Execute this very program anew in this process, told by the environment which descriptors are kept for it.
+
+    Raises OSError if that fails, with all as it was.
+    """
+    for name, descriptor in kept.items():
+        os.set_inheritable(descriptor, True)
+        os.environ[name] = str(descriptor)
     signals.keep_for_next_program()
     try:
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606
     finally:  # reached only if that failed
         signals.install()
-        os.set_inheritable(kept, False)
-        for name in variables:
+        for name, descriptor in kept.items():
+            os.set_inheritable(descriptor, False)
             del os.environ[name]
 
 

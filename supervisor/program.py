@@ -5,9 +5,8 @@ Imported once the metrics' folder is known, because metrics are made at import.
 
 from __future__ import annotations
 
-import sys
-
 from supervisor.lifeline import Lifeline
+from supervisor.processes import take_back
 from supervisor.watch import SidecarWatch
 from taskhub.config import Settings
 from taskhub.execution import registry
@@ -20,16 +19,15 @@ from taskhub.metrics.recorder import JobRecorder, seed
 def child(settings: Settings, lifeline: Lifeline) -> int:
     """A child process's whole life; returns its exit status."""
     multiprocess.become(f"w{lifeline.slot}")
-    return run_child(settings, registry.load(settings.handlers), JobRecorder(), lifeline)
+    known = registry.load(settings.handlers)  # the supervisor has, unless they are not to be shared
+    take_back()
+    lifeline.waiting()
+    return run_child(settings, known, JobRecorder(), lifeline)
 
 
-def sidecar(settings: Settings, watch: SidecarWatch) -> int:
-    """The sidecar's whole life; returns its exit status."""
+def sidecar(settings: Settings, types: tuple[tuple[str, str], ...], watch: SidecarWatch) -> int:
+    """The sidecar's whole life; returns its exit status. It imports no handler: `types` are theirs, by queue."""
     multiprocess.become("sidecar")
-
-    def queues() -> list[str]:
-        known = registry.load(settings.handlers)
-        seed((handler.queue, handler.type) for handler in known.handlers())
-        return [name for name, _ in settings.queues] or known.queues()
-
-    return run_sidecar(settings, queues, watch, is_quick=all(module in sys.modules for module in settings.handlers))
+    seed(types)
+    queues = [name for name, _ in settings.queues] or sorted({queue for queue, _ in types})
+    return run_sidecar(settings, lambda: queues, watch, is_quick=True)

@@ -17,7 +17,7 @@ from supervisor.memory import Bank, Memory, now_ns
 from supervisor.processes import become, execute, spawn
 from supervisor.signals import Signals
 from supervisor.slot import Slot
-from supervisor.trial import Trial, Verdict
+from supervisor.trial import Trial, Verdict, in_memory
 from taskhub.logs import get_logger
 
 log = get_logger(__name__)
@@ -33,19 +33,25 @@ class Handover(NamedTuple):
     report: str
 
 
-class Reload:
-    """Both halves: what happens before the re-execution, and what the new program finds.
+class Attempt(NamedTuple):
+    """The command that tries settings and handlers, its time, and the exit status that says that all is well.
 
-    trial: the command that tries settings and handlers, exits with 0 or prints one line of what is wrong;
-    the number of the descriptor for its report is its last argument.
+    It prints one line of what is wrong; the number of the descriptor for its report is its last argument.
     """
+
+    command: Sequence[str]
+    limit_s: float
+    well: int
+
+
+class Reload:
+    """Both halves: what happens before the re-execution, and what the new program finds."""
 
     def __init__(
         self,
         shared: Memory,
         handover: Handover,
-        trial: Sequence[str],
-        limit_s: float,
+        attempt: Attempt,
         signals: Signals,
         *,
         is_continued: bool,
@@ -53,8 +59,7 @@ class Reload:
         self.is_continued = is_continued
         self._memory = shared
         self._handover = handover
-        self._command = list(trial)
-        self._limit_s = limit_s
+        self._attempt = attempt
         self._signals = signals
         self._trial: Trial | None = None
         self._verdict: Verdict | None = None
@@ -71,7 +76,7 @@ class Reload:
         log.info("worker.reloading", extra={"text": "trying the new code"})
         self.cancel()
         try:
-            self._trial = Trial(self._start_trial, self._limit_s, now_s)
+            self._trial = Trial(self._start_trial, self._attempt.limit_s, now_s, wanted=self._attempt.well)
         except OSError as error:
             _refuse(f"the trial cannot be started: {error}")
 
@@ -93,7 +98,7 @@ class Reload:
         _replace_next(children.slots)
 
     def _start_trial(self, output: int, report: int) -> int:
-        return spawn(lambda: execute([*self._command, str(report)], output, report), self._signals)
+        return spawn(lambda: execute([*self._attempt.command, str(report)], output, report), self._signals)
 
     def _take_over(self, verdict: Verdict) -> None:
         """Become the new program. Children, their memory and its lock stay."""
@@ -101,15 +106,13 @@ class Reload:
             _refuse(verdict.reason)
             return
         log.info("worker.reexecuting")
-        variables = {
-            self._handover.memory: str(self._memory.descriptor),
-            self._handover.report: verdict.report.decode("utf-8", "replace"),
-        }
         header = self._memory.header
         header[m.H_PARENT_TICK] = now_ns() + int(_NEXT_PROGRAM_S * 1e9)  # silent on purpose until then
         try:
-            become(self._memory.descriptor, variables, self._signals)
-        except (OSError, ValueError) as error:
+            with in_memory(verdict.report) as report:
+                kept = {self._handover.memory: self._memory.descriptor, self._handover.report: report}
+                become(kept, self._signals)
+        except OSError as error:
             header[m.H_PARENT_TICK] = now_ns()
             _refuse(f"{sys.executable} cannot be executed: {error}")
 

@@ -6,6 +6,7 @@ say that the program itself is broken (SEGV and its kind).
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import faulthandler
 import os
@@ -13,7 +14,7 @@ import platform
 import select
 import signal
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from types import FrameType
 
 from taskhub.logs import get_logger
@@ -73,12 +74,17 @@ def signal_name(number: int) -> str:
         return f"SIGRTMIN+{above}" if above >= 0 else str(number)
 
 
+class Interrupted(BaseException):
+    """Code that is not ours was ended, by a stop or because its time was over."""
+
+
 class Signals:
     """Installed once, in the supervisor's main thread, before anything slow: none is lost, none kills."""
 
     def __init__(self) -> None:
         self._queue: deque[int] = deque()
         self._read, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._interrupts = False
 
     def install(self) -> None:
         """Take every signal; again after code that is not ours may have changed that."""
@@ -101,6 +107,19 @@ class Signals:
         """Sleep at most so long, or until a signal comes, which stays in the queue."""
         if not self.is_stop_wanted():
             self._sleep(timeout_s)
+
+    @contextlib.contextmanager
+    def interrupting(self, limit_s: float) -> Iterator[None]:
+        """Run code that is not ours: a stop, or the end of its time, raises Interrupted in it."""
+        self._interrupts = True
+        signal.setitimer(signal.ITIMER_REAL, limit_s)
+        try:
+            yield
+        finally:
+            self._interrupts = False
+            for timer in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF):
+                signal.setitimer(timer, 0)
+            self.install()
 
     def is_stop_wanted(self) -> bool:
         """True if one that stops has come; for a start that takes long. It stays in the queue."""
@@ -133,6 +152,9 @@ class Signals:
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
         self._queue.append(number)
+        if self._interrupts and number in (*STOPPING, signal.SIGALRM):
+            self._interrupts = False
+            raise Interrupted
 
 
 def _leave_to_stranger() -> None:

@@ -8,16 +8,27 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from supervisor.processes import UNKNOWN, cause, kill_group, kill_leftovers, reap
+from supervisor.processes import FAILED, UNKNOWN, cause, kill_group, kill_leftovers, reap
 
-REPORT_BYTES = 64 * 1024
+REPORT_BYTES = 2**20  # sparse
 _KEPT_BYTES = 4096
 _READ_BYTES = 64 * 1024
 _READS = 16  # in one turn
 _REASON_CHARACTERS = 500
+
+
+@contextlib.contextmanager
+def in_memory(content: bytes) -> Iterator[int]:
+    """A descriptor of a file in memory. Raises OSError if there is none to be had."""
+    descriptor = os.memfd_create("content")
+    try:
+        os.write(descriptor, content)
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 class Verdict(NamedTuple):
@@ -35,7 +46,8 @@ class Trial:
     Raises OSError if it cannot be started: then nothing of it is left.
     """
 
-    def __init__(self, start: Callable[[int, int], int], limit_s: float, now_s: float) -> None:
+    def __init__(self, start: Callable[[int, int], int], limit_s: float, now_s: float, *, wanted: int) -> None:
+        self._wanted = wanted
         self._limit_s = limit_s
         self._until_s = now_s + limit_s
         self._kept = b""
@@ -68,7 +80,7 @@ class Trial:
         self._read()
         report = os.pread(self._report, REPORT_BYTES, 0).rstrip(b"\0")
         self.close()
-        return Verdict(self._reason(ended.status if ended else UNKNOWN), report)
+        return Verdict(self._reason(ended.status if ended else UNKNOWN, report), report)
 
     def stop(self) -> None:
         """Nobody wants to know any more."""
@@ -80,14 +92,18 @@ class Trial:
         os.close(self._report)
         os.close(self._output)
 
-    def _reason(self, status: int) -> str:
-        """What the trial wrote, on one line; the end of it if it is long."""
-        if self._is_late:
-            return f"the trial took longer than {self._limit_s:.0f} s"
-        if status == 0:
+    def _reason(self, status: int, report: bytes) -> str:
+        """One line: what it was doing, by its report, or what it said; the end of that if it is long."""
+        if status == self._wanted << 8 and not self._is_late:
             return ""
-        said = " ".join(self._kept.decode("utf-8", "replace").split())[-_REASON_CHARACTERS:]
-        return said or f"it ended with {cause(status)}"
+        doing = report.decode("utf-8", "replace").rpartition("\n")[2]
+        if self._is_late:
+            end = f"the trial took longer than {self._limit_s:.0f} s"
+        elif status == FAILED << 8:
+            end = "" if doing else " ".join(self._kept.decode("utf-8", "replace").split())[-_REASON_CHARACTERS:]
+        else:
+            end = f"it ended with {cause(status)}"
+        return ": ".join(filter(None, (doing[-_REASON_CHARACTERS:], end))) or f"it ended with {cause(status)}"
 
     def _read(self) -> None:
         with contextlib.suppress(BlockingIOError):

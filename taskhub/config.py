@@ -90,6 +90,7 @@ class Timers:
     interpreter_hold_s: float = _setting("1", _TIMER, "a handler holding the interpreter longer is helped")
     kill_grace_s: float = _setting("5", _TIMER, "from the soft timeout to the kill")
     stall_s: float = _setting("15", _TIMER, "a child that neither works nor asks for work is replaced")
+    import_s: float = _setting("120", _TIMER, "importing the handlers")
     sidecar_stall_s: float = _setting("4.5", _TIMER, "a sidecar that is silent so long is replaced")
     boot_backoff_s: float = _setting("0.5", _TIMER, "first wait after a child died before its first job")
     boot_backoff_cap_s: float = _setting("30", _TIMER, "longest such wait")

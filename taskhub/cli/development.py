@@ -66,9 +66,10 @@ class Development:
         for program in (self._api, self._worker):
             program.end_orphans()
         self._require_ports()
-        self._start_part(self._api)
-        for server in self._servers:
-            self._start_part(server)
+        # The API, the slowest to begin, may be first where nothing that it imports can want a server.
+        early, late = ([], [self._api]) if self._settings.handlers else ([self._api], [])
+        for part in (*early, *self._servers, *late):
+            self._start_part(part)
         migrate(self._database_url)
         self._start_part(self._worker)
         self._await_ready(self._api, self._settings.http_port)

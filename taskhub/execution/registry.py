@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import inspect
+import os
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -21,6 +23,9 @@ HandlerFunction = Callable[..., Any]
 SchemaClass = type[Schema]
 F = TypeVar("F", bound=HandlerFunction)
 N = TypeVar("N", int, float)
+
+
+BUILT_IN = "taskhub.execution.builtin"
 
 
 class HandlerError(TaskhubError):
@@ -105,20 +110,29 @@ def load(modules: Iterable[str]) -> Registry:
     The working directory is importable, as it is for `python -m`. Raises HandlerError that names the
     module whose import failed.
     """
-    with contextlib.suppress(FileNotFoundError):  # it was removed, by a deploy perhaps
-        here = str(Path.cwd())
-        if here not in sys.path:
-            sys.path.insert(0, here)
-    for module in ("taskhub.execution.builtin", *modules):
-        try:
-            importlib.import_module(module)
-        except HandlerError:
-            raise
-        except (Exception, SystemExit) as error:
-            raise HandlerError(
-                f"cannot import handler module {module!r} (TASKHUB_HANDLERS): {type(error).__name__}: {error}"
-            ) from error
+    for module in (BUILT_IN, *modules):
+        import_module(module)
     return registry
+
+
+def import_module(module: str) -> None:
+    """Import one module that declares handlers. Raises HandlerError that names it if that fails."""
+    process = os.getpid()
+    try:
+        with contextlib.suppress(FileNotFoundError):  # it was removed, by a deploy perhaps
+            here = str(Path.cwd())
+            if here not in sys.path:
+                sys.path.insert(0, here)
+        importlib.import_module(module)
+    except HandlerError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise HandlerError(
+            f"cannot import handler module {module!r} (TASKHUB_HANDLERS): {type(error).__name__}: {error}"
+        ) from error
+    finally:
+        if os.getpid() != process:  # the module has forked, and this is the copy: there must be no second of us
+            os._exit(1)
 
 
 def _instance(name: str, schema: SchemaClass | Schema | None) -> Schema | None:
@@ -141,6 +155,8 @@ def _checked(declared: Handler) -> Handler:
         raise HandlerError(f"{name}: queue {storable.shown(declared.queue)} is not 1 to 64 of a-z 0-9 _ . -")
     if not callable(declared.function):
         raise HandlerError(f"{name}: {storable.shown(declared.function)} is not a function")
+    if _is_deferred(declared.function):
+        raise HandlerError(f"{name}: it is async, or a generator: until async handlers exist, write a plain function")
     if declared.schema is not None and not isinstance(declared.schema, Schema):
         raise HandlerError(f"{name}: schema {storable.shown(declared.schema)} is not a marshmallow schema")
     return replace(
@@ -149,6 +165,15 @@ def _checked(declared: Handler) -> Handler:
         max_attempts=_number(name, "max_attempts", storable.whole, declared.max_attempts, 1, 100, may_lack=True),
         timeout_s=_number(name, "timeout_s", storable.seconds, declared.timeout_s, 0.001, 7 * 86_400, may_lack=True),
     )
+
+
+def _is_deferred(function: Any) -> bool:
+    """True if a call would run nothing, but return something that is still to be run."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    kinds = (inspect.iscoroutinefunction, inspect.isasyncgenfunction, inspect.isgeneratorfunction)
+    calls = (function, getattr(type(function), "__call__", None))  # noqa: B004 (the method itself is looked at)
+    return any(is_kind(call) for call in calls for is_kind in kinds)
 
 
 def _number(

@@ -43,6 +43,11 @@ def prepare(folder: Path, identity: str, *, wipe: bool) -> None:
     values.ValueClass = values.MultiProcessValue(process_identifier=_current_identity)  # type: ignore[no-untyped-call]
 
 
+def leave() -> None:
+    """Share nothing: for a process that inherits the folder and counts nothing. Before anything is counted."""
+    os.environ.pop(_FOLDER_VARIABLE, None)
+
+
 def become(identity: str) -> None:
     """Be another process of the group from now on: right after a fork, before anything is counted.
 

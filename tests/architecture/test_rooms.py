@@ -45,6 +45,7 @@ FLOORS: list[dict[str, tuple[str, ...]]] = [
             "taskhub.installation",
             "supervisor.__main__",
             "supervisor.program",
+            "supervisor.boot",
             "taskhub",
         )
     },

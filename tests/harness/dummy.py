@@ -17,7 +17,7 @@ from pathlib import Path
 from supervisor.lifeline import Lifeline
 from supervisor.memory import Memory
 from supervisor.parent import Parent, Programs
-from supervisor.reload import Handover, Reload
+from supervisor.reload import Attempt, Handover, Reload
 from supervisor.signals import Signals
 from supervisor.watch import SidecarWatch
 from taskhub import failpoints, ids, logs
@@ -103,8 +103,9 @@ def main() -> int:
     trial = [sys.executable, "-c", os.environ.get("DUMMY_TRIAL", "")]
     signals = Signals()
     signals.install()
-    os.environ.pop(_REPORT, None)
-    reload = Reload(memory, Handover(_HANDOVER, _REPORT), trial, 60.0, signals, is_continued=bool(handover))
+    if report := os.environ.pop(_REPORT, None):
+        os.close(int(report))
+    reload = Reload(memory, Handover(_HANDOVER, _REPORT), Attempt(trial, 60.0, 0), signals, is_continued=bool(handover))
     return Parent(settings, memory, Programs(target, sidecar), reload, signals).run()
 
 

@@ -1,0 +1,98 @@
+"""From settings to what the forked processes run: the handlers are tried first, and imported where that is safe.
+
+The supervisor imports them itself, so that children share the memory, unless they leave something behind or,
+while children of an older program are at work, take long: then each child imports them for itself.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+from typing import NamedTuple
+
+from supervisor.processes import spawn
+from supervisor.signals import Interrupted, Signals
+from supervisor.trial import Trial, Verdict
+from taskhub import clock
+from taskhub.config import Settings
+from taskhub.execution import registry, trial
+from taskhub.execution.trial import Report
+from taskhub.logs import get_logger
+
+log = get_logger("supervisor")
+
+_QUICK_S = 1.0  # so long the loop may stand still
+_LOOK_S = 0.05
+_REPORT_BYTES = 2**20
+
+
+class Handlers(NamedTuple):
+    """What is known of them. `boot_s`: a child may be silent for so long, because it imports them."""
+
+    types: tuple[tuple[str, str], ...]
+    boot_s: float
+
+
+def first_trial(settings: Settings, signals: Signals) -> Report | None:
+    """Try the handlers before anything else begins; None if that failed, which is told, or was stopped."""
+    if not settings.handlers:
+        return Report()
+
+    def start(_output: int, report: int) -> int:
+        return spawn(lambda: trial.run(settings.handlers, report), signals)
+
+    attempt = Trial(start, settings.timers.import_s, clock.monotonic_s(), wanted=trial.WELL)
+    while (verdict := attempt.verdict(clock.monotonic_s())) is None:
+        signals.sleep(_LOOK_S)
+        if signals.is_stop_wanted():
+            attempt.stop()
+            return None
+    return _report(verdict)
+
+
+def handed_over(descriptor: int) -> Report:
+    """What the trial before the re-execution has found."""
+    try:
+        return Report.read(os.pread(descriptor, _REPORT_BYTES, 0))
+    finally:
+        os.close(descriptor)
+
+
+def import_handlers(settings: Settings, signals: Signals, report: Report, *, is_continued: bool) -> Handlers | None:
+    """Import them here if that is safe. None if a stop came meanwhile, or if they cannot be imported after all."""
+    limit_s = settings.timers.import_s
+    for module, left in report.left_behind:
+        told = (
+            f"{module} {', '.join(left)} when it is imported: each child imports it for itself; do that in the handler"
+        )
+        log.warning("handlers.imported_by_children", extra={"module_name": module, "text": told})
+    if report.left_behind:
+        return Handlers(report.types, limit_s)
+    if is_continued and report.seconds > _QUICK_S:
+        text = f"they take {report.seconds:.0f} s to import: each child imports them for itself, one after the other"
+        log.warning("handlers.imported_by_children", extra={"text": text})
+        return Handlers(report.types, limit_s)
+    try:
+        with signals.interrupting(limit_s):
+            known = registry.load(settings.handlers)
+    except Interrupted:
+        if signals.is_stop_wanted() and not is_continued:
+            return None
+        text = f"their import took longer than {limit_s:.0f} s here: each child imports them for itself"
+        log.warning("handlers.imported_by_children", extra={"text": text})
+        return Handlers(report.types, limit_s)
+    except registry.HandlerError as error:
+        log.error("handlers.failed", extra={"text": str(error)})
+        return Handlers(report.types, limit_s) if is_continued else None
+    sys.stdout.flush()  # nothing that a module printed is printed again by every child
+    gc.collect()
+    gc.freeze()  # what is here now is shared with the children; no collection may write to it
+    return Handlers(tuple((handler.queue, handler.type) for handler in known.handlers()), 0.0)
+
+
+def _report(verdict: Verdict) -> Report | None:
+    if verdict.reason:
+        log.error("handlers.failed", extra={"text": verdict.reason})
+        return None
+    return Report.read(verdict.report)
