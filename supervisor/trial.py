@@ -96,14 +96,15 @@ class Trial:
         """One line: what it was doing, by its report, or what it said; the end of that if it is long."""
         if status == self._wanted << 8 and not self._is_late:
             return ""
-        doing = report.decode("utf-8", "replace").rpartition("\n")[2]
+        doing = report.decode("utf-8", "replace").rpartition("\n")[2][-_REASON_CHARACTERS:]
+        said = " ".join(self._kept.decode("utf-8", "replace").split())[-_REASON_CHARACTERS:]
         if self._is_late:
             end = f"the trial took longer than {self._limit_s:.0f} s"
-        elif status == FAILED << 8:
-            end = "" if doing else " ".join(self._kept.decode("utf-8", "replace").split())[-_REASON_CHARACTERS:]
+        elif doing and status == FAILED << 8:
+            end = ""
         else:
-            end = f"it ended with {cause(status)}"
-        return ": ".join(filter(None, (doing[-_REASON_CHARACTERS:], end))) or f"it ended with {cause(status)}"
+            end = f"it ended with {cause(status)}" if doing or not said else said
+        return ": ".join(filter(None, (doing, end)))
 
     def _read(self) -> None:
         with contextlib.suppress(BlockingIOError):

@@ -46,6 +46,7 @@ def prepare(folder: Path, identity: str, *, wipe: bool) -> None:
 def leave() -> None:
     """Share nothing: for a process that inherits the folder and counts nothing. Before anything is counted."""
     os.environ.pop(_FOLDER_VARIABLE, None)
+    values.ValueClass = values.MutexValue
 
 
 def become(identity: str) -> None:
