@@ -680,4 +680,9 @@ SABOTAGES = [
         SETTLE + "test_a_job_of_one_attempt_never_starts_twice",
         [(SQL + "rescue_jobs.sql", "AND (j.max_attempts = 1\n                OR", "AND (false\n                OR")],
     ),
+    Sabotage(
+        "what a handler prints without an end stays with the next job",
+        "tests/unit/test_log_output.py::test_what_is_printed_is_told_in_whole_lines[no end]",
+        [("taskhub/logs/output.py", "        while self.pending:\n", "        while False:\n")],
+    ),
 ]

@@ -46,6 +46,7 @@ def run_child(settings: Settings, registry: Registry, recorder: Recorder, lifeli
     executor = Executor(lifeline, policy, ground, HandlerSession(database_url), doubts)
     signal.signal(INTERRUPT, executor.interrupt)
     os.register_at_fork(after_in_child=executor.forget_in_fork)
+    executor.output.capture()
     ground.begin()
     slot = Slot(lifeline.worker, lifeline.slot, lifeline.generation)
     consumer = Consumer(

@@ -26,6 +26,7 @@ from taskhub.execution.lifeline import Lifeline
 from taskhub.execution.registry import Handler
 from taskhub.execution.setters import TOUCHED
 from taskhub.logs import get_logger
+from taskhub.logs.output import Output
 from taskhub.services.transaction import JobTransaction
 from taskhub.store.connection import Connection
 from taskhub.store.transaction import HandlerSession
@@ -63,6 +64,8 @@ class Executor:
         self._running = ""  # the lease and id of the job whose handler runs
         self._transaction: JobTransaction | None = None
         self.must_leave = False  # a handler holds a lock that only the end of this process frees
+        self._claimed: ClaimedJob | None = None
+        self.output = Output(self._running_fields)
 
     def timeout_s(self, handler: Handler, claimed: ClaimedJob) -> float:
         """How long this execution may take: as the job says, else its type, else the settings."""
@@ -74,6 +77,7 @@ class Executor:
         What is raised here is our own trouble, and the handler has not begun.
         """
         started_s = clock.boottime_s()
+        self._claimed = claimed
         try:
             job = self._job(claimed, queue, lease)
             self._running = claimed.id
@@ -93,6 +97,8 @@ class Executor:
             _tell(claimed, error)
         else:
             outcome = Completed.of(claimed.id, result, started_s, clock.boottime_s())
+        if self.output.pending:
+            self.output.job_ends()
         if os.getpid() != self._pid:
             os._exit(_STRAY_COPY)  # a forked copy of this child must never act as it
         return outcome if self._transaction is None else self._concluded(claimed, outcome)
@@ -152,6 +158,10 @@ class Executor:
         concluded = self._transaction.conclude(outcome, self._usual(claimed))
         self.must_leave = self._transaction.is_open
         return concluded
+
+    def _running_fields(self) -> dict[str, Any]:
+        job = self._claimed
+        return {} if job is None else {"job_id": job.id, "type": job.type, "attempt": job.attempt}
 
     def _job(self, claimed: ClaimedJob, queue: str, lease: str) -> Job:
         try:

@@ -43,6 +43,12 @@ def take_dropped() -> int:
     return _process_log.take_dropped() if _process_log is not None else 0
 
 
+def tell(level: str, event: str, message: str, fields: dict[str, Any]) -> None:
+    """A line that is wanted at every level; nothing in a process whose log is not set up."""
+    if _process_log is not None:
+        _process_log.tell(level, event, message, fields)
+
+
 class EventLogger:
     """The logger of a module. `extra` are the fields; the one named `text` is the sentence for people."""
 
