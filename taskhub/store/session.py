@@ -34,11 +34,12 @@ _SAFE = {
     "client_connection_check_interval": "2000",
     "idle_session_timeout": "0",  # a session of ours may wait for work as long as it likes
 }
+_IDLE_LIMIT = {"idle_in_transaction_session_timeout": "10000"}
 _OURS = {
+    **_IDLE_LIMIT,
     "default_transaction_isolation": "read committed",  # the statements decide by rows as they are
     "default_transaction_deferrable": "off",
     "transaction_timeout": "0",
-    "idle_in_transaction_session_timeout": "10000",
     "timezone": "UTC",
     "jit": "off",
     "taskhub.inserts": "on",  # our INSERTs see to it that fresh rows are found by their ids: see jobs_from_elsewhere
@@ -82,7 +83,8 @@ def open_ours(url: str, *, application: str, connect_s: float, statement_s: floa
 def open_ordinary(url: str, *, application: str, connect_s: float, settings: Mapping[str, str]) -> Any:
     """A plain psycopg2 connection for SQL that is not ours; `settings` are added to its session's.
 
-    Its limits and its isolation are those that its user chose. Raises StoreUnavailableError.
+    Its limits and its isolation are those that its user chose, but for the time that it may idle in a transaction:
+    10 s unless `settings` say otherwise. Raises StoreUnavailableError.
     """
 
     def attempt(place: Place, until: float) -> Any:
@@ -157,7 +159,9 @@ def _dsn(url: str, place: Place, application: str, until: float, unacknowledged_
 def _set_up_ordinary(raw: Any, within_s: float, settings: Mapping[str, str]) -> None:
     raw.autocommit = True
     with raw.cursor() as cursor:
-        cursor.execute(f"{_setting_up(raw, within_s, settings, _UTC_UNLESS_CHOSEN)}; RESET statement_timeout")
+        cursor.execute(
+            f"{_setting_up(raw, within_s, {**_IDLE_LIMIT, **settings}, _UTC_UNLESS_CHOSEN)}; RESET statement_timeout"
+        )
     raw.autocommit = False
 
 

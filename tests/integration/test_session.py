@@ -16,7 +16,7 @@ from taskhub.services.rescue import Death, Remains, rescue
 from taskhub.store import session
 from taskhub.store.connection import Connection
 from taskhub.store.migrations import migrate
-from taskhub.store.transaction import Transaction
+from taskhub.store.transaction import HandlerSession
 from tests.harness.forks import end, fork
 from tests.harness.programs import free_port
 from tests.harness.rows import Rows, claim, open_child
@@ -44,10 +44,10 @@ def shows(request: pytest.FixtureRequest) -> Callable[[str, str], list[str]]:
     """What a setting is in a session of ours and in one of `job.transaction()`."""
 
     def show(url: str, name: str) -> list[str]:
-        ours, theirs = Connection(url), Transaction(url)
+        ours, theirs = Connection(url), HandlerSession(url)
         request.addfinalizer(ours.close)
-        request.addfinalizer(theirs.rollback)
-        cursor = theirs.begin()
+        request.addfinalizer(theirs.close)
+        cursor = theirs.begin(600)
         cursor.execute(SHOW, (name,))
         return [ours.execute(SHOW, name)[0][0], cursor.fetchone()[0]]
 
@@ -131,7 +131,7 @@ def test_the_schema_is_made_where_the_search_path_says(empty_pg_url: str) -> Non
         ("synchronous_commit", "off", ["on", "on"]),
         ("synchronous_commit", "local", ["on", "on"]),
         ("synchronous_commit", "remote_apply", ["remote_apply", "remote_apply"]),
-        ("statement_timeout", "1", ["5s", "1ms"]),
+        ("statement_timeout", "900", ["5s", "900ms"]),
         ("lock_timeout", "1", ["4s", "1ms"]),
         ("idle_in_transaction_session_timeout", "1", ["10s", "10min"]),
         ("array_nulls", "off", ["on", "on"]),
