@@ -6,33 +6,49 @@ from flask import Blueprint, Response
 
 from taskhub.api.answers import json_answer
 from taskhub.api.services import Services
-from taskhub.domain.errors import SchemaOutdatedError, TaskhubError
+from taskhub.domain.errors import SchemaOutdatedError, StoreUnavailableError, TaskhubError
+from taskhub.logs import get_logger
 from taskhub.metrics import definitions as metrics
 from taskhub.metrics import exposition
-from taskhub.store.migrations import MigrationError, require_current
+from taskhub.store.migrations import require_current
+
+log = get_logger(__name__)
 
 _CHECK_S = 1.0
 
 
 class _Readiness:
-    """Is PostgreSQL there, with the schema that this version needs? Once current, a schema stays so."""
+    """Is PostgreSQL there, with a schema that this version may run on?"""
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._is_current = False
+        self._said = ""
 
     def postgres(self) -> str:
         try:
             with self._services.store.connection() as connection:
-                if not self._is_current:
-                    require_current(connection)
-                    self._is_current = True
-            self._services.store.read("ping", timeout_s=_CHECK_S)
-        except (SchemaOutdatedError, MigrationError):
-            return "schema outdated: run taskhub migrate"
+                was_open = connection.is_open
+                try:
+                    require_current(connection, timeout_s=_CHECK_S)
+                except SchemaOutdatedError:
+                    raise
+                except StoreUnavailableError:  # it may have died since its last use
+                    if not was_open:
+                        raise
+                    require_current(connection, timeout_s=_CHECK_S)
+        except SchemaOutdatedError as error:
+            self._say(str(error))
+            return str(error)
         except TaskhubError:
             return "away"
+        self._said = ""
         return "ok"
+
+    def _say(self, text: str) -> None:
+        """One line for as long as it lasts."""
+        if text != self._said:
+            self._said = text
+            log.warning("schema.waits", extra={"text": text})
 
 
 def blueprint(services: Services) -> Blueprint:

@@ -44,12 +44,12 @@ def _try_postgres(url: str, settings: Settings) -> int:
     try:
         require_current(connection)
         [(encoding,)] = connection.execute("SHOW server_encoding")
-    except UnavailableError as error:
-        click.echo(f"{where}: {error}; is it running, and is TASKHUB_DATABASE_URL right?")
-        return AWAY
     except SchemaOutdatedError as error:
         click.echo(f"{where}: answers, but {error}")
         return REFUSED
+    except UnavailableError as error:
+        click.echo(f"{where}: {error}; is it running, and is TASKHUB_DATABASE_URL right?")
+        return AWAY
     finally:
         connection.close()
     if encoding != "UTF8":

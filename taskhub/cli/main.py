@@ -11,7 +11,7 @@ import sys
 import click
 
 from taskhub.config import SettingsError
-from taskhub.domain.errors import TaskhubError, UnavailableError
+from taskhub.domain.errors import SchemaOutdatedError, TaskhubError, UnavailableError
 from taskhub.embedded.process import EmbeddedError
 
 REFUSED, SETTINGS, AWAY = 1, 2, 3
@@ -45,6 +45,9 @@ def main() -> None:
         for problem in error.problems:
             click.echo(f"taskhub: {problem}", err=True)
         sys.exit(SETTINGS)
+    except SchemaOutdatedError as error:
+        click.echo(f"taskhub: {error}", err=True)
+        sys.exit(REFUSED)
     except UnavailableError as error:
         click.echo(f"taskhub: {error}", err=True)
         sys.exit(AWAY)

@@ -16,11 +16,11 @@
       TransactionStateError        transaction_state      the same: used twice, nested, or where it cannot be
       UnavailableError             unavailable            a dependency is away; the same call may succeed later
         StoreUnavailableError                             PostgreSQL; `outcome_unknown` tells if it was sent
+          SchemaOutdatedError      schema_outdated        until somebody migrates, or deploys
           BlockedError                                    other transactions stand in the way; nothing happened
           TransactionLostError                            the connection of job.transaction(): the job is interrupted
         QueueUnavailableError                             Redis
         TooManyWaitersError        too_many_waiters
-      SchemaOutdatedError          schema_outdated
       StatementError               statement_refused
 
 Adapters translate their drivers' errors at their own border; `taskhub.api.errors` is the only
@@ -161,6 +161,12 @@ class TransactionLostError(StoreUnavailableError):
     """The connection of job.transaction() was lost, and what was done on it; that is not the handler's fault."""
 
 
+class SchemaOutdatedError(StoreUnavailableError):
+    """The schema is older than this code, or does not allow it any more. Waited for like a server that is away."""
+
+    code = "schema_outdated"
+
+
 class QueueUnavailableError(UnavailableError):
     """Redis did not answer, or refuses to work (full, read-only, loading)."""
 
@@ -169,12 +175,6 @@ class TooManyWaitersError(UnavailableError):
     """More requests wait than this process may hold."""
 
     code = "too_many_waiters"
-
-
-class SchemaOutdatedError(TaskhubError):
-    """The database's schema is older than this code: run `taskhub migrate`."""
-
-    code = "schema_outdated"
 
 
 class StatementError(TaskhubError):

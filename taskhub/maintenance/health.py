@@ -16,6 +16,7 @@ from taskhub.maintenance.records import Watch
 from taskhub.maintenance.role_state import RoleState
 from taskhub.queue.broker import Broker
 from taskhub.store.connection import Store
+from taskhub.store.migrations import require_current
 
 _PARENT_SILENT_S = 10.0
 _CHILD_SILENT_S = 15.0
@@ -57,9 +58,12 @@ class Health:
         return checked(parent_ok and children_ok and roles_ok, checks)
 
     def readyz(self) -> Answer:
-        """PostgreSQL answers and knows this worker, which does not drain. Redis never makes it unready."""
+        """PostgreSQL answers, with a schema that allows this code, and knows this worker, which does not drain.
+
+        Redis never makes it unready.
+        """
         checks: dict[str, Any] = {
-            "postgres": _outcome(lambda: self._store.run("server_clock", timeout_s=1.0)),
+            "postgres": _outcome(lambda: require_current(self._store, timeout_s=1.0)),
             "redis": _outcome(self._broker.ping),
             "registered": self._watch.is_registered,
             "draining": self._watch.is_draining,

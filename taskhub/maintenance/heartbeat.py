@@ -18,6 +18,7 @@ from taskhub.logs import get_logger
 from taskhub.maintenance.records import Watch
 from taskhub.maintenance.served import Served
 from taskhub.store.connection import Store
+from taskhub.store.migrations import require_current
 from taskhub.store.statements import statement, text_array
 
 log = get_logger(__name__)
@@ -33,7 +34,7 @@ def _installed_version() -> str:
 
 
 VERSION, HOST = _installed_version(), socket.gethostname()
-for _name in ("register_worker", "heartbeat"):
+for _name in ("register_worker", "heartbeat", "schema_versions"):
     statement(_name)  # reads the file now
 
 
@@ -64,6 +65,8 @@ class Heartbeat:
         self._watch.extend_validity(sent_s + self._validity_s)
 
     def _register(self, queues: tuple[str, ...]) -> None:
+        """Raises SchemaOutdatedError, too: then this worker waits for whoever migrates, and holds nothing meanwhile."""
+        require_current(self._store)
         self._store.run(
             "register_worker", self._watch.worker, HOST, self._watch.host_pid, VERSION, text_array(list(queues))
         )

@@ -7,6 +7,7 @@ the supervisor that every role has given a sign of life in time.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from taskhub import clock, failpoints
 from taskhub.config import Settings
@@ -92,16 +93,25 @@ class _Plans:
             RolePlan("returner", 0.5, self._returner, limit_s, wait=news),
             RolePlan("relief", 0.2, self._relief, limit_s),
             RolePlan("cancellation", 0.5, self._cancellation, limit_s),
-            RolePlan("heir", timers.recover_s, self._heir, limit_s),
-            RolePlan("observer", timers.recover_s, self._observer, limit_s),
-            RolePlan("recoverer", timers.recover_s, self._recoverer, limit_s),
-            RolePlan("dispatcher", timers.dispatch_s, self._dispatcher, limit_s),
-            RolePlan("reconciler", timers.reconcile_s, self._reconciler, limit_s),
-            RolePlan("expirer", 2.0, self._expirer, limit_s),
-            RolePlan("pruner", 0.25, self._pruner, limit_s),
+            RolePlan("heir", timers.recover_s, self._registered(self._heir), limit_s),
+            RolePlan("observer", timers.recover_s, self._registered(self._observer), limit_s),
+            RolePlan("recoverer", timers.recover_s, self._registered(self._recoverer), limit_s),
+            RolePlan("dispatcher", timers.dispatch_s, self._registered(self._dispatcher), limit_s),
+            RolePlan("reconciler", timers.reconcile_s, self._registered(self._reconciler), limit_s),
+            RolePlan("expirer", 2.0, self._registered(self._expirer), limit_s),
+            RolePlan("pruner", 0.25, self._registered(self._pruner), limit_s),
             RolePlan("http", 0.0, self._port(), limit_s),
             RolePlan("handlers", 3600.0, lambda _: Role(self._served.find), _IMPORT_S),
         ]
+
+    def _registered(self, make: Callable[[RoleState], Role]) -> Callable[[RoleState], Role]:
+        """A role that rests until PostgreSQL knows this worker: so an old schema is told once, by the heartbeat."""
+
+        def made(state: RoleState) -> Role:
+            role = make(state)
+            return replace(role, step=lambda: role.step() if self._watch.is_registered else None)
+
+        return made
 
     def _heartbeat(self, state: RoleState) -> Role:
         store, validity_s = self._lending.heartbeat_store(state), self._settings.timers.validity_s

@@ -154,6 +154,7 @@ def arguments(reader: Connection, child: Child) -> dict[str, dict[str, Any]]:
         "release_jobs": {"ids": some, **lease, "delay_s": 0.0},
         "rescue_jobs": {**slot, "started": some, "all_started": False, "interrupted": False, "delay_s": 0.0},
         "resolve_commit": {**one, **lease},
+        "schema_versions": {},
         "server_clock": {},
         "settle_and_claim": {
             **settled, **slot, "queue": "default", "claim": some, "claim_lease": ids.new_token(),

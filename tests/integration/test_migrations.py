@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from taskhub.domain.errors import SchemaOutdatedError, StatementError
+from taskhub.domain.errors import SchemaOutdatedError, StatementError, StoreUnavailableError
 from taskhub.store import migrations
 from taskhub.store.connection import Connection
 from taskhub.store.migrations import Migration, MigrationError, available, migrate, require_current
+from tests.harness.background import Background
+from tests.harness.rows import Rows
 
 
 def test_files_are_numbered_from_one_without_gaps() -> None:
@@ -41,6 +44,63 @@ def test_a_schema_older_than_this_version_is_outdated(store: Connection, monkeyp
     monkeypatch.setattr(migrations, "available", lambda: newer)
     with pytest.raises(SchemaOutdatedError, match="needs"):
         require_current(store)
+
+
+@pytest.fixture
+def newer(store: Connection) -> Callable[[int], None]:
+    """Records a migration that this version does not know, and the oldest code that it allows."""
+
+    def record(allows: int) -> None:
+        version = available()[-1].version + 1
+        store.execute("INSERT INTO schema_migrations VALUES (%s, 'later', 'c', now(), %s)", version, allows)
+
+    return record
+
+
+def test_a_newer_schema_is_served_by_the_code_that_it_allows(
+    store: Connection, newer: Callable[[int], None], pg_url: str
+) -> None:
+    newer(available()[-1].version)
+    require_current(store)
+    assert migrate(pg_url) == []
+
+
+def test_a_newer_schema_that_does_not_allow_this_code_is_told_in_one_line(
+    store: Connection, newer: Callable[[int], None], pg_url: str
+) -> None:
+    newer(available()[-1].version + 1)
+    for call in (lambda: require_current(store), lambda: migrate(pg_url)):
+        with pytest.raises(SchemaOutdatedError, match="run a newer one") as told:
+            call()
+        assert "\n" not in str(told.value)
+
+
+def test_a_history_that_the_first_version_wrote_is_gone_on_with(store: Connection, pg_url: str) -> None:
+    store.execute("ALTER TABLE schema_migrations DROP COLUMN allows")
+    require_current(store)
+    assert migrate(pg_url) == []
+    assert store.execute("SELECT version FROM schema_migrations WHERE allows IS NOT NULL") == []
+
+
+def test_each_migration_says_what_code_it_allows() -> None:
+    assert [(step.version, step.allows) for step in available()] == [(1, 1), (2, 1)]
+
+
+def test_a_table_that_somebody_holds_is_waited_for(
+    pg_url: str, connect: Callable[[], Connection], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    later = Migration(len(available()) + 1, "9999_later", "ALTER TABLE queues ADD COLUMN later integer")
+    shipped = [*available(), later]
+    monkeypatch.setattr(migrations, "available", lambda: shipped)
+    holder = connect()
+    holder.execute("BEGIN")
+    holder.execute("SELECT count(*) FROM queues")
+    with pytest.raises(StoreUnavailableError, match="pg_locks"):
+        migrate(pg_url, patience_s=0.5)
+    migrating = Background(migrate, pg_url)
+    migrating.is_blocked_in(Rows(pg_url))
+    holder.execute("COMMIT")
+    assert migrating.result() == ["9999_later"]
 
 
 def test_two_runners_at_once_apply_each_migration_once(empty_pg_url: str) -> None:
@@ -77,4 +137,4 @@ def test_a_failing_migration_leaves_nothing_behind(pg_url: str, monkeypatch: pyt
 def test_a_missing_installation_folder_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(migrations, "__file__", str(tmp_path / "store" / "migrations.py"))
     with pytest.raises(MigrationError, match="reinstall"):
-        available()
+        available.__wrapped__()

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from taskhub.queue.broker import Broker
+from taskhub.store import migrations
 from taskhub.store.connection import Connection
 from tests.harness.fixtures import MakeWorker
+from tests.harness.http import Answer
 from tests.harness.placing import place
 from tests.harness.rows import Rows
 from tests.waiting import wait_until
@@ -123,3 +125,31 @@ def test_a_worker_is_not_ready_before_postgresql_knows_it(worker: MakeWorker, st
     assert (told["status"], told["postgres"], told["registered"]) == (503, "ok", False)
     store.execute("COMMIT")
     running.wait_ready()
+
+
+def test_a_worker_waits_with_one_line_for_whoever_migrates(
+    worker: MakeWorker, empty_pg_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shipped = migrations.available()
+    with monkeypatch.context() as patched:
+        patched.setattr(migrations, "available", lambda: shipped[:1])
+        migrations.migrate(empty_pg_url)
+    running = worker(TASKHUB_DATABASE_URL=empty_pg_url)
+    running.start()
+    text = f"schema is at 1, this version needs {len(shipped)}: run `taskhub migrate`"
+    wait_until(lambda: running.events("maintenance.waits"), 15, f"it says what it waits for\n{running.tail()}")
+
+    def answer() -> Answer | None:
+        try:
+            with running.http() as client:
+                return client.get("/readyz")
+        except OSError:
+            return None
+
+    told = wait_until(answer, 15, "it answers")
+    assert (told.status, text in told.text) == (503, True), told.text
+    migrations.migrate(empty_pg_url)
+    running.wait_ready()
+    [waits] = running.events("maintenance.waits")
+    assert text in waits["message"]
+    assert running.stop() == 0

@@ -1,0 +1,4 @@
+-- The migrations that were applied, and the oldest code that each allows.
+-- params:
+-- returns: version, allows
+SELECT version, coalesce((to_jsonb(m) ->> 'allows')::int, version) FROM schema_migrations m
