@@ -6,7 +6,7 @@ Invariants:
   that list. The row holds them until the statement that settles them has replaced it.
 - A claim whose answer was lost is sent again with the same lease: rows that it already got count as got.
 - A slot that was closed claims nothing ever again: SlotClosedError.
-- A batch's payloads take MAX_BATCH_BYTES at most, whatever was expected of them.
+- A batch's payloads take MAX_BATCH_BYTES and one more at most, whatever was expected of them.
 - Redis failing costs this child nothing but speed: it claims from PostgreSQL until Redis is back.
 """
 
@@ -28,7 +28,7 @@ from taskhub.services.settle import CompletedArrays, completed_arrays
 from taskhub.store.connection import Connection, Row, Store
 from taskhub.store.statements import uuid_array
 
-MAX_BATCH_BYTES = 8 * 1024 * 1024  # of payloads; a single one that is larger comes alone
+MAX_BATCH_BYTES = 8 * 1024 * 1024  # of payloads; the last may reach beyond
 
 _PAYLOAD = attrgetter("payload")
 _PAUSE_LASTS_S = 1.0

@@ -205,7 +205,7 @@ def claim_from_store(store: Connection, child: Child, **arguments: Any) -> list[
 
 
 @pytest.mark.parametrize("statement", [settle_and_claim, claim_from_store])
-@pytest.mark.parametrize(("most_bytes", "with_payload"), [(3_000_000, 2), (1, 1), (100_000_000, 5)])
+@pytest.mark.parametrize(("most_bytes", "with_payload"), [(3_000_000, 3), (1, 1), (100_000_000, 5)])
 def test_payloads_beyond_the_bytes_of_a_batch_stay_where_they_are(
     store: Connection, rows: Rows, child: Child, statement: Any, most_bytes: int, with_payload: int
 ) -> None:

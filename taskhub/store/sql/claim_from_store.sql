@@ -1,6 +1,6 @@
 -- Claim without Redis: the next fresh rows from where the walk stands, or due rows by run_at, in one queue and priority.
 -- params: worker uuid, slot int, generation int, queue text, priority int, amount int, lease uuid, claim_lease uuid, most_bytes bigint
--- returns: first a row (null, 0, slot open, queue paused), then a row per claimed job; its payload is null if it and those before it exceed most_bytes
+-- returns: first a row (null, 0, slot open, queue paused), then a row per claimed job; its payload is null if those before it take most_bytes
 --
 -- Half comes from each kind while both last, so that neither can starve the other. Of the fresh, at most 20,000 rows are
 -- looked at, of whatever queue: the walk moves on from there. The slot must still bear `lease`, that of this child's last
@@ -51,12 +51,14 @@ WITH moment AS MATERIALIZED (
     FROM open_slot, moment m, chosen c
     WHERE j.id = c.id AND j.status = 'queued'
     RETURNING j.id, j.type, j.attempts, j.max_attempts, j.interruptions, j.crashes, j.timeout_s, j.payload::text AS payload
+), so_far AS NOT MATERIALIZED (
+    SELECT id, sum(octet_length(payload)) OVER (ROWS UNBOUNDED PRECEDING) - octet_length(payload) AS before FROM claimed
 )
 SELECT NULL::uuid AS id, NULL::text AS type, 0 AS attempts,
     (SELECT count(*)::int FROM open_slot) AS max_attempts, (SELECT yes::int FROM paused) AS interruptions,
     NULL::int AS crashes, NULL::float8 AS timeout_s, NULL::text AS payload
 UNION ALL
 SELECT id, type, attempts, max_attempts, interruptions, crashes, timeout_s,
-    CASE WHEN sum(octet_length(payload)) OVER so_far <= :most_bytes OR row_number() OVER so_far = 1 THEN payload END
+    CASE WHEN (SELECT sum(octet_length(payload)) FROM claimed) <= :most_bytes THEN payload
+        WHEN id IN (SELECT id FROM so_far WHERE before < :most_bytes) THEN payload END  -- looked at in need only
 FROM claimed
-WINDOW so_far AS (ROWS UNBOUNDED PRECEDING)

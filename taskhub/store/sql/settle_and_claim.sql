@@ -1,6 +1,6 @@
 -- The child's one round trip: complete what it has finished of its last batch, and claim its next.
 -- params: ids uuid[], results text[], started_ago float8[], finished_ago float8[], lease uuid, worker uuid, slot int, generation int, queue text, claim uuid[], claim_lease uuid, most_bytes bigint
--- returns: first a row (null, settled count, slot open, queue paused), then a row per claimed job; its payload is null if it and those before it exceed most_bytes
+-- returns: first a row (null, settled count, slot open, queue paused), then a row per claimed job; its payload is null if those before it take most_bytes
 --
 -- The slot's row is written first and guards the claim: a rescuer closes it before it reads `ids`, so
 -- a claim either is seen by the rescue or does not happen. It must still bear the lease of this child's
@@ -37,12 +37,14 @@ WITH moment AS MATERIALIZED (
                 AND (j.expires_at IS NULL OR j.attempts > 0 OR j.expires_at > m.now)
             OR j.status = 'running' AND j.lease = :claim_lease)
     RETURNING j.id, j.type, j.attempts, j.max_attempts, j.interruptions, j.crashes, j.timeout_s, j.payload::text AS payload
+), so_far AS NOT MATERIALIZED (
+    SELECT id, sum(octet_length(payload)) OVER (ROWS UNBOUNDED PRECEDING) - octet_length(payload) AS before FROM claimed
 )
 SELECT NULL::uuid AS id, NULL::text AS type, (SELECT count(*)::int FROM settled) AS attempts,
     (SELECT count(*)::int FROM open_slot) AS max_attempts, (SELECT yes::int FROM paused) AS interruptions,
     NULL::int AS crashes, NULL::float8 AS timeout_s, NULL::text AS payload
 UNION ALL
 SELECT id, type, attempts, max_attempts, interruptions, crashes, timeout_s,
-    CASE WHEN sum(octet_length(payload)) OVER so_far <= :most_bytes OR row_number() OVER so_far = 1 THEN payload END
+    CASE WHEN (SELECT sum(octet_length(payload)) FROM claimed) <= :most_bytes THEN payload
+        WHEN id IN (SELECT id FROM so_far WHERE before < :most_bytes) THEN payload END  -- looked at in need only
 FROM claimed
-WINDOW so_far AS (ROWS UNBOUNDED PRECEDING)
