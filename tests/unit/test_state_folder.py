@@ -101,8 +101,10 @@ def test_a_file_is_inherited_only_when_the_last_of_its_workers_processes_is_gone
 
     with living(tmp_path, leave_a_child):
         child = int(os.read(read, 100))
-    assert found(heir) == {}
-    os.kill(child, signal.SIGKILL)
+    try:
+        assert found(heir) == {}
+    finally:
+        os.kill(child, signal.SIGKILL)
     assert wait_until(lambda: [*found(heir).values()] == [[5]], 5, "the file is free")
 
 
@@ -118,8 +120,10 @@ def test_what_a_job_has_left_running_does_not_keep_its_workers_file(tmp_path: Pa
 
     with living(tmp_path, leave_a_daemon):
         daemon = int(os.read(read, 100))
-    assert [*found(heir).values()] == [[5]]
-    os.kill(daemon, signal.SIGKILL)
+    try:
+        assert [*found(heir).values()] == [[5]]
+    finally:
+        os.kill(daemon, signal.SIGKILL)
 
 
 def test_a_file_appears_under_its_name_only_once_it_is_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
