@@ -11,6 +11,8 @@ import threading
 from dataclasses import dataclass
 from itertools import islice
 
+from taskhub import clock
+
 _HARMLESS = re.compile(r"/dev/(null|zero|full|u?random|tty)$")
 _KINDS = (
     ("socket:", "a socket"),
@@ -22,6 +24,7 @@ _KINDS = (
     ("anon_inode:", "a descriptor"),
     ("/memfd:", "a file in memory"),
 )
+_LOOKS, _LOOK_S = 20, 0.01
 _TOLD = 6  # of a module
 _TOLD_CHARACTERS = 120
 _TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
@@ -39,8 +42,7 @@ class Surroundings:
 
     @classmethod
     def now(cls) -> Surroundings:
-        threads = frozenset(int(name) for name in os.listdir("/proc/self/task"))
-        return cls(_descriptors(), threads, _shared_memory(), _has_children(), _settings())
+        return cls(_descriptors(), _threads(), _shared_memory(), _has_children(), _settings())
 
     def left_behind(self) -> list[str]:
         """What is there now and was not before, in words; bounded."""
@@ -51,7 +53,13 @@ class Surroundings:
         if self.descriptors.keys() - now.descriptors.keys():
             found.append("closes a descriptor that is not its own")
         names = {thread.native_id: thread.name for thread in threading.enumerate()}
-        found += [f"starts a thread ({names.get(thread, 'native')})" for thread in now.threads - self.threads]
+        threads = now.threads - self.threads
+        for _ in range(_LOOKS):  # one that has ended, and was joined, may be on its way out of the kernel still
+            if threads <= names.keys():
+                break
+            clock.sleep(_LOOK_S)
+            threads &= _threads()
+        found += [f"starts a thread ({names.get(thread, 'native')})" for thread in threads]
         if now.has_children and not self.has_children:
             found.append("starts a sub-process")
         if now.shared - self.shared:
@@ -72,6 +80,10 @@ def _descriptors() -> dict[int, str]:
         except OSError:  # the one that lists
             continue
     return found
+
+
+def _threads() -> frozenset[int]:
+    return frozenset(int(name) for name in os.listdir("/proc/self/task"))
 
 
 def _shared_memory() -> frozenset[str]:

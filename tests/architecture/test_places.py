@@ -123,3 +123,30 @@ def test_outcomes_are_made_at_the_gate_only(source: Source) -> None:
     if source.name not in ("taskhub/domain/outcome.py", "taskhub/domain/journal.py"):
         calls = [node for node in ast.walk(source.tree) if isinstance(node, ast.Call)]
         assert [c.lineno for c in calls if ast.unparse(c.func) in ("Completed", "Failed", "Committed")] == []
+
+
+BLOCKING = {
+    "open", "subprocess.run", "subprocess.Popen", "tempfile.TemporaryFile", "clock.sleep", "os.fork", "os.execv",
+    "os.posix_spawn", "os.kill", "os.killpg", "os.wait", "os.wait4", "os.waitpid", "os.waitid", "os.system",
+}  # fmt: skip
+LOOP = (
+    "parent", "steps", "children", "guard", "reload", "trial", "shutdown", "sidecar", "slot", "signals", "boot",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LOOP)
+def test_the_supervisors_loop_leaves_what_could_block_to_one_module(name: str) -> None:
+    [source] = [source for source in sources("supervisor") if source.path.stem == name]
+    found = {called for called, _ in source.calls()} & BLOCKING
+    assert found <= ({"os.kill"} if name == "signals" else set())  # to itself, before it is executed anew
+
+
+def test_every_wait_of_the_supervisor_returns_at_once() -> None:
+    [source] = [source for source in sources("supervisor") if source.path.stem == "processes"]
+    waits = [
+        node
+        for node in ast.walk(source.tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("os.wait4", "os.waitpid", "os.waitid")
+    ]
+    assert len(waits) >= 3
+    assert [node.lineno for node in waits if "os.WNOHANG" not in ast.unparse(node)] == []

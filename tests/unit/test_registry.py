@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from decimal import Decimal
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -118,3 +119,37 @@ def test_a_module_that_cannot_be_imported_is_named(
     sys.modules.pop("broken_of_this_test", None)
     with pytest.raises(HandlerError, match="broken_of_this_test"):
         load(["broken_of_this_test"])
+
+
+async def coroutine(job: Any) -> None:
+    """Returns something that is still to be awaited."""
+
+
+async def stream(job: Any) -> Any:
+    yield job
+
+
+def generator(job: Any) -> Any:
+    yield job
+
+
+class AsyncCall:
+    async def __call__(self, job: Any) -> None:
+        """As a coroutine function."""
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        coroutine,
+        stream,
+        generator,
+        partial(coroutine),
+        partial(partial(generator)),
+        AsyncCall(),
+    ],
+    ids=["async", "async generator", "generator", "partial", "partial of a partial", "async call"],
+)
+def test_what_a_call_would_not_run_is_refused_in_one_sentence(function: Any) -> None:
+    with pytest.raises(HandlerError, match="until async handlers exist, write a plain function"):
+        declared(function=function)
