@@ -49,6 +49,7 @@ SLOT_WAS_CLOSED = 71  # exit status: a rescuer closed this slot; whatever was in
 _PAYLOAD = attrgetter("payload")
 _EMPTY_LASTS_S = 0.05
 _QUEUES_LAST_S = 1.0
+_ACTIVE_S, _RECENT = 30.0, 32  # serving all, listened to: queues used so lately, and so many others
 _POLL_S = 0.1  # between two looks into PostgreSQL while Redis is away
 
 
@@ -372,7 +373,9 @@ class Consumer:
             return
         self._queues_at = clock.monotonic_s()
         with self._lock:
-            known = {name for name, _ in self._store.run("queue_names")} | set(self._registry.queues())
+            known = {name for (name,) in self._store.run("served_queues", _ACTIVE_S, _RECENT)} | set(
+                self._registry.queues()
+            )
         if known != set(self._turns.queues):
             self._turns.reweigh(dict.fromkeys(sorted(known), 1))
 

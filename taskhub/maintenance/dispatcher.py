@@ -12,7 +12,7 @@ from taskhub.maintenance.isolation import Isolation
 from taskhub.maintenance.report import tell_expired
 from taskhub.queue.broker import Broker
 from taskhub.store.connection import Row, Store
-from taskhub.store.statements import uuid_array
+from taskhub.store.statements import number_array, text_array, uuid_array
 
 _PLACES = 256  # a place is a queue with a priority
 _WINDOW = 5_000  # more than this of one place need not lie in Redis at once
@@ -40,6 +40,8 @@ class Dispatcher:
             tell_expired(self._store.run("expire_jobs", uuid_array(late)))
         due = sorted((row for row in rows if row[2] and not row[4]), key=lambda row: row[:2])
         groups = [(place, list(group)) for place, group in groupby(due, key=lambda row: (row[0], row[1]))]
+        if names := sorted({queue for (queue, _), _ in groups}):  # so that workers that serve all listen there
+            self._store.run("raise_epochs", text_array([*names]), number_array([0] * len(names)))
         self._isolation.each(groups, lambda group: group[0], lambda group: self._push(*group[0], group[1]))
         self._after = after
 

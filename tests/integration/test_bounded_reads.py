@@ -155,6 +155,7 @@ def arguments(reader: Connection, child: Child) -> dict[str, dict[str, Any]]:
         "rescue_jobs": {**slot, "started": some, "all_started": False, "interrupted": False, "delay_s": 0.0},
         "resolve_commit": {**one, **lease},
         "schema_versions": {},
+        "served_queues": {"active_s": 30.0, "others": 32},
         "server_clock": {},
         "settle_and_claim": {
             **settled, **slot, "queue": "default", "claim": some, "claim_lease": ids.new_token(),
@@ -174,6 +175,7 @@ def arguments(reader: Connection, child: Child) -> dict[str, dict[str, Any]]:
 # What reads more than the usual bound, and why that is a bound all the same.
 MORE = {
     "claim_from_store": 21_000,  # the 20,000 rows after where the walk stands
+    "served_queues": QUEUES + 200,
     "queue_names": QUEUES + 100,  # the queues in use; the idle are forgotten
     "queue_depth": QUEUES + 1_000,
     "insert_keyed_jobs": 600,  # five tables

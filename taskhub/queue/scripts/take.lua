@@ -12,6 +12,10 @@
 redis.call('DEL', KEYS[1])
 local left = redis.call('LRANGE', KEYS[2], 0, -1)
 if #left > 0 then return left end
+if redis.call('EXISTS', unpack(KEYS, 4)) == 0 then
+    redis.call('DEL', KEYS[3])
+    return {}
+end
 
 local want, children = tonumber(ARGV[1]), tonumber(ARGV[2])
 local odd = tonumber(redis.call('TIME')[2]) % 2
