@@ -30,4 +30,4 @@ def sidecar(settings: Settings, types: tuple[tuple[str, str], ...], watch: Sidec
     multiprocess.become("sidecar")
     seed(types)
     queues = [name for name, _ in settings.queues] or sorted({queue for queue, _ in types})
-    return run_sidecar(settings, lambda: queues, watch, is_quick=True)
+    return run_sidecar(settings, queues, watch)

@@ -16,7 +16,6 @@ from importlib import metadata
 from taskhub import clock
 from taskhub.logs import get_logger
 from taskhub.maintenance.records import Watch
-from taskhub.maintenance.served import Served
 from taskhub.store.connection import Store
 from taskhub.store.migrations import require_current
 from taskhub.store.statements import statement, text_array
@@ -41,20 +40,20 @@ for _name in ("register_worker", "heartbeat", "schema_versions"):
 class Heartbeat:
     """One worker's heartbeat."""
 
-    def __init__(self, store: Store, watch: Watch, *, validity_s: float, served: Served) -> None:
+    def __init__(self, store: Store, watch: Watch, *, validity_s: float, queues: list[str]) -> None:
         self._store = store
         self._watch = watch
         self._validity_s = validity_s
-        self._served = served
-        self._registered: tuple[str, ...] | None = None
+        self._queues = queues
+        self._is_registered = False
 
     def step(self) -> None:
         """Register at first, then beat. Raises StoreUnavailableError."""
         sent_s = clock.boottime_s()
         if self._watch.parent_silent_for_s > _PARENT_SILENT_S or self._watch.is_fenced:
             return
-        if self._registered != self._served.names:
-            self._register(self._served.names)
+        if not self._is_registered:
+            self._register()
         beaten = self._store.run("heartbeat", self._watch.worker, timeout_s=self._validity_s / 2)
         if not beaten:
             log.error("worker.fenced", extra={"worker": self._watch.worker, "text": "declared dead; beginning anew"})
@@ -64,10 +63,10 @@ class Heartbeat:
         self._watch.set_peers(children)
         self._watch.extend_validity(sent_s + self._validity_s)
 
-    def _register(self, queues: tuple[str, ...]) -> None:
+    def _register(self) -> None:
         """Raises SchemaOutdatedError, too: then this worker waits for whoever migrates, and holds nothing meanwhile."""
         require_current(self._store)
         self._store.run(
-            "register_worker", self._watch.worker, HOST, self._watch.host_pid, VERSION, text_array(list(queues))
+            "register_worker", self._watch.worker, HOST, self._watch.host_pid, VERSION, text_array(list(self._queues))
         )
-        self._registered = queues
+        self._is_registered = True

@@ -30,26 +30,24 @@ from taskhub.maintenance.report import RescueReport
 from taskhub.maintenance.returns import Returner, Returns
 from taskhub.maintenance.role_state import RoleState
 from taskhub.maintenance.roles import Role, RoleKeeper, RolePlan
-from taskhub.maintenance.served import Served
 from taskhub.maintenance.undertaker import Undertaker
 from taskhub.maintenance.worker_metrics import WorkerMetrics
 
 log = get_logger(__name__)
 
 VITAL = ("heartbeat", "undertaker")  # without them no job starts, or no child is replaced for long
-_IMPORT_S = 300.0
 _TURN_S = 0.1
 _LEAVING_TURN_S = 0.01
 
 
-def run_sidecar(settings: Settings, queues: Callable[[], list[str]], watch: Watch, *, is_quick: bool) -> int:
+def run_sidecar(settings: Settings, queues: list[str], watch: Watch) -> int:
     """Look after one worker until its supervisor goes; returns the exit status. Called after the fork.
 
-    queues: finds the names of the queues that it serves. is_quick: no handler has to be imported for that.
+    queues: the names of those that it serves.
     """
     failpoints.arm(settings.failpoints)
     states: list[RoleState] = []
-    plans = _Plans(settings, Served(queues, is_quick=is_quick), watch, states).all()
+    plans = _Plans(settings, queues, watch, states).all()
     hung = watch.hung_role - 1
     states += [RoleState(p.name, is_vital=p.name in VITAL, hung_before=n == hung) for n, p in enumerate(plans)]
     watch.set_hung_role(0)
@@ -74,9 +72,9 @@ def run_sidecar(settings: Settings, queues: Callable[[], list[str]], watch: Watc
 class _Plans:
     """How each role is made, and what some of them share."""
 
-    def __init__(self, settings: Settings, served: Served, watch: Watch, states: list[RoleState]) -> None:
+    def __init__(self, settings: Settings, queues: list[str], watch: Watch, states: list[RoleState]) -> None:
         self._settings = settings
-        self._served = served
+        self._queues = queues
         self._watch = watch
         self._states = states
         self._lending = Lending(settings)
@@ -101,7 +99,6 @@ class _Plans:
             RolePlan("expirer", 2.0, self._registered(self._expirer), limit_s),
             RolePlan("pruner", 0.25, self._registered(self._pruner), limit_s),
             RolePlan("http", 0.0, self._port(), limit_s),
-            RolePlan("handlers", 3600.0, lambda _: Role(self._served.find), _IMPORT_S),
         ]
 
     def _registered(self, make: Callable[[RoleState], Role]) -> Callable[[RoleState], Role]:
@@ -115,7 +112,7 @@ class _Plans:
 
     def _heartbeat(self, state: RoleState) -> Role:
         store, validity_s = self._lending.heartbeat_store(state), self._settings.timers.validity_s
-        return Role(Heartbeat(store, self._watch, validity_s=validity_s, served=self._served).step)
+        return Role(Heartbeat(store, self._watch, validity_s=validity_s, queues=self._queues).step)
 
     def _make_undertaker(self, state: RoleState) -> Undertaker:
         store, report, isolation = self._lending.store(state), RescueReport(), Isolation(state)

@@ -19,7 +19,6 @@ from taskhub.maintenance.observer import Observer
 from taskhub.maintenance.recoverer import Recoverer
 from taskhub.maintenance.report import RescueReport
 from taskhub.maintenance.returns import Returner, Returns
-from taskhub.maintenance.served import Served
 from taskhub.queue.broker import Broker
 from taskhub.store.connection import Connection
 from tests.harness.audit import history
@@ -48,7 +47,7 @@ def watch(stage: Stage) -> SidecarWatch:
 
 @pytest.fixture
 def heartbeat(store: Connection, watch: SidecarWatch) -> Heartbeat:
-    return Heartbeat(store, watch, validity_s=VALID_S, served=Served(lambda: ["default"], is_quick=True))
+    return Heartbeat(store, watch, validity_s=VALID_S, queues=["default"])
 
 
 @pytest.fixture

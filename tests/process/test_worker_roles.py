@@ -20,7 +20,7 @@ from tests.waiting import pause, wait_until
 
 ROLES = (
     "heartbeat", "undertaker", "returner", "relief", "cancellation", "heir", "observer", "recoverer", "dispatcher",
-    "reconciler", "expiry", "pruner", "http", "handlers",
+    "reconciler", "expirer", "pruner", "http",
 )  # fmt: skip
 CLASSES = ("ValueError", "OSError", "MemoryError", "psycopg2.DataError", "SystemExit", "KeyboardInterrupt")
 QUICK = {**SOON, "TASKHUB_WORKER_PROCESSES": "1", "TASKHUB_INTERNAL_SIDECAR_STALL_S": "1"}
