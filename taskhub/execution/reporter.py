@@ -20,6 +20,7 @@ class Recorder(Protocol):
     """Where the counts go; `taskhub.metrics.recorder.JobRecorder` is the real one."""
 
     def record(self, queue: str, job_type: str, outcome: str, reason: str | None, duration_s: float) -> None: ...
+    def record_completed(self, queue: str, job_type: str, durations_s: list[float]) -> None: ...
     def stale(self, count: int) -> None: ...
     def flush(self) -> None: ...
 
@@ -39,16 +40,18 @@ class Reporter:
     def settled(self, holding: Holding, outcomes: list[Outcome], statuses: dict[str, str], stale: list[str]) -> None:
         """`outcomes` are settled: `statuses` tells what became of failed ones, `stale` which were lost to others."""
         lost = set(stale)
-        completed: list[dict[str, object]] = []
+        completed: dict[tuple[str, int], list[tuple[str, float]]] = {}
         for outcome in outcomes:
             job = holding.jobs.get(outcome.id)
             if job is None or outcome.id in lost:
                 continue
             if not isinstance(outcome, Failed) or statuses.get(outcome.id) == COMPLETED:  # by an unknown commit
-                completed.append(self._completed(holding.queue, job, outcome))
+                took_s = outcome.finished_s - outcome.started_s
+                completed.setdefault((job.type, job.attempt), []).append((outcome.id, took_s))
             else:
                 self._failed(holding.queue, job, outcome, statuses.get(outcome.id, ""))
-        log_all(log, logging.INFO, "job.completed", completed)
+        for (job_type, attempt), jobs in completed.items():
+            self._completed(holding.queue, job_type, attempt, jobs)
         if stale:
             self._recorder.stale(len(stale))
             for job_id in stale:
@@ -57,10 +60,13 @@ class Reporter:
     def flush(self) -> None:
         self._recorder.flush()
 
-    def _completed(self, queue: str, job: ClaimedJob, outcome: Outcome) -> dict[str, object]:
-        duration_s = outcome.finished_s - outcome.started_s
-        self._recorder.record(queue, job.type, "completed", None, duration_s)
-        return self._fields(queue, job, duration_s)
+    def _completed(self, queue: str, job_type: str, attempt: int, jobs: list[tuple[str, float]]) -> None:
+        """Ids and durations of jobs that are alike: what they have in common is counted and written once."""
+        self._recorder.record_completed(queue, job_type, [duration_s for _, duration_s in jobs])
+        if log.isEnabledFor(logging.INFO):
+            common = {"type": job_type, "queue": queue, "attempt": attempt, **self._where}
+            rows = [{"job_id": job_id, "duration_ms": round(duration_s * 1000, 3)} for job_id, duration_s in jobs]
+            log_all(log, logging.INFO, "job.completed", common, rows)
 
     def _failed(self, queue: str, job: ClaimedJob, outcome: Failed, status: str) -> None:
         duration_s = outcome.finished_s - outcome.started_s

@@ -9,6 +9,7 @@ from typing import Any
 from taskhub.logs.escaping import clip, escape, plain, text_of
 from taskhub.logs.lines import MAX_LINE_BYTES
 from taskhub.logs.moments import timestamp
+from taskhub.logs.process_log import Fields
 from taskhub.logs.tracebacks import MAX_TRACEBACK_BYTES
 
 _COLOURS = {"debug": "2", "info": "32", "warning": "33", "error": "31", "critical": "31;1"}
@@ -33,9 +34,9 @@ class ConsoleLines:
             head += _set_in(traceback, MAX_LINE_BYTES - 1 - len(head.encode()))
         return head.encode("utf-8", "backslashreplace") + b"\n"
 
-    def lines(self, at_ms: int, level: str, event: str, rows: list[dict[str, Any]]) -> Iterable[bytes]:
+    def lines(self, at_ms: int, level: str, event: str, common: Fields, rows: list[Fields]) -> Iterable[bytes]:
         """Lines of one moment."""
-        return [self.line(at_ms, level, event, event, row) for row in rows]
+        return [self.line(at_ms, level, event, event, common | row) for row in rows]
 
     def _paint(self, text: str, code: str) -> str:
         return f"\x1b[{code}m{text}\x1b[0m" if self._colours else text

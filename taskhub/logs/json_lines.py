@@ -11,6 +11,7 @@ import orjson
 from taskhub.logs.escaping import clip, escape, plain, text_of
 from taskhub.logs.lines import MAX_LINE_BYTES
 from taskhub.logs.moments import timestamp
+from taskhub.logs.process_log import Fields
 from taskhub.logs.tracebacks import MAX_TRACEBACK_BYTES
 
 HEAD = ("timestamp", "level", "event", "message")
@@ -32,10 +33,11 @@ class JsonLines:
             data["traceback"] = traceback
         return _fitting(data).encode() + b"\n"
 
-    def lines(self, at_ms: int, level: str, event: str, rows: list[dict[str, Any]]) -> Iterable[bytes]:
+    def lines(self, at_ms: int, level: str, event: str, common: Fields, rows: list[Fields]) -> Iterable[bytes]:
         """Lines of one moment, for fields that are known to be short and of JSON's types."""
         head = {"timestamp": timestamp(at_ms), "level": level, "event": event, "message": event}
-        return [orjson.dumps(head | row) + b"\n" for row in rows]
+        begin = orjson.dumps(head | common)[:-1] + b","  # the same for all: written once
+        return [begin + orjson.dumps(row)[1:] + b"\n" for row in rows]
 
 
 def _fitting(data: dict[str, Any]) -> str:

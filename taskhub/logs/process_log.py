@@ -12,6 +12,8 @@ from taskhub import clock
 from taskhub.logs.lines import MAX_LINE_BYTES, LineWriter
 from taskhub.logs.tracebacks import described
 
+Fields = dict[str, Any]
+
 MAX_FIELDS = 100
 _NAMES = (
     (logging.CRITICAL, "critical"),
@@ -28,7 +30,7 @@ class Form(Protocol):
     def line(
         self, at_ms: int, level: str, event: str, message: str, fields: dict[str, Any], traceback: str = ""
     ) -> bytes: ...
-    def lines(self, at_ms: int, level: str, event: str, rows: list[dict[str, Any]]) -> Iterable[bytes]: ...
+    def lines(self, at_ms: int, level: str, event: str, common: Fields, rows: list[Fields]) -> Iterable[bytes]: ...
 
 
 class ProcessLog:
@@ -55,10 +57,10 @@ class ProcessLog:
             line = self._form.line(at_ms, level, event, message, {"unshown": type(mistake).__name__})
         self._writer.write(line)
 
-    def tell_all(self, level: str, event: str, rows: list[dict[str, Any]]) -> None:
+    def tell_all(self, level: str, event: str, common: Fields, rows: list[Fields]) -> None:
         """Many lines of one event at one moment, as many at once as stay together on a pipe."""
         chunk = bytearray()
-        for line in self._form.lines(clock.wall_ms(), level, event, rows):
+        for line in self._form.lines(clock.wall_ms(), level, event, common, rows):
             if len(chunk) + len(line) > MAX_LINE_BYTES:
                 self._writer.write(bytes(chunk))
                 chunk.clear()

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable
+from functools import partial
 
 from taskhub import logs
 from taskhub.metrics import definitions as metrics
 
 MAX_QUEUES = 500
+_bucket_of = partial(bisect_left, metrics.DURATION_BOUNDS_S)
 OTHER = "_other"  # no queue can bear this name
 
 
@@ -41,6 +43,12 @@ class _Tally:
         self.buckets: dict[int, int] = {}
         self.total_s = 0.0
 
+    def took(self, durations_s: list[float]) -> None:
+        """Executions took so long, in seconds."""
+        for bucket in map(_bucket_of, durations_s):
+            self.buckets[bucket] = self.buckets.get(bucket, 0) + 1
+        self.total_s += sum(duration_s for duration_s in durations_s if duration_s > 0)
+
     def flush(self) -> None:
         for outcome, count in self.outcomes.items():
             metrics.JOBS_PROCESSED.labels(*self._labels, outcome).inc(count)
@@ -64,17 +72,18 @@ class JobRecorder:
 
     def record(self, queue: str, job_type: str, outcome: str, reason: str | None, duration_s: float | None) -> None:
         """An execution ended. reason: why, if it failed; duration_s: in the handler, None if unknown."""
-        tally = self._tallies.get((queue, job_type))
-        if tally is None:
-            tally = self._open(queue, job_type)
+        tally = self._tally(queue, job_type)
         tally.outcomes[outcome] = tally.outcomes.get(outcome, 0) + 1
         if reason is not None:
             tally.reasons[reason] = tally.reasons.get(reason, 0) + 1
         if duration_s is not None:
-            bucket = bisect_left(metrics.DURATION_BOUNDS_S, duration_s)
-            tally.buckets[bucket] = tally.buckets.get(bucket, 0) + 1
-            tally.total_s += max(0.0, duration_s)
-        self._touched.add(tally)
+            tally.took([duration_s])
+
+    def record_completed(self, queue: str, job_type: str, durations_s: list[float]) -> None:
+        """Executions of one type were completed, in so many seconds each."""
+        tally = self._tally(queue, job_type)
+        tally.outcomes["completed"] = tally.outcomes.get("completed", 0) + len(durations_s)
+        tally.took(durations_s)
 
     def stale(self, count: int) -> None:
         """Settlements were refused because their lease was lost."""
@@ -89,6 +98,11 @@ class JobRecorder:
             metrics.STALE_WRITES.inc(self._stale)
             self._stale = 0
         count_dropped_lines()
+
+    def _tally(self, queue: str, job_type: str) -> _Tally:
+        tally = self._tallies.get((queue, job_type)) or self._open(queue, job_type)
+        self._touched.add(tally)
+        return tally
 
     def _open(self, queue: str, job_type: str) -> _Tally:
         label = self._queues.label(queue)

@@ -104,7 +104,7 @@ def test_nothing_silences_our_lines(name: str, tmp_path: Path) -> None:
         HOSTILE[name]()
         OURS.warning("job.failed", extra={"job_id": "a"})
         job().log.info("resizing %s", "it", extra={"width": 3})
-        logs.log_all(OURS, logging.INFO, "job.completed", [{"job_id": "b"}])
+        logs.log_all(OURS, logging.INFO, "job.completed", {"type": "echo"}, [{"job_id": "b"}])
         try:
             raise ValueError("boom")
         except ValueError:
@@ -255,7 +255,7 @@ def test_a_traceback_reads_no_file(tmp_path: Path) -> None:
 def test_a_program_that_has_not_set_our_log_up_finds_our_words_in_its_own(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         OURS.warning("redis.lost", extra={"text": "go\nne\udcff", "name": "no field of a record may bear this name"})
-        logs.log_all(OURS, logging.INFO, "job.completed", [{"job_id": "b"}])
+        logs.log_all(OURS, logging.INFO, "job.completed", {"type": "echo"}, [{"job_id": "b"}])
         job().log.info("said %s", 1, extra={"width": 3, "args": 4})
 
     assert [record.getMessage() for record in caplog.records] == [
