@@ -48,6 +48,7 @@ LEFT_LOCKED = 72  # exit status: a job has left a transaction open that only the
 SLOT_WAS_CLOSED = 71  # exit status: a rescuer closed this slot; whatever was in hand is its business
 _PAYLOAD = attrgetter("payload")
 _EMPTY_LASTS_S = 0.05
+_FEW_QUEUES = 20
 _QUEUES_LAST_S = 1.0
 _ACTIVE_S, _RECENT = 30.0, 32  # serving all, listened to: queues used so lately, and so many others
 _POLL_S = 0.1  # between two looks into PostgreSQL while Redis is away
@@ -191,7 +192,9 @@ class Consumer:
                         self._empty_until.pop(queue, None)
                         self._turns.served(queue)
                         return True
-                    self._empty_until[queue] = clock.monotonic_s() + _EMPTY_LASTS_S
+                    # Among many queues a look at each empty one is dear; before it waits, it looks at them all.
+                    lasts_s = _EMPTY_LASTS_S * max(1.0, len(self._turns.queues) / _FEW_QUEUES)
+                    self._empty_until[queue] = clock.monotonic_s() + lasts_s
             self._settler.settle_all()
         return False
 
