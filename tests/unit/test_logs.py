@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
 import os
@@ -191,6 +192,7 @@ def test_the_console_has_colours_only_on_a_terminal(stream: TextIO, configured: 
 
 def test_each_record_is_one_write_also_from_many_processes() -> None:
     readable, writable = os.pipe()
+    fcntl.fcntl(writable, fcntl.F_SETPIPE_SZ, 1 << 20)  # room for all: a reader that is late loses none
     with open(readable, encoding="utf-8") as reader:
         process_log = ProcessLog(logging.INFO, JsonLines(), writable)
         children = [_fork_a_logger(process_log, name) for name in "abcd"]
