@@ -41,7 +41,7 @@ class Dispatcher:
         due = sorted((row for row in rows if row[2] and not row[4]), key=lambda row: row[:2])
         groups = [(place, list(group)) for place, group in groupby(due, key=lambda row: (row[0], row[1]))]
         if names := sorted({queue for (queue, _), _ in groups}):  # so that workers that serve all listen there
-            self._store.run("raise_epochs", text_array([*names]), number_array([0] * len(names)))
+            self._store.run("raise_epochs", text_array([*names]), number_array([0] * len(names)), text_array([*names]))
         self._isolation.each(groups, lambda group: group[0], lambda group: self._push(*group[0], group[1]))
         self._after = after
 

@@ -41,13 +41,13 @@ class Reconciler:
         turn = self._walk.take()
         if turn is None:
             return
-        lagging, epochs = self._walk.places()
+        lagging, epochs, in_use = self._walk.places()
         pushes = LostPushes(self._store, self._broker, self._slack_s, epochs, list(lagging))
         one_pass = _Pass(self._walk, turn, pushes, lagging)
         is_whole = self._new_rows(one_pass)
         self._old_rows(one_pass)
         _walk_lagging(one_pass)
-        self._walk.raise_epochs(pushes.raise_epochs(one_pass.met, walked_to_now=is_whole))
+        self._walk.raise_epochs(pushes.raise_epochs(one_pass.met, walked_to_now=is_whole), in_use | one_pass.met)
         if not (one_pass.met or lagging or epochs):
             self._idle_until_s = clock.monotonic_s() + min(_IDLE_S, 1.5 * self._every_s)
 

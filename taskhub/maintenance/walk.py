@@ -73,11 +73,12 @@ class Walk:
         [(age_s, *where)] = self._store.run("walk_age")
         return None if 0 <= age_s < _STUCK_S else Turn(None, *where)
 
-    def places(self) -> tuple[dict[Place, str], dict[str, int]]:
-        """The marks of the places that lag, and the epochs of the queues in use."""
+    def places(self) -> tuple[dict[Place, str], dict[str, int], set[str]]:
+        """The marks of the places that lag, the epochs of the queues that were in use lately, and those in use now."""
         rows = self._store.run("walked_places", _ACTIVE_S, _NEWEST, _PLACES)
-        lagging = {(queue, priority): mark for queue, priority, mark, _ in rows if mark is not None}
-        return lagging, {queue: epoch for queue, _, mark, epoch in rows if mark is None}
+        lagging = {(queue, priority): mark for queue, priority, mark, *_ in rows if mark is not None}
+        epochs = {queue: epoch for queue, _, mark, epoch, _ in rows if mark is None}
+        return lagging, epochs, {queue for queue, _, mark, _, is_new in rows if mark is None and is_new}
 
     def read(self, since: str, before: str | None, slack_s: float) -> Reading:
         """At most ROWS rows from an id on."""
@@ -95,11 +96,12 @@ class Walk:
         if turn.number is not None and marks:
             self._store.run("move_lagging", turn.number, *_arrays(marks))
 
-    def raise_epochs(self, epochs: dict[str, int]) -> None:
-        """Remember the epochs, and that these queues are in use."""
+    def raise_epochs(self, epochs: dict[str, int], in_use: set[str]) -> None:
+        """Remember the epochs, and which queues are in use."""
         if epochs:
             names = sorted(epochs)
-            self._store.run("raise_epochs", text_array([*names]), number_array([epochs[name] for name in names]))
+            numbers = number_array([epochs[name] for name in names])
+            self._store.run("raise_epochs", text_array([*names]), numbers, text_array([*in_use]))
 
 
 def _arrays(marks: dict[Place, str] | dict[Place, str | None]) -> tuple[str, str, str]:

@@ -247,6 +247,14 @@ def test_a_late_walker_does_not_move_the_mark_by_the_horizon_of_another(
     assert walk(first, slack_s=-60.0).waiting == [job]
 
 
+def test_a_queue_stays_in_use_by_its_rows_and_not_by_its_epoch(store: Connection, rows: Rows) -> None:
+    rows.sql("INSERT INTO queues (name, active_at) SELECT q, now() - interval '10 s' FROM unnest('{a,b}'::text[]) AS q")
+    run(store, "raise_epochs", queues=["a", "b", "c"], epochs=[5, 3, 1], in_use=["b"])
+    run(store, "raise_epochs", queues=["a"], epochs=[4], in_use=[])
+    told = rows.sql("SELECT name, epoch, active_at > now() - interval '5 s' AS used FROM queues ORDER BY name")
+    assert [tuple(row.values()) for row in told] == [("a", 5, False), ("b", 3, True), ("c", 1, True)]
+
+
 # Rows from other hands
 
 
