@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from typing import Any
 
@@ -34,8 +33,8 @@ def arm_raising(job: Any) -> None:
 
 @recorded("litter.spoil")
 def spoil(job: Any) -> None:
-    """Close what every later print would need."""
-    sys.stdout.close()
+    """Leave the group by which the supervisor would end it."""
+    os.setpgid(0, os.getpgid(os.getppid()))
 
 
 @recorded("litter.hoard")

