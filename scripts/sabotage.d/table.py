@@ -36,6 +36,7 @@ SUBMISSION = "tests/fault/test_submission.py::"
 BOUNDED = "tests/integration/test_bounded_reads.py::test_a_statement_reads_a_bounded_number_of_rows"
 SETTLE = "tests/integration/test_statements_settle.py::"
 UPKEEP = "tests/integration/test_statements_upkeep.py::"
+WAITING = "tests/integration/test_waiting.py::"
 WALK = "tests/integration/test_statements_walk.py::"
 
 SQL = "taskhub/store/sql/"
@@ -297,6 +298,16 @@ SABOTAGES = [
         "100 Continue as soon as the headers are there",
         EDGES + "test_what_is_refused_is_refused_at_once_as_a_problem",
         [("taskhub/api/gunicorn_worker.py", "            request._expected_100_continue = False\n", "")],
+    ),
+    Sabotage(
+        "a thread that stands still is trusted for ever",
+        WAITING + "test_whatever_becomes_of_the_one_that_looks_the_waits_end",
+        [("taskhub/services/waiting.py", " and clock.monotonic_s() - self._turned_s < _HUNG_S", "")],
+    ),
+    Sabotage(
+        "whoever waits keeps waiting though it hung up",
+        WAITING + "test_one_that_is_not_wanted_any_more_goes",
+        [("taskhub/services/waiting.py", " and is_wanted():", ":")],
     ),
     Sabotage(
         "closing waits in the loop",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from flask import Flask, request
 
 from taskhub.api import errors, health, jobs, submit
+from taskhub.api.gates import Gated
 from taskhub.api.observe import NO_ROUTE, ROUTE, Observed
 from taskhub.api.services import Services, make_services
 from taskhub.config import Settings
@@ -23,7 +24,8 @@ def create_app(settings: Settings, registry: Registry) -> Flask:
     for face in (submit, jobs, health):
         app.register_blueprint(face.blueprint(services))
     app.before_request(_name_route)
-    app.wsgi_app = Observed(app.wsgi_app)  # type: ignore[method-assign]
+    gated = Gated(app.wsgi_app, services.gate)
+    app.wsgi_app = Observed(gated, services.drains)  # type: ignore[method-assign]
     return app
 
 

@@ -19,6 +19,7 @@ from taskhub.config import Settings, SettingsError
 from taskhub.metrics import multiprocess
 
 _STALL_S = 10
+_SPARE_THREADS = 16  # for probes, and for those who wait aside or for their turn
 
 try:
     _settings = Settings.load()
@@ -30,7 +31,8 @@ bind = [f"[{_settings.http_host}]:{_settings.http_port}" if ":" in _settings.htt
         f"{_settings.http_host}:{_settings.http_port}"]  # fmt: skip
 worker_class = "taskhub.api.gunicorn_worker.ApiWorker"
 workers = _settings.api_processes
-threads = _settings.api_threads
+threads = _settings.api_threads + _settings.api_waiters + _SPARE_THREADS  # made when they are needed
+worker_connections = max(1000, threads + 500)
 keepalive = 75
 timeout = 60
 graceful_timeout = int(_settings.wait_max_s) + 5

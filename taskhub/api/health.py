@@ -75,6 +75,7 @@ def blueprint(services: Services) -> Blueprint:
         depths = services.depths.depths()
         computed = [
             metrics.QUEUE_DEPTH.of({(queue,): depth for queue, depth in depths.items()}),
+            metrics.WAITERS.of({(): services.waiters.count}),
             metrics.REDIS_UP.of({(): int(services.doorbell.is_up)}),
             metrics.POSTGRES_UP.of({(): int(readiness.postgres() == "ok")}),
         ]

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import select
+import socket
+from functools import partial
+from typing import TYPE_CHECKING
 
 from flask import Blueprint, Response, request
 
 from taskhub.api.answers import job_answer, json_answer
 from taskhub.api.services import Services
-from taskhub.domain.errors import FieldProblem, InvalidRequestError, TooManyWaitersError
+from taskhub.domain.errors import FieldProblem, InvalidRequestError
 from taskhub.domain.job import TERMINAL
-from taskhub.domain.job_object import JobRow
 from taskhub.logs import get_logger
 from taskhub.services.cancel import cancel_job
-from taskhub.services.inspect import get_errors, get_job, wait_for_end
+from taskhub.services.inspect import get_errors, get_job
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
 
 log = get_logger(__name__)
 
@@ -29,7 +36,9 @@ def blueprint(services: Services) -> Blueprint:
         wait_s = _wait_s(services.settings.wait_max_s)
         row = get_job(services.store, job_id)
         if wait_s > 0 and row.status not in TERMINAL:
-            row = _wait(services, row.id, wait_s)
+            with services.gate.aside():
+                services.waiters.wait(row.id, wait_s, partial(_is_there, request.environ))
+            row = get_job(services.store, row.id)
         return job_answer(row)
 
     @routes.get("/jobs/<job_id>/errors")
@@ -60,10 +69,13 @@ def _wait_s(longest_s: float) -> float:
     return min(wait_s, longest_s)
 
 
-def _wait(services: Services, job_id: str, wait_s: float) -> JobRow:
-    if not services.waiters.acquire(blocking=False):
-        raise TooManyWaitersError("this process holds as many waiting requests as it may; ask again, or without wait")
-    try:
-        return wait_for_end(services.store, job_id, wait_s, services.is_draining)
-    finally:
-        services.waiters.release()
+def _is_there(environ: WSGIEnvironment) -> bool:
+    """False once the client has hung up, where the server lets us see its connection."""
+    link: socket.socket | None = environ.get("gunicorn.socket")
+    if link is None:
+        return True
+    with contextlib.suppress(OSError, ValueError):  # reset, or closed
+        readable = select.poll()
+        readable.register(link.fileno(), select.POLLIN)
+        return not readable.poll(0) or link.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) != b""
+    return False

@@ -18,11 +18,11 @@ log = get_logger(__name__)
 
 ROUTE = "taskhub.route"
 NO_ROUTE = "none"
+PROBES = frozenset(("/livez", "/readyz", "/health", "/metrics"))
 
 _REQUEST_ID = "taskhub.request_id"
 _SANE_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
-_PROBES = frozenset(("/livez", "/readyz", "/health", "/metrics"))
 _LONGEST_PATH = 200
 
 
@@ -35,8 +35,9 @@ def request_id(environ: WSGIEnvironment) -> str:
 class Observed:
     """WSGI middleware."""
 
-    def __init__(self, application: WSGIApplication) -> None:
+    def __init__(self, application: WSGIApplication, is_draining: Callable[[], bool]) -> None:
         self._application = application
+        self._is_draining = is_draining
         self._requests: dict[tuple[str, str, str], Any] = {}
         self._durations: dict[tuple[str, str], Any] = {}
 
@@ -49,8 +50,8 @@ class Observed:
         def start(line: str, headers: list[tuple[str, str]], *error: Any) -> Callable[[bytes], object]:
             nonlocal status
             status = line[:3]
-            if status >= "400":
-                _close_if_unread(environ)
+            if self._is_draining() or (status >= "400" and not getattr(environ["wsgi.input"], "is_read", True)):
+                _close_after(environ)
             headers.append(("X-Request-Id", name))
             return start_response(line, headers, *error)
 
@@ -62,7 +63,7 @@ class Observed:
     def _note(self, environ: WSGIEnvironment, status: str, duration_s: float) -> None:
         method, route = environ.get("REQUEST_METHOD", ""), environ.get(ROUTE, NO_ROUTE)
         self._count(method if method in _METHODS else "other", route, status, duration_s)
-        level = logging.DEBUG if route in _PROBES and status < "500" else logging.INFO
+        level = logging.DEBUG if route in PROBES and status < "500" else logging.INFO
         if log.isEnabledFor(level):
             fields = {
                 "request_id": environ[_REQUEST_ID],
@@ -84,8 +85,8 @@ class Observed:
         self._durations[method, route].observe(duration_s)
 
 
-def _close_if_unread(environ: WSGIEnvironment) -> None:
-    """A refused request's body is not waited for: its connection ends with the answer."""
-    body = environ["wsgi.input"]
-    if not getattr(body, "is_read", True):
-        body.request.force_close()
+def _close_after(environ: WSGIEnvironment) -> None:
+    """The connection ends with this answer: the process does, or a refused request's body is not waited for."""
+    server_request = getattr(environ["wsgi.input"], "request", None)
+    if server_request is not None:
+        server_request.force_close()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from taskhub.api.gates import Gate
 from taskhub.config import Settings
 from taskhub.execution.acceptance import Acceptor
 from taskhub.execution.registry import Registry
@@ -13,6 +13,7 @@ from taskhub.queue.broker import Broker
 from taskhub.services.depth import Depths, Limits
 from taskhub.services.doorbell import Doorbell
 from taskhub.services.submit import Submitter
+from taskhub.services.waiting import Hub
 from taskhub.store.connection import Connection
 from taskhub.store.pool import Pool
 
@@ -37,8 +38,13 @@ class Services:
     doorbell: Doorbell
     depths: Depths
     limits: Limits
-    waiters: threading.Semaphore
+    waiters: Hub
+    gate: Gate
     is_draining: Callable[[], bool] = field(default=_never)
+
+    def drains(self) -> bool:
+        """What is_draining says at the moment."""
+        return self.is_draining()
 
     def close(self) -> None:
         self.submitter.close()
@@ -60,19 +66,24 @@ def make_services(settings: Settings, registry: Registry) -> Services:
             index_only=index_only,
         )
 
-    store = Pool(lambda: connect(settings.timers.pg_lock_s, index_only=True), _READERS, wait_s=1.0)
+    def connect_reader() -> Connection:
+        return connect(settings.timers.pg_lock_s, index_only=True)
+
+    gate = Gate(settings.api_threads)
+    store = Pool(connect_reader, _READERS, wait_s=1.0)
     broker = Broker(redis_url, timeout_s=settings.timers.redis_api_s)
     doorbell = Doorbell(broker)
     depths = Depths(store.read, broker, registry.queues())
-    return Services(
+    services = Services(
         settings=settings,
         registry=registry,
         store=store,
-        submitter=Submitter(connect, doorbell),
+        submitter=Submitter(connect, doorbell, gate.aside),
         acceptor=Acceptor(registry, max_attempts=settings.max_attempts, max_payload_bytes=settings.max_body_bytes),
         doorbell=doorbell,
         depths=depths,
         limits=Limits(depths, store.read, settings.queue_max_depth, settings.queue_max_age_s),
-        # Some threads always stay free for others than those who wait.
-        waiters=threading.Semaphore(max(settings.api_threads - 2, min(1, settings.api_threads - 1))),
+        waiters=Hub(connect_reader, settings.api_waiters, lambda: services.drains()),  # noqa: PLW0108 (there are none yet)
+        gate=gate,
     )
+    return services

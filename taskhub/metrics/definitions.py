@@ -102,6 +102,7 @@ HTTP_DURATION = Histogram(
     buckets=HTTP_BOUNDS_S,
     registry=REGISTRY,
 )
+WAITERS = ComputedGauge("taskhub_api_waiters", "Requests that wait for a job, in the process that answers.", ())
 
 # The page itself.
 LINES_DROPPED = _counter("taskhub_log_lines_dropped_total", "Log lines that nobody was there to read.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from taskhub import clock, ids
@@ -48,14 +47,14 @@ def get_errors(store: Pool, job_id: str) -> list[dict[str, Any]]:
     ]
 
 
-def wait_for_end(store: Pool, job_id: str, timeout_s: float, is_over: Callable[[], bool] = lambda: False) -> JobRow:
-    """The job once it has ended, or as it is when the time (or `is_over`) ends the wait.
+def wait_for_end(store: Pool, job_id: str, timeout_s: float) -> JobRow:
+    """The job once it has ended, or as it is when the time is over.
 
     Raises JobNotFoundError, StoreUnavailableError.
     """
     deadline = clock.monotonic_s() + timeout_s
     pause_s = _FIRST_PAUSE_S
-    while (left_s := deadline - clock.monotonic_s()) > 0 and not is_over():
+    while (left_s := deadline - clock.monotonic_s()) > 0:
         clock.sleep(min(pause_s, left_s))
         pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
         rows = store.read("job_status", job_id, timeout_s=_READ_S)

@@ -116,7 +116,7 @@ def test_a_wait_ends_with_the_job(client: FlaskClient, rows: Rows) -> None:
 
 def _reads(rows: Rows) -> int:
     """Is somebody in the loop of a wait?"""
-    return int(rows.value("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'EXECUTE job_status%%'") or 0)
+    return int(rows.value("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'EXECUTE unfinished_of%%'") or 0)
 
 
 def test_a_wait_that_is_over_shows_the_job_as_it_is(client: FlaskClient, rows: Rows) -> None:
@@ -136,14 +136,14 @@ def test_a_bad_wait_is_refused(client: FlaskClient, rows: Rows, wait: str) -> No
 
 
 def test_waits_are_bounded_and_end_when_draining(make_client: MakeClient, rows: Rows) -> None:
-    client = make_client(api_threads=4)
+    client = make_client(api_waiters=2)
     app, job = client.application, rows.one()
     services = services_of(app)
     is_draining = threading.Event()
     services.is_draining = is_draining.is_set
     with ThreadPoolExecutor(2) as threads:
         waits = [threads.submit(app.test_client().get, f"/jobs/{job}?wait=30") for _ in range(2)]
-        wait_until(lambda: services.waiters._value == 0, 10, "two requests wait")
+        wait_until(lambda: services.waiters.count == 2, 10, "two requests wait")
         refused = client.get(f"/jobs/{job}?wait=30")
         assert (refused.status_code, refused.json["code"]) == (503, "too_many_waiters")
         assert "Retry-After" in refused.headers

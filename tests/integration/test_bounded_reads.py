@@ -165,6 +165,7 @@ def arguments(reader: Connection, child: Child) -> dict[str, dict[str, Any]]:
         "slots_of_worker": {"worker": child.worker},
         "slots_to_rescue": {"after_worker": NIL, "after_slot": -1, "after_generation": -1, "amount": 32},
         "take_walk": {"every_s": 0.0, "lag_s": 15.0},
+        "unfinished_of": {"ids": some},
         "waiting_places": {"places": 30, "newest": 50},
         "walk_age": {},
         "walk_jobs": {"since": middle, "slack_s": 5.0, "amount": ASKED},

@@ -15,7 +15,7 @@ from tests.waiting import wait_until
 _FILES_OF_TWO = {f"{kind}_api{slot}.db" for kind in ("counter", "histogram") for slot in (0, 1)}
 
 
-def test_sigterm_answers_those_who_wait_and_ends_with_zero(api: MakeApi, rows: Rows) -> None:
+def test_sigterm_answers_those_who_wait_and_ends_with_zero(api: MakeApi) -> None:
     with api() as program:
         with program.http() as client:
             job = client.submit("echo")
@@ -26,16 +26,12 @@ def test_sigterm_answers_those_who_wait_and_ends_with_zero(api: MakeApi, rows: R
 
         with ThreadPoolExecutor(2) as threads:
             waits = [threads.submit(wait) for _ in range(2)]
-            wait_until(lambda: _waiters(rows) == 2, 10, "two requests wait")
+            wait_until(lambda: program.metrics().get("taskhub_api_waiters") == 2, 20, "two requests wait")
             started = time.monotonic()
             assert program.stop(deadline_s=15) == 0
             assert [wait.result(1) for wait in waits] == [200, 200]
         assert time.monotonic() - started < 10
         assert program.children() == []
-
-
-def _waiters(rows: Rows) -> int:
-    return int(rows.value("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'EXECUTE job_status%%'"))
 
 
 def test_sigterm_under_load_loses_no_answer(api: MakeApi, rows: Rows) -> None:

@@ -36,6 +36,7 @@ ACTIONS = (*(f"raise:{name}" for name in CLASSES), "hang")
 NOT_A_WORKERS = {
     "cancel_job", "get_jobs", "insert_jobs", "insert_keyed_jobs", "job_errors", "job_status", "keyed_jobs",
     "know_queue", "free_unique_key", "point_key_at", "oldest_waiting", "ping",
+    "unfinished_of",
 }  # fmt: skip
 PROMPT = {
     **SOON,

@@ -1,0 +1,124 @@
+"""Many requests that wait, on the API as it is served: others do not notice, and none keeps its place for nothing."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.harness.fixtures import MakeApi
+from tests.harness.programs import Api
+from tests.harness.rows import Rows
+from tests.waiting import pause, wait_for_value, wait_until
+
+_MANY = 200
+_KIB_EACH = 250
+_WAIT = "GET /jobs/{}?wait=30 HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+@contextmanager
+def waiting(program: Api, jobs: list[str]) -> Iterator[list[socket.socket]]:
+    """A connection per job, on each of which a request waits."""
+    before = count(program)
+    links = [socket.create_connection(("127.0.0.1", program.port), timeout=20) for _ in jobs]
+    try:
+        for link, job in zip(links, jobs, strict=True):
+            link.sendall(_WAIT.format(job).encode())
+        wait_for_value(lambda: count(program), before + len(jobs), 20, "requests that wait")
+        yield links
+    finally:
+        for link in links:
+            link.close()
+
+
+def count(program: Api) -> float:
+    return program.metrics().get("taskhub_api_waiters") or 0.0
+
+
+def answer(link: socket.socket) -> bytes:
+    """What is answered, to the end of the job object."""
+    received = b""
+    while not received.endswith(b"}") and (chunk := link.recv(65_536)):
+        received += chunk
+    return received
+
+
+def memory_kib(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+
+
+def transactions(rows: Rows) -> int:
+    return int(rows.value("SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"))
+
+
+def test_two_hundred_who_wait_leave_all_others_room(api: MakeApi, rows: Rows) -> None:
+    jobs = rows.add(10)
+    with api() as running, running.http() as client:
+        for _ in range(20):
+            assert client.get(f"/jobs/{jobs[0]}").status == 200
+        [pid] = running.children()
+        before_kib = memory_kib(pid)
+        with waiting(running, jobs * (_MANY // 10)) as links:
+            assert [client.get(f"/jobs/{jobs[0]}").status for _ in range(100)] == [200] * 100
+            assert [client.post("/jobs", {"payload": {"type": "echo"}}).status for _ in range(20)] == [202] * 20
+            refused = client.get(f"/jobs/{jobs[0]}?wait=30")
+            assert (refused.status, refused.json["code"]) == (503, "too_many_waiters")
+            assert "retry-after" in refused.headers
+            assert memory_kib(pid) - before_kib < _MANY * _KIB_EACH
+            began, before = time.monotonic(), transactions(rows)
+            pause(2.0)
+            assert transactions(rows) - before <= 10 * (time.monotonic() - began + 1) + 30, "ten a second, and ours"
+            for job in jobs:
+                rows.set(job, status="completed", finished_at="=clock_timestamp()")
+            assert all(b'"status":"completed"' in answer(link) for link in links)
+        wait_for_value(lambda: count(running), 0, 10, "requests that wait")
+
+
+def test_those_who_hung_up_give_their_places_to_others(api: MakeApi, rows: Rows) -> None:
+    jobs = rows.add(20)
+    with api(TASKHUB_API_WAITERS="20") as program, waiting(program, jobs) as links:
+        for link in links[:15]:
+            link.close()
+        wait_for_value(lambda: count(program), 5, 10, "requests that wait")
+        with waiting(program, jobs[:15]) as others:
+            rows.set(jobs[0], status="completed", finished_at="=clock_timestamp()")
+            assert b"200 OK" in answer(others[0])
+
+
+def test_all_who_wait_are_answered_when_the_api_is_told_to_stop(api: MakeApi, rows: Rows) -> None:
+    with api() as program, waiting(program, rows.add(_MANY)) as links:
+        began = time.monotonic()
+        assert program.stop(deadline_s=15) == 0
+        answers = [answer(link) for link in links]
+        assert time.monotonic() - began < 10
+    assert sum(b" 200 OK" in each and b'"status":"queued"' in each for each in answers) == _MANY
+    assert all(b"connection: close" in each.lower() for each in answers)
+
+
+def test_those_who_wait_outlive_the_thread_that_looks(api: MakeApi, rows: Rows) -> None:
+    [job] = rows.add(1)
+    faults = "waiters.begin=raise*1;store.unfinished_of=raise:SystemExit*1"
+    with api(TASKHUB_FAILPOINTS=faults) as program, waiting(program, [job] * 20) as links:
+        rows.set(job, status="completed", finished_at="=clock_timestamp()")
+        assert all(b'"status":"completed"' in answer(link) for link in links)
+        wait_until(lambda: program.events("waiters.seen"), 5, "it is told")
+
+
+def test_a_place_at_work_is_others_while_its_request_waits(api: MakeApi, rows: Rows) -> None:
+    """One at work at once: neither those who wait for a job nor one that a transaction blocks keep it."""
+    rows.sql("BEGIN")
+    rows.sql("INSERT INTO unique_keys VALUES ('held', '00000000-0000-7000-8000-000000000001')")
+    with api(TASKHUB_API_THREADS="1", TASKHUB_API_PROCESSES="1") as program, program.http() as client:
+        job = client.submit("echo")
+        with waiting(program, [job] * 20), socket.create_connection(("127.0.0.1", program.port), timeout=20) as blocked:
+            body = b'{"payload":{"type":"echo"},"unique_key":"held"}'
+            blocked.sendall(
+                b"POST /jobs HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
+            )
+            assert [client.get(f"/jobs/{job}").status for _ in range(100)] == [200] * 100
+            assert b" 503 " in answer(blocked)
+    rows.sql("ROLLBACK")
