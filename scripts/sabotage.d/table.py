@@ -310,6 +310,21 @@ SABOTAGES = [
         [("taskhub/services/waiting.py", " and is_wanted():", ":")],
     ),
     Sabotage(
+        "a place at work is kept while its request waits",
+        "tests/process/test_api_waiters.py::test_a_place_at_work_is_others_while_its_request_waits",
+        [("taskhub/api/services.py", "Submitter(connect, doorbell, gate.aside)", "Submitter(connect, doorbell)")],
+    ),
+    Sabotage(
+        "those who wait keep their own pace for ever",
+        "tests/process/test_api_waiters.py::test_two_hundred_who_wait_leave_all_others_room",
+        [("taskhub/services/waiting.py", "if now_s - self._since_s < _YOUNG_S:", "if True:")],
+    ),
+    Sabotage(
+        "a cancellation waits for its row on one of the few connections",
+        "tests/integration/test_api_jobs.py::test_cancels_of_a_job_that_somebody_holds_hold_up_nobody",
+        [(SQL + "cancel_job.sql", " NOWAIT", "")],
+    ),
+    Sabotage(
         "closing waits in the loop",
         EDGES + "test_clients_that_do_not_close_after_a_refusal_hold_up_nobody",
         [

@@ -7,6 +7,7 @@ number is bounded however often workers are replaced.
 from __future__ import annotations
 
 import logging
+import resource
 import socket
 import struct
 import sys
@@ -20,6 +21,18 @@ from taskhub.metrics import multiprocess
 
 _STALL_S = 10
 _SPARE_THREADS = 16  # for probes, and for those who wait aside or for their turn
+_OTHER_DESCRIPTORS = 100  # than those of connections
+
+
+def _connections(threads: int) -> int:
+    """How many connections each process may have: those that wait and many more, if there are descriptors for them."""
+    wanted = max(1000, threads + 500)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if 0 <= soft < wanted + _OTHER_DESCRIPTORS:  # below zero: no limit
+        soft = wanted + _OTHER_DESCRIPTORS if hard < 0 else min(hard, wanted + _OTHER_DESCRIPTORS)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return wanted if soft < 0 else max(1, min(wanted, soft - _OTHER_DESCRIPTORS))
+
 
 try:
     _settings = Settings.load()
@@ -32,7 +45,7 @@ bind = [f"[{_settings.http_host}]:{_settings.http_port}" if ":" in _settings.htt
 worker_class = "taskhub.api.gunicorn_worker.ApiWorker"
 workers = _settings.api_processes
 threads = _settings.api_threads + _settings.api_waiters + _SPARE_THREADS  # made when they are needed
-worker_connections = max(1000, threads + 500)
+worker_connections = _connections(threads)
 keepalive = 75
 timeout = 60
 graceful_timeout = int(_settings.wait_max_s) + 5

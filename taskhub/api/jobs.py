@@ -47,7 +47,7 @@ def blueprint(services: Services) -> Blueprint:
 
     @routes.post("/jobs/<job_id>/cancel")
     def cancel(job_id: str) -> Response:
-        is_over = cancel_job(services.store, job_id)
+        is_over = cancel_job(services.store, job_id, services.gate.aside)
         row = get_job(services.store, job_id)
         if is_over:
             log.info("job.cancelled", extra={"job_id": row.id, "type": row.type, "queue": row.queue})

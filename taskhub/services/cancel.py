@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 from taskhub import clock, ids
 from taskhub.domain.errors import JobFinishedError, JobNotFoundError, StatementError, StoreUnavailableError
 from taskhub.domain.job import COMPLETED, FAILED, RUNNING
+from taskhub.services.lanes import Aside
 from taskhub.store.pool import Pool
 
 _TIME_S = 1.5
 _LEAST_TRY_S = 0.3
-_PAUSE_S = 0.05
-_LOCKED = ("55P03", "40P01")
+_FIRST_PAUSE_S = 0.01
+_LONGEST_PAUSE_S = 0.1
 
 
-def cancel_job(store: Pool, job_id: str) -> bool:
+def cancel_job(store: Pool, job_id: str, aside: Aside = nullcontext) -> bool:
     """True if the job is cancelled now, False if its worker was asked to stop it.
 
-    One statement decides under the row's lock; it may be repeated. Raises JobNotFoundError; JobFinishedError
-    if it had completed or failed; StoreUnavailableError.
+    One statement decides under the row's lock; it may be repeated. While somebody else holds that lock, this thread
+    holds no connection and waits `aside`. Raises JobNotFoundError; JobFinishedError if it had completed or failed;
+    StoreUnavailableError.
     """
     canonical = job_id.lower()
     if not ids.is_id(canonical):
         raise JobNotFoundError("there is no job with this id")
-    status = _cancel(store, canonical)
+    status = _cancel(store, canonical, aside)
     if status is None:
         raise JobNotFoundError("there is no job with this id")
     if status in (COMPLETED, FAILED):
@@ -30,9 +34,10 @@ def cancel_job(store: Pool, job_id: str) -> bool:
     return status != RUNNING
 
 
-def _cancel(store: Pool, job_id: str) -> str | None:
+def _cancel(store: Pool, job_id: str, aside: Aside) -> str | None:
     """The status that the cancellation met."""
     deadline = clock.monotonic_s() + _TIME_S
+    pause_s = _FIRST_PAUSE_S
     while True:
         left_s = max(deadline - clock.monotonic_s(), _LEAST_TRY_S)
         try:
@@ -43,6 +48,7 @@ def _cancel(store: Pool, job_id: str) -> str | None:
             if deadline - clock.monotonic_s() < _LEAST_TRY_S:
                 raise
         except StatementError as error:
-            if error.sqlstate not in _LOCKED or deadline - clock.monotonic_s() < _LEAST_TRY_S:
-                raise StoreUnavailableError(f"the job stayed locked: {error}") from error
-        clock.sleep(_PAUSE_S)
+            raise StoreUnavailableError(f"PostgreSQL refused the cancellation: {error}") from error
+        with aside():
+            clock.sleep(pause_s)
+        pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)

@@ -198,7 +198,7 @@ def test_a_cancel_waits_for_a_claim_under_way(
     claim(claimer, child, [job])
     with ThreadPoolExecutor(1) as thread:
         cancelling = thread.submit(client.post, f"/jobs/{job}/cancel")
-        wait_until(lambda: _is_blocked(rows), 10, "the cancel waits for the claim")
+        wait_until(lambda: _has_been_tried(rows), 10, "the cancel waits for the claim")
         claimer.execute("COMMIT")
         answer = cancelling.result(10)
     assert (answer.status_code, answer.json["status"]) == (202, "running")
@@ -206,8 +206,27 @@ def test_a_cancel_waits_for_a_claim_under_way(
     assert rows.value("SELECT worker FROM cancellations") == child.worker
 
 
-def _is_blocked(rows: Rows) -> int:
-    return int(rows.value("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"))
+def _has_been_tried(rows: Rows) -> int:
+    return int(rows.value("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'EXECUTE cancel_job%%'"))
+
+
+def test_cancels_of_a_job_that_somebody_holds_hold_up_nobody(
+    make_client: MakeClient, rows: Rows, connect: Callable[[], Connection]
+) -> None:
+    app = make_client(api_threads=2).application
+    held, other = rows.add(2)
+    holder = connect()
+    holder.execute("BEGIN")
+    holder.execute(f"SELECT 1 FROM jobs WHERE id = '{held}' FOR UPDATE")
+    with ThreadPoolExecutor(12) as threads:
+        cancelling = [threads.submit(app.test_client().post, f"/jobs/{held}/cancel") for _ in range(12)]
+        wait_until(lambda: _has_been_tried(rows), 10, "the cancels wait for the holder")
+        seen = [app.test_client().get(f"/jobs/{other}").status_code for _ in range(30)]
+        assert not any(each.done() for each in cancelling), "they were answered meanwhile"
+        assert seen == [200] * 30
+        assert {each.result(10).status_code for each in cancelling} == {503}
+        holder.execute("ROLLBACK")
+    assert app.test_client().post(f"/jobs/{held}/cancel").status_code == 200
 
 
 def test_claim_and_cancel_at_once_never_contradict(client: FlaskClient, rows: Rows, store: Connection) -> None:

@@ -3,9 +3,9 @@
 -- returns: status before, if there is such a job
 --
 -- The row is locked first, so its status is decided here and nowhere else; whoever claims or settles it
--- comes before or after.
+-- comes before or after. A row that somebody holds is refused at once (55P03), so that no connection waits for it.
 WITH found AS MATERIALIZED (
-    SELECT id, status, worker FROM jobs WHERE id = :id FOR UPDATE
+    SELECT id, status, worker FROM jobs WHERE id = :id FOR UPDATE NOWAIT
 ), moment AS MATERIALIZED (
     SELECT clock_timestamp() AS now FROM found
 ), changed AS (
