@@ -315,6 +315,16 @@ SABOTAGES = [
         [("taskhub/api/services.py", "Submitter(connect, doorbell, gate.aside)", "Submitter(connect, doorbell)")],
     ),
     Sabotage(
+        "a turn at work is for whoever comes first",
+        "tests/unit/test_gates.py::test_turns_come_in_the_order_of_asking",
+        [("taskhub/api/gates.py", "self._queue.popleft()", "self._queue.pop()")],
+    ),
+    Sabotage(
+        "probes wait for their turn",
+        "tests/unit/test_gates.py::test_a_full_process_refuses_in_time_and_answers_probes",
+        [("taskhub/api/gates.py", 'if environ.get("PATH_INFO") in PROBES:', "if False:")],
+    ),
+    Sabotage(
         "those who wait keep their own pace for ever",
         "tests/process/test_api_waiters.py::test_two_hundred_who_wait_leave_all_others_room",
         [("taskhub/services/waiting.py", "if now_s - self._since_s < _YOUNG_S:", "if True:")],

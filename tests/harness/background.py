@@ -32,6 +32,9 @@ class Background:
         assert self._thread.ident is not None
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._thread.ident), ctypes.py_object(error))
 
+    def has_ended(self) -> bool:
+        return not self._thread.is_alive()
+
     def result(self, deadline_s: float = 10) -> Any:
         """What the call returned, or raise what it raised."""
         self._thread.join(deadline_s)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from taskhub.store.connection import Connection
+from tests.harness.background import Background
 from tests.harness.fixtures import MakeApi
 from tests.harness.programs import Api
 from tests.harness.rows import Rows
@@ -113,18 +115,21 @@ def test_those_who_wait_outlive_the_thread_that_looks(api: MakeApi, rows: Rows) 
         wait_until(lambda: program.events("waiters.seen"), 5, "it is told")
 
 
-def test_a_place_at_work_is_others_while_its_request_waits(api: MakeApi, rows: Rows) -> None:
+def test_a_place_at_work_is_others_while_its_request_waits(
+    api: MakeApi, rows: Rows, connect: Callable[[], Connection]
+) -> None:
     """One at work at once: neither those who wait for a job nor one that a transaction blocks keep it."""
-    rows.sql("BEGIN")
-    rows.sql("INSERT INTO unique_keys VALUES ('held', '00000000-0000-7000-8000-000000000001')")
-    with api(TASKHUB_API_THREADS="1", TASKHUB_API_PROCESSES="1") as program, program.http() as client:
-        job = client.submit("echo")
-        with waiting(program, [job] * 20), socket.create_connection(("127.0.0.1", program.port), timeout=20) as blocked:
-            body = b'{"payload":{"type":"echo"},"unique_key":"held"}'
-            blocked.sendall(
-                b"POST /jobs HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-                b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
-            )
-            assert [client.get(f"/jobs/{job}").status for _ in range(100)] == [200] * 100
-            assert b" 503 " in answer(blocked)
-    rows.sql("ROLLBACK")
+    holder = connect()
+    holder.execute("BEGIN")
+    holder.execute("INSERT INTO unique_keys VALUES ('held', '00000000-0000-7000-8000-000000000001')")
+    with api(TASKHUB_API_THREADS="1") as program, program.http() as client, waiting(program, rows.add(20)):
+        blocked = Background(_submit, program, unique_key="held")
+        blocked.is_blocked_in(rows)
+        assert [client.post("/jobs", {"payload": {"type": "echo"}}).status for _ in range(3)] == [202] * 3
+        assert not blocked.has_ended(), "others had to wait for it"
+        assert blocked.result(10) == 503
+
+
+def _submit(program: Api, **envelope: str) -> int:
+    with program.http() as client:
+        return client.post("/jobs", {"payload": {"type": "echo"}, **envelope}).status
