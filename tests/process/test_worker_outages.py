@@ -28,7 +28,7 @@ BACK_S = 10  # from a server's return to the next job
 IMPATIENT = {
     "TASKHUB_INTERNAL_PG_STATEMENT_S": "1.5",
     "TASKHUB_INTERNAL_PG_CONNECT_S": "1.7",
-    "TASKHUB_INTERNAL_STALL_S": "5",
+    "TASKHUB_INTERNAL_STALL_S": "8",
 }
 
 
