@@ -21,6 +21,7 @@ class Sabotage(NamedTuple):
 
 CLAIMS = "tests/fault/test_claims.py::"
 EDGES = "tests/process/test_api_edges.py::"
+SLOW = "tests/process/test_api_slow_clients.py::"
 LANES = "tests/fault/test_lanes.py::"
 DEATHS = "tests/fault/test_deaths.py::"
 TRANSACTION = "tests/integration/test_transaction.py::"
@@ -297,7 +298,13 @@ SABOTAGES = [
     Sabotage(
         "100 Continue as soon as the headers are there",
         EDGES + "test_what_is_refused_is_refused_at_once_as_a_problem",
-        [("taskhub/api/gunicorn_worker.py", "            request._expected_100_continue = False\n", "")],
+        [
+            (
+                "taskhub/api/connections.py",
+                "= request._expected_100_continue, False",
+                "= request._expected_100_continue, True",
+            )
+        ],
     ),
     Sabotage(
         "a thread that stands still is trusted for ever",
@@ -335,15 +342,14 @@ SABOTAGES = [
         [(SQL + "cancel_job.sql", " NOWAIT", "")],
     ),
     Sabotage(
-        "closing waits in the loop",
-        EDGES + "test_clients_that_do_not_close_after_a_refusal_hold_up_nobody",
-        [
-            (
-                "taskhub/api/gunicorn_worker.py",
-                "        if not graceful:\n            close()\n",
-                "        if True:\n            close(graceful)\n",
-            )
-        ],
+        "a half request may stay for ever",
+        SLOW + "test_clients_that_send_half_a_request_hold_up_nobody_and_are_ended",
+        [("taskhub/api/connections.py", "Stage.HEAD: 5.0, Stage.BODY: 10.0,", "Stage.HEAD: 99.0, Stage.BODY: 99.0,")],
+    ),
+    Sabotage(
+        "unfinished bodies have no common bound",
+        SLOW + "test_what_unfinished_bodies_take_is_bounded",
+        [("taskhub/api/connections.py", "        if self._bytes > self._most_bytes:\n", "        if False:\n")],
     ),
     Sabotage(
         "acknowledge before claim: ids are forgotten as they are taken",

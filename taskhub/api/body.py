@@ -8,6 +8,7 @@ from typing import Any
 from flask import Request
 
 from taskhub.api.errors import RequestError
+from taskhub.api.media import unfitness
 from taskhub.domain import strict_json
 
 _LARGE_BYTES = 1 << 20
@@ -28,12 +29,9 @@ def read_json(request: Request, limit: int) -> Any:
 def read_bytes(request: Request, limit: int) -> bytes:
     """The body as it came, checked for its type and size. Raises RequestError."""
     environ = request.environ
-    if environ.get("CONTENT_TYPE") != "application/json":
-        parameters = request.mimetype_params
-        if request.mimetype != "application/json" or parameters.get("charset", "utf-8").lower() != "utf-8":
-            raise RequestError("unsupported_media_type", "Content-Type must be application/json, in UTF-8")
-    if environ.get("HTTP_CONTENT_ENCODING", "identity").lower() != "identity":
-        raise RequestError("unsupported_media_type", "Content-Encoding is not supported: send the JSON itself")
+    unfit = unfitness(environ.get("CONTENT_TYPE", ""), environ.get("HTTP_CONTENT_ENCODING", "identity"))
+    if unfit is not None:
+        raise RequestError("unsupported_media_type", unfit)
     is_chunked = "HTTP_TRANSFER_ENCODING" in environ
     length = limit + 1 if is_chunked else request.content_length or 0
     if length > limit and not is_chunked:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import resource
 import socket
-import struct
 import sys
 import tempfile
 from pathlib import Path
@@ -19,7 +18,7 @@ from taskhub import logs
 from taskhub.config import Settings, SettingsError
 from taskhub.metrics import multiprocess
 
-_STALL_S = 10
+_DEFER_S = 10
 _SPARE_THREADS = 16  # for probes, and for those who wait aside or for their turn
 _OTHER_DESCRIPTORS = 100  # than those of connections
 
@@ -76,11 +75,8 @@ def when_ready(server: Any) -> None:
     """In the master, when it listens. Connections inherit what is set here."""
     for listener in server.LISTENERS:
         if listener.sock.family in (socket.AF_INET, socket.AF_INET6):
-            # A connection on which nothing was sent yet takes no thread: the kernel keeps it.
-            listener.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, _STALL_S)
-        # A client that stops in the middle of a request, or of reading its answer, gives its thread back.
-        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
-            listener.sock.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", _STALL_S, 0))
+            # The kernel keeps a connection on which nothing was sent yet.
+            listener.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, _DEFER_S)
 
 
 def pre_fork(server: Any, worker: Any) -> None:
@@ -92,13 +88,6 @@ def pre_fork(server: Any, worker: Any) -> None:
 def post_fork(server: Any, worker: Any) -> None:
     """In the worker, before the application and with it any metric is imported."""
     multiprocess.become(f"api{worker.taskhub_slot}")
-
-
-def pre_request(worker: Any, request: Any) -> None:
-    """In a thread of the worker, before a request becomes the application's."""
-    from taskhub.api.gunicorn_worker import prepare
-
-    prepare(request)
 
 
 def post_worker_init(worker: Any) -> None:

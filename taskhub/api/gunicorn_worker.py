@@ -1,148 +1,246 @@
-"""gunicorn's threaded worker, so that every answer is the API's own and none waits for a client.
+"""gunicorn's threaded worker, so that no thread waits for a client and every answer is the API's own.
 
+- A connection gets a thread when its request is here (`connections.py`); until then, and while its client does not
+  take the answer, the loop serves it.
 - What gunicorn itself refuses (bad syntax, too long, an unknown coding) is answered as the contract's problem document.
-- `100 Continue` is sent when a body is first read: never for one that is refused by its headers.
 - A connection is not kept when its request's body was not read to the end; closing it waits for nobody.
 """
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import selectors
 import socket
-import time
-from functools import partial
-from http import HTTPStatus
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from gunicorn.http import errors as http_errors
-from gunicorn.http.body import Body, LengthReader
 from gunicorn.workers.gthread import ThreadWorker
 
-from taskhub import ids
-from taskhub.api.problems import problem_bytes
+from taskhub import clock, ids
+from taskhub.api.connections import Connection, Stage, Waiting
+from taskhub.api.problems import refusal_bytes
 from taskhub.logs import get_logger
 
 log = get_logger(__name__)
 
-_DRAIN_S = 0.05
-_LINGER_S = 2.0
-_LINGER_BYTES = 32 << 20
-_CODES = {
-    http_errors.LimitRequestLine: (414, "bad_request", "the request line is too long"),
-    http_errors.LimitRequestHeaders: (431, "bad_request", "the header fields are too large or too many"),
-    http_errors.ExpectationFailed: (417, "bad_request", "this expectation cannot be met"),
-    http_errors.UnsupportedTransferCoding: (501, "bad_request", "only the transfer coding chunked is known"),
+_BUDGET_BYTES = 64 << 20
+_LOOK_S = 0.25  # how often limits are looked at
+_NO_DESCRIPTOR_S = 0.01
+_CODES: dict[type[Exception], tuple[int, str]] = {
+    http_errors.LimitRequestLine: (414, "the request line is too long"),
+    http_errors.LimitRequestHeaders: (431, "the header fields are too large or too many"),
+    http_errors.ExpectationFailed: (417, "this expectation cannot be met"),
+    http_errors.UnsupportedTransferCoding: (501, "only the transfer coding chunked is known"),
 }
+_REFUSALS = (http_errors.ParseException, http_errors.ExpectationFailed, http_errors.ConfigurationProblem)
 
 
 class ApiWorker(ThreadWorker):  # type: ignore[misc]
     """One process of the API."""
 
-    def __init__(self, *arguments: Any, **named: Any) -> None:
-        super().__init__(*arguments, **named)
-        self._lingering: dict[Any, float] = {}  # sockets whose answer is sent, until when, in order
+    waiting: Waiting
+    _limits: Mapping[bytes, int]
+    _looked_s = 0.0
+
+    def run(self) -> None:
+        from taskhub.api.app import services_of  # only after the fork: they import the metrics
+        from taskhub.api.submit import body_limits
+
+        settings = services_of(self.wsgi).settings
+        self._limits = body_limits(settings)
+        most = max(8, self.max_keepalived * 3 // 4)
+        most_bytes = max(_BUDGET_BYTES, 2 * settings.max_bulk_bytes)
+        self.waiting = Waiting(self.poller, most, most_bytes, self.cfg.keepalive)
+        super().run()
+
+    def accept(self, listener: Any) -> None:
+        try:
+            link, client = listener.accept()
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                self._make_room()
+            return
+        self.nr_conns += 1
+        connection = Connection(link, client, listener.getsockname())
+        self._guarded(connection, self._await_request)
+
+    def wait_for_and_dispatch_events(self, timeout: float) -> None:
+        super().wait_for_and_dispatch_events(min(timeout, _LOOK_S) if len(self.waiting) else timeout)
+        if clock.monotonic_s() - self._looked_s >= _LOOK_S:
+            self._looked_s = clock.monotonic_s()
+            for connection in self.waiting.overdue():
+                self._guarded(connection, self._end_overdue)
+
+    def handle(self, conn: Connection) -> bool:
+        """Answer a request. In a thread; returns whether the connection is kept."""
+        try:
+            is_kept = bool(self.handle_request(conn.request, conn))
+        except Exception as error:  # noqa: BLE001 (whatever it is, the client is told)
+            conn.sock.data.clear()
+            self.handle_error(conn.request, conn.sock, conn.client, error)
+            is_kept = False
+        try:
+            conn.sock.flush()
+        except OSError:
+            conn.sock.data.clear()
+            return False
+        return is_kept
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
         """Answer what never became a request of the application."""
         name = ids.new_token()
-        if isinstance(
-            exc, (http_errors.ParseException, http_errors.ExpectationFailed, http_errors.ConfigurationProblem)
-        ):
-            status, code, detail = next(
-                (found for kind, found in _CODES.items() if isinstance(exc, kind)),
-                (400, "bad_request", f"the request is not well formed: {type(exc).__name__}"),
-            )
+        if isinstance(exc, _REFUSALS):
+            unknown = (400, f"the request is not well formed: {type(exc).__name__}")
+            status, detail = next((found for kind, found in _CODES.items() if isinstance(exc, kind)), unknown)
+            code = "bad_request"
             log.info("request.malformed", extra={"request_id": name, "status": status, "text": type(exc).__name__})
         else:
             status, code, detail = 500, "internal", "an error on our side; its request_id is in the log"
             log.error("request.failed", exc_info=exc, extra={"request_id": name})
-        body = problem_bytes(status, HTTPStatus(status).phrase, code, detail, name)
-        head = (
-            f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nConnection: close\r\nX-Request-Id: {name}\r\n"
-            f"Content-Type: application/problem+json\r\nContent-Length: {len(body)}\r\n\r\n"
-        )
-        is_head = getattr(req, "method", None) == "HEAD"
-        with contextlib.suppress(OSError):
-            client.sendall(head.encode("latin-1") + (b"" if is_head else body))
+        client.sendall(refusal_bytes(status, code, detail, name, has_body=getattr(req, "method", None) != "HEAD"))
 
-    def _keepalive_after(self, conn: Any, keepalive: bool) -> bool:
-        """What a refused request still sends is taken as far as it has come: no thread waits for the rest."""
-        return bool(keepalive and conn.parser.finish_body(deadline=time.monotonic() + _DRAIN_S))
+    def finish_request(self, conn: Connection, fs: Any) -> None:
+        """In the loop, when a thread is done with a connection."""
+        is_kept = not fs.cancelled() and fs.exception() is None and fs.result()
+        self._guarded(conn, self._keep_answering if is_kept else self._finish_answering)
 
-    def finish_request(self, conn: Any, fs: Any) -> None:
-        """As gunicorn does, but the loop does not stand still for clients that do not close."""
-        conn.close = partial(self._close, conn, conn.close)
-        super().finish_request(conn, fs)
+    def _cap_keepalive(self, deadline: float) -> None:
+        self.waiting.ends_s = deadline
 
-    def murder_pending(self) -> None:
-        """Called at each turn of the loop."""
-        super().murder_pending()
-        now_s = time.monotonic()
-        while self._lingering and next(iter(self._lingering.values())) <= now_s:
-            self._end(next(iter(self._lingering)))
-
-    def _close(self, conn: Any, close: Any, graceful: bool = False) -> None:
-        if not graceful:
-            close()
-            return
-        sock = conn.sock
+    def _guarded(self, connection: Connection, step: Callable[[Connection], None]) -> None:
+        """Whatever happens to one connection ends that one alone."""
         try:
-            sock.setblocking(False)
-            sock.shutdown(socket.SHUT_WR)
-            self._lingering[sock] = time.monotonic() + _LINGER_S
-            self.poller.register(sock, selectors.EVENT_READ, partial(self._discard, [_LINGER_BYTES]))
-        except (OSError, ValueError, KeyError):
-            self._end(sock)
-
-    def _discard(self, left: list[int], sock: Any) -> None:
-        """What a client still sends is taken, to a bound: else it would not see the answer."""
-        try:
-            data = sock.recv(65_536)
-        except BlockingIOError:
-            return
+            step(connection)
         except OSError:
-            data = b""
-        left[0] -= len(data)
-        if not data or left[0] < 0:
-            self._end(sock)
+            self._close(connection)
+        except Exception:
+            log.exception("connection.failed")
+            self._close(connection)
 
-    def _end(self, sock: Any) -> None:
-        self._lingering.pop(sock, None)
-        with contextlib.suppress(OSError, ValueError, KeyError):
-            self.poller.unregister(sock)
-        sock.close()
+    def _watch(self, connection: Connection, events: int, step: Callable[[Connection], None]) -> None:
+        self.waiting.add(connection, events, lambda each: self._guarded(each, step))
+        self._charge(connection)
 
+    def _charge(self, connection: Connection) -> None:
+        """Account for what it holds; what is too much goes."""
+        self.waiting.charge(connection, len(connection.received.data) + len(connection.sock.data))
+        while (surplus := self.waiting.surplus()) is not None:
+            self._guarded(surplus, self._drop)
 
-class _Body(Body):  # type: ignore[misc]
-    """A request's body. If its client waits for `100 Continue`, it is told when the body is first read."""
+    # Requests
 
-    def __init__(self, request: Any) -> None:
-        super().__init__(request.body.reader)
-        self.request = request
-        self._is_awaited = request._expected_100_continue
-        if self._is_awaited:
-            request._expected_100_continue = False
-            request.force_close()
+    def _await_request(self, connection: Connection) -> None:
+        self._watch(connection, selectors.EVENT_READ, self._receive)
+        if connection in self.waiting:
+            self._receive(connection)
 
-    @property
-    def is_read(self) -> bool:
-        """True if all of it was read: where the next request begins is known."""
-        left = self.reader.length if isinstance(self.reader, LengthReader) else self.reader.parser
-        return not left and not self.failed
+    def _receive(self, connection: Connection) -> None:
+        is_open = connection.receive()
+        if not is_open and connection.stage is not Stage.BODY:
+            self._close(connection)
+            return
+        self._charge(connection)
+        if connection not in self.waiting:
+            return
+        if not is_open:
+            self._hand_over(connection)  # to be refused for what is missing
+        elif connection.stage is Stage.UNREAD:
+            self._keep(connection)
+        else:
+            self._advance(connection)
 
-    def _read_reader(self, size: int) -> bytes:
-        if self._is_awaited:
-            self._is_awaited = False
-            self.request.must_close = False
-            self.request.unreader.sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
-        return bytes(super()._read_reader(size))
+    def _advance(self, connection: Connection) -> None:
+        """Begin a request as far as what was received allows."""
+        try:
+            if connection.is_ready(self.cfg, self._limits):
+                self._hand_over(connection)
+        except _REFUSALS as error:
+            self.handle_error(connection.request, connection.sock, connection.client, error)
+            self._finish_answering(connection)
 
+    def _hand_over(self, connection: Connection) -> None:
+        self.waiting.remove(connection)
+        self.enqueue_req(connection)
 
-def prepare(request: Any) -> None:
-    """Before gunicorn makes the environment of a request. Raises UnsupportedTransferCoding."""
-    for name, value in request.headers:
-        if name == "TRANSFER-ENCODING" and value.lower() != "chunked":
-            request.force_close()
-            raise http_errors.UnsupportedTransferCoding(value)
-    request.body = _Body(request)
+    def _keep(self, connection: Connection) -> None:
+        """After an answer: what the client still sends of this request is passed, and its next is awaited."""
+        if connection.has_passed_body():
+            connection.begin(Stage.HEAD if connection.received.data else Stage.IDLE)
+        elif connection.stage is not Stage.UNREAD:
+            connection.begin(Stage.UNREAD)
+        if connection not in self.waiting:
+            self._watch(connection, selectors.EVENT_READ, self._receive)
+        if connection.stage is Stage.HEAD and connection in self.waiting:
+            self._advance(connection)
+
+    # Answers
+
+    def _keep_answering(self, connection: Connection) -> None:
+        if self._is_answer_sent(connection, self._keep_answering):
+            self._keep(connection)
+
+    def _finish_answering(self, connection: Connection) -> None:
+        if self._is_answer_sent(connection, self._finish_answering):
+            self._linger(connection)
+
+    def _is_answer_sent(self, connection: Connection, step: Callable[[Connection], None]) -> bool:
+        """False: the loop goes on with `step` when the client takes more."""
+        left = len(connection.sock.data)
+        is_sent = connection.sock.flush()
+        if is_sent or connection.stage is not Stage.ANSWER:
+            self.waiting.remove(connection)
+        if is_sent:
+            return True
+        if connection.stage is not Stage.ANSWER or len(connection.sock.data) < left:
+            connection.begin(Stage.ANSWER)
+        if connection not in self.waiting:
+            self._watch(connection, selectors.EVENT_WRITE, step)
+        return False
+
+    def _linger(self, connection: Connection) -> None:
+        """What the client still sends is taken, to a bound: closing at once could cost it the answer."""
+        connection.link.shutdown(socket.SHUT_WR)
+        connection.received.data.clear()
+        connection.begin(Stage.END)
+        self._watch(connection, selectors.EVENT_READ, self._discard)
+
+    def _discard(self, connection: Connection) -> None:
+        if not connection.discard():
+            self._close(connection)
+
+    # Ends
+
+    def _end_overdue(self, connection: Connection) -> None:
+        if self._is_told(connection, 408, "bad_request", "the request did not come in time"):
+            self._finish_answering(connection)
+        else:
+            self._close(connection)
+
+    def _drop(self, connection: Connection) -> None:
+        if self._is_told(connection, 503, "unavailable", "too many requests are unfinished; try again"):
+            connection.sock.flush()
+        self._close(connection)
+
+    def _is_told(self, connection: Connection, status: int, code: str, detail: str) -> bool:
+        """Only a client with an unfinished request is told why its connection ends."""
+        if connection.stage not in (Stage.HEAD, Stage.BODY) or not (connection.received.data or connection.request):
+            return False
+        name = ids.new_token()
+        log.info("request.unfinished", extra={"request_id": name, "status": status, "text": connection.stage.value})
+        connection.sock.sendall(refusal_bytes(status, code, detail, name))
+        return True
+
+    def _make_room(self) -> None:
+        """There is no descriptor for another connection."""
+        oldest = self.waiting.oldest()
+        if oldest is None:
+            clock.sleep(_NO_DESCRIPTOR_S)
+        else:
+            self._guarded(oldest, self._drop)
+
+    def _close(self, connection: Connection) -> None:
+        self.waiting.remove(connection)
+        self.waiting.charge(connection, 0)
+        connection.link.close()
+        self.nr_conns -= 1

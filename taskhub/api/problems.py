@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Any
 
 import orjson
@@ -20,3 +21,14 @@ def problem_bytes(status: int, title: str, code: str, detail: str, request_id: s
             **more,
         }
     )
+
+
+def refusal_bytes(status: int, code: str, detail: str, name: str, has_body: bool = True) -> bytes:
+    """The whole answer that ends a connection with a problem."""
+    title = HTTPStatus(status).phrase
+    body = problem_bytes(status, title, code, detail, name)
+    head = (
+        f"HTTP/1.1 {status} {title}\r\nConnection: close\r\nX-Request-Id: {name}\r\n"
+        f"Content-Type: application/problem+json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode("latin-1") + (body if has_body else b"")

@@ -12,6 +12,7 @@ from taskhub.api.body import read_json
 from taskhub.api.errors import RequestError
 from taskhub.api.observe import request_id
 from taskhub.api.services import Services
+from taskhub.config import Settings
 from taskhub.domain import strict_json
 from taskhub.domain.envelope import Envelope, is_key, read_envelope
 from taskhub.domain.errors import FieldProblem, InvalidInputError, InvalidRequestError
@@ -26,6 +27,11 @@ log = get_logger(__name__)
 
 MAX_BULK_JOBS = 10_000
 _MAX_BAD = 50
+
+
+def body_limits(settings: Settings) -> dict[bytes, int]:
+    """The paths whose POST takes a body, and how long that may be."""
+    return {b"/jobs": settings.max_body_bytes, b"/jobs/bulk": settings.max_bulk_bytes}
 
 
 def blueprint(services: Services) -> Blueprint:
