@@ -42,7 +42,7 @@ LEAVING = {
     "import signal; signal.setitimer(signal.ITIMER_REAL, 60)": "changes timers",
     "import os; os.chdir('/')": "changes the working directory",
     "import os; os.umask(0o77)": "changes the umask",
-    "import resource as r; n, m = r.getrlimit(r.RLIMIT_NOFILE); r.setrlimit(r.RLIMIT_NOFILE, (n - 1, m))": "changes resource limits",
+    "import resource as r; n, m = r.getrlimit(7); r.setrlimit(7, (n - 1, m))": "changes resource limits",
     "import sys, io; sys.stdout = io.StringIO()": "changes sys.stdout",
     "import sys; sys.setswitchinterval(1)": "changes the interpreter's switch interval",
 }
