@@ -12,7 +12,9 @@ from pathlib import Path
 from supervisor import boot
 from supervisor.children import Programs
 from supervisor.memory import Memory, needed_bytes
+from supervisor.output_pipes import OutputPipes
 from supervisor.parent import Parent
+from supervisor.processes import fill_standard_descriptors
 from supervisor.reload import Attempt, Handover, Reload
 from supervisor.shutdown import BEGIN_ANEW, DRAINED
 from supervisor.signals import Signals
@@ -24,6 +26,7 @@ from taskhub.metrics import multiprocess as shared_metrics
 
 HANDOVER = "_SUPERVISOR_MEMORY"
 REPORT = "_SUPERVISOR_REPORT"
+OUTPUTS = "_SUPERVISOR_OUTPUTS"
 METRICS = "_SUPERVISOR_METRICS"
 TRIAL = "--trial"
 USAGE, FAILED = 2, 1
@@ -31,6 +34,7 @@ USAGE, FAILED = 2, 1
 
 def main() -> None:
     """Run a worker until it is told to stop. Exits with 0 after a drain, 2 for settings, 1 for what cannot work."""
+    fill_standard_descriptors()
     try:
         settings = Settings.load()
         settings.server_urls()
@@ -52,6 +56,7 @@ def _run(settings: Settings) -> int:
     watch_setters()
     handover = os.environ.pop(HANDOVER, None)
     memory = Memory.handed_over(int(handover)) if handover else _new_memory(settings)
+    outputs = OutputPipes.handed_over(os.environ.pop(OUTPUTS, ""))
     has_metrics = _keep_metrics(memory.scratch) or handover is not None
     shared_metrics.prepare(memory.scratch, "parent", wipe=not has_metrics)
     program = importlib.import_module("supervisor.program")  # not before the metrics' folder is known
@@ -64,12 +69,13 @@ def _run(settings: Settings) -> int:
         return DRAINED if signals.is_stop_wanted() else FAILED
     failpoints.arm(settings.failpoints)
     command = [sys.executable, "-m", "supervisor", TRIAL]
-    names, limit_s = Handover(HANDOVER, REPORT), settings.timers.import_s
-    reload = Reload(memory, names, Attempt(command, limit_s, trial.WELL), signals, is_continued=is_continued)
+    names, limit_s = Handover(HANDOVER, REPORT, OUTPUTS), settings.timers.import_s
+    attempt = Attempt(command, limit_s, trial.WELL)
+    reload = Reload(memory, names, attempt, signals, outputs, is_continued=is_continued)
     programs = Programs(
         partial(program.child, settings), partial(program.sidecar, settings, handlers.types), handlers.boot_s
     )
-    status = Parent(settings, memory, programs, reload, signals).run()
+    status = Parent(settings, memory, programs, reload, signals, outputs).run()
     if status == BEGIN_ANEW:
         os.environ[METRICS] = str(memory.scratch)
         signals.keep_for_next_program()

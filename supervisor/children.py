@@ -11,6 +11,7 @@ from typing import NamedTuple
 from supervisor import memory as m
 from supervisor.lifeline import Lifeline
 from supervisor.memory import BANKS, MAX_SLOTS, Bank, Memory
+from supervisor.output_pipes import OutputPipes
 from supervisor.processes import (
     SHORT,
     Ended,
@@ -50,12 +51,14 @@ class Children:
         programs: Programs,
         signals: Signals,
         timers: Timers,
+        outputs: OutputPipes,
         wake: Callable[[], None],
     ) -> None:
         self._memory = shared
         self._programs = programs
         self._signals = signals
         self._timers = timers
+        self._outputs = outputs
         self._wake = wake
         self.slots: list[Slot] = []
 
@@ -65,7 +68,12 @@ class Children:
         self._memory.header[m.H_SLOTS] = wanted
         if not is_continued:
             self.slots = [Slot(number) for number in range(wanted)]
-            return
+        else:
+            self._adopt(wanted)
+        for slot in self.slots:  # all before the sidecar begins, which reads them
+            self._outputs.prepare(slot.number, wanted)
+
+    def _adopt(self, wanted: int) -> None:
         used = max(wanted, self._memory.header[m.H_USED_SLOTS])
         found = [self._adopted(number) for number in range(used)]
         for slot in found[wanted:]:
@@ -158,6 +166,7 @@ class Children:
         slot.bank = bank
         bank.begin(slot.generation)
         bank[m.B_TICK] += int(self._programs.boot_s * 1e9)  # in the future: silent on purpose until then
+        self._outputs.prepare(slot.number, len(self.slots))
         lifeline = Lifeline(self._memory, slot.number, slot.generation)
         try:
             slot.pid = spawn(lambda: self._run(lifeline), self._signals)
@@ -169,6 +178,7 @@ class Children:
         log.info("child.started", extra={"slot": slot.number, "pid": slot.pid, "generation": slot.generation})
 
     def _run(self, lifeline: Lifeline) -> int:
+        self._outputs.take_place(lifeline.slot)
         lifeline.arrive()
         return self._programs.child(lifeline)
 

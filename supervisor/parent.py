@@ -14,6 +14,7 @@ from supervisor import memory as m
 from supervisor.children import Children, Programs
 from supervisor.guard import Guard
 from supervisor.memory import Memory, now_ns
+from supervisor.output_pipes import OutputPipes
 from supervisor.processes import reap_strangers, send
 from supervisor.reload import Reload
 from supervisor.shutdown import Shutdown
@@ -42,6 +43,7 @@ class Parent:
         programs: Programs,
         reload: Reload,
         signals: Signals,
+        outputs: OutputPipes,
     ) -> None:
         self._settings = settings
         self._header = shared.header
@@ -50,8 +52,8 @@ class Parent:
         self._steps = Steps()
         self._longest = LongestTurn()
         self._guard = Guard(settings, self._steps)
-        self._sidecar = Sidecar(shared, programs.sidecar, signals, settings.timers.sidecar_stall_s)
-        self._children = Children(shared, programs, signals, settings.timers, self._sidecar.wake)
+        self._sidecar = Sidecar(shared, programs.sidecar, signals, outputs, settings.timers.sidecar_stall_s)
+        self._children = Children(shared, programs, signals, settings.timers, outputs, self._sidecar.wake)
         self._shutdown = Shutdown(shared, self._children, self._sidecar)
         self._status: int | None = None
         self._told: set[int] = set()

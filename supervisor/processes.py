@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from supervisor.leftovers import descendants
@@ -83,11 +83,19 @@ def take_back() -> None:
     settle_in_child()
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     faulthandler.register(signal.SIGUSR1, all_threads=True, chain=False)
+    fill_standard_descriptors()
+
+
+def fill_standard_descriptors() -> None:
+    """Let none of 0, 1 and 2 be free: whatever was opened next would get its number, and what is printed."""
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:  # as Python leaves it if there was no descriptor at its start
+            setattr(sys, name, os.fdopen(number, mode, closefd=False, encoding="utf-8", errors="backslashreplace"))
 
 
 def execute(command: Sequence[str], output: int, kept: int) -> int:
@@ -99,21 +107,23 @@ def execute(command: Sequence[str], output: int, kept: int) -> int:
     os.execv(command[0], list(command))  # noqa: S606
 
 
-def become(kept: Mapping[str, int], signals: Signals) -> None:
-    """Execute this very program anew in this process, told by the environment which descriptors are kept for it.
+def become(told: Mapping[str, str], kept: Iterable[int], signals: Signals) -> None:
+    """Execute this very program anew in this process, with these descriptors, and this in its environment.
 
     Raises OSError if that fails, with all as it was.
     """
-    for name, descriptor in kept.items():
+    descriptors = list(kept)
+    for descriptor in descriptors:
         os.set_inheritable(descriptor, True)
-        os.environ[name] = str(descriptor)
+    os.environ.update(told)
     signals.keep_for_next_program()
     try:
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606
     finally:  # reached only if that failed
         signals.install()
-        for name, descriptor in kept.items():
+        for descriptor in descriptors:
             os.set_inheritable(descriptor, False)
+        for name in told:
             del os.environ[name]
 
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from supervisor import memory as m
 from supervisor.children import Children
 from supervisor.memory import Bank, Memory, now_ns
+from supervisor.output_pipes import OutputPipes
 from supervisor.processes import become, execute, spawn
 from supervisor.signals import Signals
 from supervisor.slot import Slot
@@ -27,10 +28,11 @@ _NEXT_PROGRAM_S = 10.0
 
 
 class Handover(NamedTuple):
-    """Names of the environment variables that tell the next program its memory, and what the trial reported."""
+    """Names of the environment variables that tell the next program its memory, the trial's report, and the pipes."""
 
     memory: str
     report: str
+    outputs: str
 
 
 class Attempt(NamedTuple):
@@ -53,6 +55,7 @@ class Reload:
         handover: Handover,
         attempt: Attempt,
         signals: Signals,
+        outputs: OutputPipes,
         *,
         is_continued: bool,
     ) -> None:
@@ -61,6 +64,7 @@ class Reload:
         self._handover = handover
         self._attempt = attempt
         self._signals = signals
+        self._outputs = outputs
         self._trial: Trial | None = None
         self._verdict: Verdict | None = None
 
@@ -110,8 +114,13 @@ class Reload:
         header[m.H_PARENT_TICK] = now_ns() + int(_NEXT_PROGRAM_S * 1e9)  # silent on purpose until then
         try:
             with in_memory(verdict.report) as report:
-                kept = {self._handover.memory: self._memory.descriptor, self._handover.report: report}
-                become(kept, self._signals)
+                descriptor, outputs = self._memory.descriptor, self._outputs
+                told = Handover(str(descriptor), str(report), outputs.handover())
+                become(
+                    dict(zip(self._handover, told, strict=True)),
+                    [descriptor, report, *outputs.descriptors],
+                    self._signals,
+                )
         except OSError as error:
             header[m.H_PARENT_TICK] = now_ns()
             _refuse(f"{sys.executable} cannot be executed: {error}")

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from supervisor import memory as m
 from supervisor.memory import Memory, now_ns
+from supervisor.output_pipes import OutputPipes
 from supervisor.processes import cause, kill_group, reap, spawn
 from supervisor.signals import MEANINGLESS, Signals, tell_once
 from supervisor.watch import SidecarWatch
@@ -29,11 +30,20 @@ _UNKILLABLE_S = 2.0
 class Sidecar:
     """At most one process at a time; `hang_s` without a sign of life is as good as dead."""
 
-    def __init__(self, shared: Memory, program: Callable[[SidecarWatch], int], signals: Signals, hang_s: float) -> None:
+    def __init__(
+        self,
+        shared: Memory,
+        program: Callable[[SidecarWatch], int],
+        signals: Signals,
+        outputs: OutputPipes,
+        hang_s: float,
+    ) -> None:
         self._memory = shared
         self._header = shared.header
         self._program = program
         self._signals = signals
+        self._outputs = outputs
+        self._known_outputs = 0
         self._hang_s = hang_s
         self._start_at_s = self._started_at_s = 0.0
         self._deaths = 0  # in a row, without a healthy life between them
@@ -57,6 +67,9 @@ class Sidecar:
                 self._start(now_s)
         elif self._killed_at_s is None and self._hangs(now_s):
             log.warning("sidecar.stalled", extra={"silent_s": round(now_s - self._ticked_at_s, 1)})
+            self.kill(now_s)
+        elif self._known_outputs < len(self._outputs):  # a slot was added: only a fork brings its pipe over
+            self._is_replaced = True
             self.kill(now_s)
 
     def reap(self, now_s: float) -> None:
@@ -109,7 +122,8 @@ class Sidecar:
         return self.pid is None
 
     def _start(self, now_s: float) -> None:
-        watch = SidecarWatch(self._memory, self._wake_read)
+        watch = SidecarWatch(self._memory, self._wake_read, self._outputs.readers)
+        self._known_outputs = len(self._outputs)
         self._ticked_at_s = self._started_at_s = now_s
         try:
             self.pid = spawn(lambda: self._run(watch), self._signals)

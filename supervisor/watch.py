@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from supervisor import memory as m
 from supervisor.leftovers import Leftovers
@@ -58,11 +59,12 @@ class InheritedRecords:
 class SidecarWatch:
     """This worker's own memory as its sidecar sees it. Made before the fork, used after it."""
 
-    def __init__(self, memory: Memory, wake_descriptor: int) -> None:
+    def __init__(self, memory: Memory, wake_descriptor: int, outputs: Mapping[int, int] = MappingProxyType({})) -> None:
         self._memory = memory
         self.worker = memory.worker
         self._header = memory.header
         self._wake = wake_descriptor
+        self.outputs = outputs
         self._parent = os.getpid()
         self._stuck: set[Path] = set()
         self._leftovers: dict[str, Leftovers] = {}
@@ -72,6 +74,11 @@ class SidecarWatch:
         records = [RecordView(bank, leftovers) for bank in self._memory.banks()]
         _announce(leftovers, [record for record in records if record.is_dead])
         yield from records
+
+    def latest_task(self, slot: int) -> str | None:
+        """The task that a slot's present child runs, or ran last."""
+        banks = [self._memory.bank(slot, generation) for generation in range(m.BANKS)]
+        return max(banks, key=lambda bank: bank.generation).get_id(m.B_TASK)
 
     def _leftovers_of(self, worker: str) -> Leftovers:
         return self._leftovers.setdefault(worker, Leftovers(worker))

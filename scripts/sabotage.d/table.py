@@ -737,4 +737,19 @@ SABOTAGES = [
         "tests/unit/test_log_output.py::test_what_is_printed_is_told_in_whole_lines[no end]",
         [("taskhub/logs/output.py", "        while self.pending:\n", "        while False:\n")],
     ),
+    Sabotage(
+        "children write past Python's streams where the worker does",
+        "tests/process/test_worker_output.py::test_what_is_written_past_pythons_streams_is_told_with_its_slot_and_job",
+        [("supervisor/children.py", "        self._outputs.take_place(lifeline.slot)\n", "")],
+    ),
+    Sabotage(
+        "a reload closes the pipes under those who write",
+        "tests/process/test_worker_output.py::test_pipes_outlive_a_reload_and_a_slot_that_is_added_has_one",
+        [("supervisor/reload.py", "[descriptor, report, *outputs.descriptors]", "[descriptor, report]")],
+    ),
+    Sabotage(
+        "what one job has begun to write is joined with the next job's",
+        "tests/unit/test_raw_lines.py::test_what_one_job_has_begun_is_not_joined_with_what_the_next_writes",
+        [("taskhub/logs/raw_lines.py", "        if fields != self._fields:", "        if False:")],
+    ),
 ]

@@ -12,11 +12,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from taskhub import clock
-from taskhub.logs import loggers
+from taskhub.logs.bounded import BoundedOutput
 
-EVENT = "job.output"
-MAX_LINES_PER_S = 200
 _LINE_CHARACTERS = 3000
 
 Fields = Callable[[], dict[str, Any]]
@@ -28,9 +25,7 @@ class Output:
 
     def __init__(self, fields: Fields) -> None:
         self._fields = fields
-        self._second = 0
-        self._lines = 0
-        self._dropped = 0
+        self._bounded = BoundedOutput()
         self.pending: Pending = {}
         streams = (("stdout", 1), ("stderr", 2))
         self._streams = {name: LineStream(name, number, self.pending, self._tell) for name, number in streams}
@@ -48,17 +43,7 @@ class Output:
             self._tell(stream, line)
 
     def _tell(self, stream: str, line: str) -> None:
-        second = int(clock.monotonic_s())
-        if second != self._second:
-            self._second, self._lines = second, 0
-        self._lines += 1
-        if self._lines > MAX_LINES_PER_S:
-            self._dropped += 1
-            return
-        fields = {"stream": stream, **self._fields()}
-        if self._dropped:
-            fields["dropped"], self._dropped = self._dropped, 0
-        loggers.tell("info", EVENT, line, fields)
+        self._bounded.tell(line, {"stream": stream, **self._fields()})
 
 
 class LineStream(io.TextIOBase):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Protocol
 
 
@@ -62,6 +62,9 @@ class Records(Protocol):
 class Watch(Records, Protocol):
     """This worker's own, with the words to and from its supervisor."""
 
+    @property
+    def outputs(self) -> Mapping[int, int]: ...
+    def latest_task(self, slot: int) -> str | None: ...
     @property
     def host_pid(self) -> int: ...
     @property

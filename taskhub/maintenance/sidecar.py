@@ -22,6 +22,7 @@ from taskhub.maintenance.isolation import Isolation
 from taskhub.maintenance.lending import Lending
 from taskhub.maintenance.observer import Observer
 from taskhub.maintenance.pruner import Pruner
+from taskhub.maintenance.raw_output import EVERY_S, RawOutput
 from taskhub.maintenance.reconciler import Reconciler
 from taskhub.maintenance.records import Watch
 from taskhub.maintenance.recoverer import Recoverer
@@ -91,6 +92,7 @@ class _Plans:
             RolePlan("returner", 0.5, self._returner, limit_s, wait=news),
             RolePlan("relief", 0.2, self._relief, limit_s),
             RolePlan("cancellation", 0.5, self._cancellation, limit_s),
+            RolePlan("output", EVERY_S, self._output, limit_s, retry_cap_s=2.0, has_farewell=True),
             RolePlan("heir", timers.recover_s, self._registered(self._heir), limit_s),
             RolePlan("observer", timers.recover_s, self._registered(self._observer), limit_s),
             RolePlan("recoverer", timers.recover_s, self._registered(self._recoverer), limit_s),
@@ -142,6 +144,10 @@ class _Plans:
 
     def _cancellation(self, state: RoleState) -> Role:
         return Role(Cancellation(self._lending.store(state), self._watch).step)
+
+    def _output(self, _: RoleState) -> Role:
+        output = RawOutput(self._watch.outputs, self._watch.latest_task)
+        return Role(output.step, farewell=output.farewell)
 
     def _heir(self, state: RoleState) -> Role:
         return Role(self._make_undertaker(state).inherit)

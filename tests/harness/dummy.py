@@ -16,18 +16,21 @@ from pathlib import Path
 
 from supervisor.lifeline import Lifeline
 from supervisor.memory import Memory
+from supervisor.output_pipes import OutputPipes
 from supervisor.parent import Parent, Programs
 from supervisor.reload import Attempt, Handover, Reload
 from supervisor.signals import Signals
 from supervisor.watch import SidecarWatch
 from taskhub import failpoints, ids, logs
 from taskhub.config import Settings
+from taskhub.maintenance.raw_output import RawOutput
 
 log = logs.get_logger("taskhub.dummy")
 
 VARIABLE = "DUMMY_FOLDER"
 _HANDOVER = "_DUMMY_MEMORY"
 _REPORT = "_DUMMY_REPORT"
+_OUTPUTS = "_DUMMY_OUTPUTS"
 _TURN_S = 0.01
 
 
@@ -80,13 +83,15 @@ def _leave_an_orphan() -> None:
 
 
 def sidecar(watch: SidecarWatch) -> int:
-    """Takes every death as accounted for."""
+    """Takes every death as accounted for, and tells what the children print."""
+    output = RawOutput(watch.outputs, watch.latest_task, wait_s=0)
     while watch.is_wanted():
         for record in watch.all():
             if record.is_dead and record.is_owed:
                 record.confirm()
         watch.tick()
         watch.wait(0.05)
+        output.step()
     watch.remove()
     return 0
 
@@ -105,8 +110,10 @@ def main() -> int:
     signals.install()
     if report := os.environ.pop(_REPORT, None):
         os.close(int(report))
-    reload = Reload(memory, Handover(_HANDOVER, _REPORT), Attempt(trial, 60.0, 0), signals, is_continued=bool(handover))
-    return Parent(settings, memory, Programs(target, sidecar), reload, signals).run()
+    outputs = OutputPipes.handed_over(os.environ.pop(_OUTPUTS, ""))
+    names, attempt = Handover(_HANDOVER, _REPORT, _OUTPUTS), Attempt(trial, 60.0, 0)
+    reload = Reload(memory, names, attempt, signals, outputs, is_continued=bool(handover))
+    return Parent(settings, memory, Programs(target, sidecar), reload, signals, outputs).run()
 
 
 if __name__ == "__main__":

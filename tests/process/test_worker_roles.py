@@ -19,8 +19,8 @@ from tests.harness.rows import Rows
 from tests.waiting import pause, wait_until
 
 ROLES = (
-    "heartbeat", "undertaker", "returner", "relief", "cancellation", "heir", "observer", "recoverer", "dispatcher",
-    "reconciler", "expirer", "pruner", "http",
+    "heartbeat", "undertaker", "returner", "relief", "cancellation", "output", "heir", "observer", "recoverer",
+    "dispatcher", "reconciler", "expirer", "pruner", "http",
 )  # fmt: skip
 CLASSES = ("ValueError", "OSError", "MemoryError", "psycopg2.DataError", "SystemExit", "KeyboardInterrupt")
 QUICK = {**SOON, "TASKHUB_WORKER_PROCESSES": "1", "TASKHUB_INTERNAL_SIDECAR_STALL_S": "1"}

@@ -16,7 +16,8 @@ import pytest
 
 from taskhub import logs
 from taskhub.config import Settings
-from taskhub.logs.output import MAX_LINES_PER_S, Output
+from taskhub.logs.bounded import MAX_LINES_PER_S
+from taskhub.logs.output import Output
 
 
 def told(folder: Path, print_it: Callable[[], object]) -> list[dict[str, Any]]:
