@@ -72,7 +72,7 @@ def test_pipes_outlive_a_reload_and_a_slot_that_is_added_has_one(
         old = place(rows, broker, "raw.twice", {"text": "old", "file": str(tmp_path / "go")})[0]
         wait_until(lambda: raw(running, "old-1"), 5, "the first is told")
         running.signal(signal.SIGHUP)
-        wait_until(lambda: len(running.events("child.started")) > 2, 15, f"a new program forks\n{running.tail()}")
+        wait_until(lambda: len(running.events("child.started")) > 2, 40, f"a new program forks\n{running.tail()}")
         (tmp_path / "go").touch()
         [told] = wait_until(lambda: raw(running, "old-2"), 5, "an old child writes to the new program")
         assert (told["job_id"], told["slot"]) == (old, raw(running, "old-1")[0]["slot"])
