@@ -20,7 +20,7 @@ from taskhub.logs import get_logger
 
 log = get_logger(__name__)
 
-_PIPE_BYTES = 2**20
+_LEAST_BYTES, _PIPE_BYTES = 2**16, 2**20  # the first is what a pipe has from the start
 _ALL_BYTES = 8 * 2**20  # a user's pipes share a limit, beyond which even small ones are refused their room
 _LEFT_DESCRIPTORS = 64  # for everything else that a process opens
 
@@ -73,7 +73,7 @@ class OutputPipes:
         if slot in self._pipes:
             return
         try:
-            self._pipes[slot] = _new_pipe(min(_PIPE_BYTES, _ALL_BYTES // max(1, slots)))
+            self._pipes[slot] = _new_pipe(max(_LEAST_BYTES, min(_PIPE_BYTES, _ALL_BYTES // max(1, slots))))
         except OSError as error:
             if not self._is_told:
                 self._is_told = True
