@@ -357,8 +357,8 @@ SABOTAGES = [
         [
             (
                 "taskhub/services/claim.py",
-                "        self._redis_worked()\n",
-                "        self._redis_worked()\n        self._broker.forget(target)\n",
+                "            if not taken:\n                self._require_room(queue)\n",
+                "            self._broker.forget(target)\n",
             )
         ],
     ),
@@ -466,9 +466,9 @@ SABOTAGES = [
         LIVENESS + "test_w17_an_outage_of_postgresql_declares_nobody_dead",
         [
             (
-                "taskhub/maintenance/recoverer.py",
-                "        if healthy_s >= self._timers.rescue_healthy_s:\n",
-                "        if True:\n",
+                "taskhub/maintenance/observer.py",
+                "        if healthy_s < self._timers.rescue_healthy_s:\n",
+                "        if False:\n",
             )
         ],
     ),
