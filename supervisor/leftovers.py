@@ -12,16 +12,19 @@ import contextlib
 import mmap
 import os
 import re
+import select
 import signal
 from collections import Counter
 from collections.abc import Collection
 
+from taskhub import clock
 from taskhub.config import MARK
 
 _MARKED = MARK.encode() + rb"=([0-9a-f-]+:[0-9]+:[0-9]+)"
 _REMEMBERED = 1024  # more than there can be dead at a time
 _MOST_DESCENDANTS = 256  # the supervisor's loop waits for this
-_ROUNDS = 3  # a process may fork while the others are looked at
+_AT_ONCE = 64
+_ENDING_S = 1.0
 
 _mapped: mmap.mmap | None = None  # for as long as this process lives
 
@@ -70,12 +73,14 @@ class Leftovers:
 
 
 def end_all(marks: Collection[str]) -> Counter[str]:
-    """SIGKILL every process that carries one of the marks; returns how many there were of each."""
+    """SIGKILL every process that carries one of the marks, and see it dead; returns how many there were of each."""
     ended: Counter[str] = Counter()
-    for _ in range(_ROUNDS):
-        found = Counter(mark for name in os.listdir("/proc") if name.isdecimal() and (mark := _end(int(name), marks)))
-        ended += found
-        if not found:
+    until_s = clock.monotonic_s() + _ENDING_S
+    while clock.monotonic_s() < until_s:  # one may fork while the others are looked at
+        killed = _kill_some(marks)
+        ended += Counter(killed.values())
+        _await_ends(list(killed), until_s)
+        if not killed:
             break
     return ended
 
@@ -92,24 +97,44 @@ def descendants(pid: int) -> list[int]:
     return found[1:]
 
 
-def _end(pid: int, marks: Collection[str]) -> str | None:
-    """The mark that it carried. Between look and kill its number cannot become another's: a descriptor holds it."""
+def _kill_some(marks: Collection[str]) -> dict[int, str]:
+    """As many as we want to hold at a time: a descriptor of each, and its mark."""
+    killed: dict[int, str] = {}
+    for name in os.listdir("/proc"):
+        if name.isdecimal() and (found := _kill(int(name), marks)):
+            killed.update([found])
+        if len(killed) >= _AT_ONCE:
+            break
+    return killed
+
+
+def _kill(pid: int, marks: Collection[str]) -> tuple[int, str] | None:
+    """Between look and kill its number cannot become another's: the descriptor holds it."""
     if pid == os.getpid() or _carried(pid) not in marks:
         return None
     try:
         held = os.pidfd_open(pid)
-    except OSError:
-        return None
-    try:
-        mark = _carried(pid)
-        if mark not in marks:
-            return None
-        signal.pidfd_send_signal(held, signal.SIGKILL)
-        return mark
     except OSError:  # it is gone meanwhile
         return None
+    with contextlib.suppress(OSError):
+        mark = _carried(pid)
+        if mark is not None and mark in marks:
+            signal.pidfd_send_signal(held, signal.SIGKILL)
+            return held, mark
+    os.close(held)
+    return None
+
+
+def _await_ends(held: list[int], until_s: float) -> None:
+    """A signal is only sent: until it is scheduled, a process may do one thing more, and has its ports."""
+    try:
+        for descriptor in held:
+            end = select.poll()
+            end.register(descriptor, select.POLLIN)
+            end.poll(max(0.0, until_s - clock.monotonic_s()) * 1000)
     finally:
-        os.close(held)
+        for descriptor in held:
+            os.close(descriptor)
 
 
 def _carried(pid: int) -> str | None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -34,6 +35,8 @@ _LINGER_S = 1.0  # for the client to read it, whatever it still sends
 _HEAD_BYTES = 16 * 1024
 _CONNECTIONS = 256
 _THREADS = 3
+_END_S = 1.0  # to drop what is open
+_TURNS_OF_ACCEPTING = 5  # of the loop, from a connection in its hands to one in ours
 _IN_WORK = 16  # answers that threads make or are to make
 
 Route = Callable[[], Answer]
@@ -49,29 +52,44 @@ class Requests:
     def __init__(self, quick: dict[str, Route], slow: dict[str, Route]) -> None:
         self._quick = quick
         self._slow = slow
-        self._in_work = 0
+        self._places = threading.BoundedSemaphore(_IN_WORK)
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="http")
         self._heads: dict[asyncio.Task[None], None] = {}  # who still waits for a head, the oldest first
+        self._open: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """A client has connected."""
+        task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
+        self._open[task] = writer
+        task.add_done_callback(self._has_ended)
+
+    async def end(self) -> None:
+        """Drop every connection; returns when the loop holds nothing of them any more."""
+        for _ in range(_TURNS_OF_ACCEPTING):  # what the loop was just accepting
+            await asyncio.sleep(0)
+        for task in list(self._open):
+            task.cancel()
+        while self._open:
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)  # each is closed in the turn after its end
+
+    def _has_ended(self, task: asyncio.Task[None]) -> None:
+        self._heads.pop(task, None)
+        self._open.pop(task).transport.abort()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection, from its request to its end."""
         task = asyncio.current_task()
         assert task is not None
         self._heads[task] = None
         if len(self._heads) > _CONNECTIONS:
             next(iter(self._heads)).cancel()
-        try:
-            with suppress(OSError, TimeoutError, asyncio.TimeoutError, asyncio.IncompleteReadError):
-                answer, has_body = await self._answer(reader, task)
-                writer.write(answer.head() + (answer.body if has_body else b""))
-                await asyncio.wait_for(writer.drain(), _SEND_S)
-                writer.write_eof()
-                await asyncio.wait_for(_until_gone(reader), _LINGER_S)
-        except asyncio.CancelledError:
-            pass  # it gave way, or the port closes: neither is an error of this task
-        finally:
-            self._heads.pop(task, None)
-            writer.transport.abort()
+        with suppress(OSError, TimeoutError, asyncio.TimeoutError, asyncio.IncompleteReadError):
+            answer, has_body = await self._answer(reader, task)
+            writer.write(answer.head() + (answer.body if has_body else b""))
+            await asyncio.wait_for(writer.drain(), _SEND_S)
+            writer.write_eof()
+            await asyncio.wait_for(_until_gone(reader), _LINGER_S)
 
     async def _answer(self, reader: asyncio.StreamReader, task: asyncio.Task[None]) -> tuple[Answer, bool]:
         """The answer, and whether its body is wanted."""
@@ -94,31 +112,28 @@ class Requests:
             return _answered(path, self._quick[path])
         if path not in self._slow:
             return plain(404)
-        if self._in_work >= _IN_WORK:
+        if not self._places.acquire(blocking=False):
             return plain(503)
-        self._in_work += 1
         try:
-            work = asyncio.get_running_loop().run_in_executor(self._threads, _answered, path, self._slow[path])
+            work = self._threads.submit(_answered, path, self._slow[path])
         except (RuntimeError, MemoryError):  # no thread can be started
-            self._in_work -= 1
+            self._places.release()
             return plain(503)
-        work.add_done_callback(self._is_done)
+        work.add_done_callback(lambda _: self._places.release())
         try:
-            return await asyncio.wait_for(asyncio.shield(work), _ANSWER_S)
+            return await asyncio.wait_for(asyncio.wrap_future(work), _ANSWER_S)
         except (TimeoutError, asyncio.TimeoutError):
             return plain(503)
-
-    def _is_done(self, _work: object) -> None:
-        self._in_work -= 1
 
 
 class HttpPort:
     """The port as a role: opened when it is made, served for a while by each step."""
 
     def __init__(self, host: str, port: int, requests: Requests) -> None:
+        self._requests = requests
         self._loop = asyncio.new_event_loop()
         try:
-            start = asyncio.start_server(requests.serve, host, port, limit=_HEAD_BYTES, backlog=512)
+            start = asyncio.start_server(requests.accept, host, port, limit=_HEAD_BYTES, backlog=512)
             self._server = self._loop.run_until_complete(start)
         except OSError as error:
             self._loop.close()
@@ -137,11 +152,8 @@ class HttpPort:
     def on_stop(self) -> None:
         """Close the port and whatever is connected to it."""
         self._server.close()
-        tasks = asyncio.all_tasks(self._loop)
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            self._loop.run_until_complete(asyncio.wait(tasks, timeout=1.0))
+        with suppress(TimeoutError, asyncio.TimeoutError):
+            self._loop.run_until_complete(asyncio.wait_for(self._requests.end(), _END_S))
         self._loop.close()
 
 

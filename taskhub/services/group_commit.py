@@ -95,7 +95,7 @@ class GroupCommit(Generic[T, R]):
                 if not self._lead_if_due(ticket):
                     self._wait(ticket)
         finally:
-            if not ticket.is_settled:
+            if not ticket.is_settled or ticket in self._begun_at_s:  # this thread was interrupted
                 self._withdraw(ticket)
         if ticket.error is not None and ticket.result is None:
             raise ticket.error
@@ -126,7 +126,7 @@ class GroupCommit(Generic[T, R]):
             self._put_back([own])  # its flush was lost
         now_s = clock.monotonic_s()
         for leader in [leader for leader in self._begun_at_s if leader.until_s + _GRACE_S < now_s]:
-            del self._begun_at_s[leader]  # its thread was interrupted where it could not say so
+            del self._begun_at_s[leader]  # its thread was interrupted more than once
         latest_s = max(self._begun_at_s.values(), default=float("-inf"))
         return now_s - latest_s >= self._late_s and len(self._begun_at_s) < _MOST_FLUSHES
 
@@ -196,8 +196,9 @@ class GroupCommit(Generic[T, R]):
         )
 
     def _withdraw(self, ticket: Ticket[T, R]) -> None:
-        """Its thread leaves; if it was its turn to lead, it is another's."""
+        """Its thread leaves; if it was its turn to lead, it is another's, as are those on its flush."""
         with self._lock:
+            self._begun_at_s.pop(ticket, None)
             with contextlib.suppress(ValueError):
                 self._waiting.remove(ticket)
             following = self._waiting[0] if self._waiting else None

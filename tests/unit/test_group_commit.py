@@ -277,3 +277,14 @@ def test_threads_that_are_interrupted_at_any_line_strand_nobody(is_slow: bool) -
     assert interrupted > 40
     assert {tuple(answer) if answer else None for answer in answers} <= {("done 1",), None}
     assert commit(3) == ["done 3"]
+
+
+def test_a_flush_whose_thread_is_interrupted_at_any_line_is_over_at_once() -> None:
+    def flush(batch: Batch) -> None:
+        for ticket in batch:
+            ticket.result = [f"done {ticket.rows[0]}"]
+
+    commits = GroupCommit[int, list[str]](flush, lambda batch, ticket: True, lambda batch: None, late_s=60.0)
+    for line in range(1, 120):
+        interrupted_at(line, lambda row: commits.commit(Ticket([row], time.monotonic() + 60.0)))
+        assert commits.commit(Ticket([3], time.monotonic() + 5.0)) == ["done 3"], f"after line {line}"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 import threading
 import time
+import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
@@ -113,6 +116,27 @@ def test_half_sent_requests_do_not_stop_the_others(port: Port) -> None:
     finally:
         for half in halves:
             half.close()
+
+
+@pytest.mark.parametrize("turns", range(8))
+def test_a_port_that_is_closed_leaves_nothing_of_its_connections(monkeypatch: pytest.MonkeyPatch, turns: int) -> None:
+    """However far the loop has come with accepting, reading and answering them."""
+    monkeypatch.setattr(http, "_TURN_S", 0)
+    port = HttpPort("127.0.0.1", 0, Requests({"/livez": lambda: checked(True, {})}, {}))
+    clients = [socket.create_connection(("127.0.0.1", port.port), timeout=10) for _ in range(20)]
+    for client in clients[:10]:
+        client.sendall(b"GET /livez HTTP/1.1\r\n\r\n")
+    for _ in range(turns):
+        port.step()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        port.on_stop()
+        del port
+        gc.collect()
+    for client in clients:
+        with client, suppress(ConnectionResetError):
+            assert client.recv(1) in (b"", b"H")
+    assert [str(each.message) for each in caught] == []
 
 
 def test_answers_that_wait_for_a_server_do_not_stop_livez(port: Port) -> None:
