@@ -49,6 +49,22 @@ PUSHED_RETRIES = """\
 
 SABOTAGES = [
     Sabotage(
+        "a batch waits for a row that somebody has locked",
+        CLAIMS + "test_a_row_that_somebody_has_locked_holds_up_no_other_of_its_batch",
+        [
+            (
+                "taskhub/services/claim.py",
+                "                    sending = self._without_locked(sending)\n        raise",
+                "                    pass\n        raise",
+            )
+        ],
+    ),
+    Sabotage(
+        "a locked row of a claim in doubt is left out",
+        CLAIMS + "test_a_locked_row_of_a_claim_that_may_have_been_carried_out_is_not_left_out",
+        [("taskhub/services/claim.py", "        if sending.is_in_doubt:\n            return sending\n", "")],
+    ),
+    Sabotage(
         "the completion goes to whatever table the handler made",
         TRANSACTION + "test_whatever_a_job_does_to_its_session_it_is_completed_and_the_next_meets_nothing_of_it",
         [("taskhub/store/transaction.py", '_completion(self._schema + ".")', '_completion("")')],

@@ -26,6 +26,8 @@ from taskhub.store.transaction import HandlerSession
 
 log = get_logger(__name__)
 
+_LOCK_S = 0.5  # what others have locked for longer is left alone: a child has more to do than to wait for one row
+
 
 def run_child(settings: Settings, registry: Registry, recorder: Recorder, lifeline: Lifeline) -> int:
     """Consume jobs until told to leave; returns the exit status. Called after the fork, in the main thread."""
@@ -77,7 +79,7 @@ def open_store(settings: Settings, database_url: str, application: str, **option
         database_url,
         application=application,
         statement_s=timers.pg_statement_s,
-        lock_s=timers.pg_lock_s,
+        lock_s=min(_LOCK_S, timers.pg_lock_s),
         connect_s=timers.pg_connect_s,
         index_only=True,
         **options,

@@ -5,6 +5,7 @@ Invariants:
   after their claim is committed, when the slot's own row holds them; the next take of the same queue deletes
   that list. The row holds them until the statement that settles them has replaced it.
 - A claim whose answer was lost is sent again with the same lease: rows that it already got count as got.
+- A row that somebody's transaction holds locked is left out of its batch: it waits for that, and nothing else does.
 - A slot that was closed claims nothing ever again: SlotClosedError.
 - A batch's payloads take MAX_BATCH_BYTES and one more at most, whatever was expected of them.
 - Redis failing costs this child nothing but speed: it claims from PostgreSQL until Redis is back.
@@ -18,7 +19,13 @@ from operator import attrgetter
 from typing import NamedTuple
 
 from taskhub import clock, failpoints, ids
-from taskhub.domain.errors import QueueUnavailableError, StatementError, StoreUnavailableError, TaskhubError
+from taskhub.domain.errors import (
+    BlockedError,
+    QueueUnavailableError,
+    StatementError,
+    StoreUnavailableError,
+    TaskhubError,
+)
 from taskhub.domain.job import ClaimedJob
 from taskhub.domain.outcome import Completed
 from taskhub.outage import Outage
@@ -37,6 +44,7 @@ _PLACES, _NEWEST = 500, 5_000  # looked at for where something waits
 _ROOM_LASTS_S = 1.0
 _SENDINGS = 3
 _SENDINGS_S = 2.0  # no sending begins later: a server that does not answer is waited for by the caller
+_LOOKS_FOR_S = 10.0  # after a batch was held up by a locked row, each is looked at before it is claimed
 _NOT_A_UUID = "22P02"
 
 
@@ -62,11 +70,12 @@ class Claim(NamedTuple):
 
 
 class _Sending(NamedTuple):
-    """A claim on its way: sent again as it is while its outcome is unknown."""
+    """A claim on its way: sent again as it is while it is in doubt whether PostgreSQL has carried it out."""
 
     queue: str
     ids: list[str]
     lease: str
+    is_in_doubt: bool = False
 
 
 class Slot(NamedTuple):
@@ -92,6 +101,7 @@ class Claimer:
         self._priorities: dict[str, list[int]] = {}
         self._priorities_at = -_PRIORITIES_LAST_S
         self._has_room_until = 0.0
+        self._looks_until = 0.0
 
     @property
     def redis_is_away(self) -> bool:
@@ -177,9 +187,11 @@ class Claimer:
         self._unresolved = sending
         arrays = completed_arrays(finished)
         failpoints.hit("worker.before_claim")
+        if clock.monotonic_s() < self._looks_until:
+            sending = self._without_locked(sending)
         rows = self._send(sending, lease, arrays, bool(finished))
         failpoints.hit("worker.after_claim")
-        queue, taken, claim_lease = sending
+        queue, taken, claim_lease, _ = sending
         settled, is_paused = self._read_header(queue, rows[0])
         if is_paused:
             self.confirm()
@@ -191,8 +203,9 @@ class Claimer:
         return _claim(queue, claim_lease, jobs, settled)
 
     def _send(self, sending: _Sending, lease: str | None, arrays: CompletedArrays, settles: bool) -> list[Row]:
-        wanted, until_s = sending.ids, clock.monotonic_s() + _SENDINGS_S
+        until_s = clock.monotonic_s() + _SENDINGS_S
         for attempt in range(_SENDINGS):
+            self._unresolved = sending._replace(is_in_doubt=True)
             try:
                 return self._store.run(
                     "settle_and_claim",
@@ -200,7 +213,7 @@ class Claimer:
                     lease,
                     *self._slot,
                     sending.queue,
-                    uuid_array(wanted),
+                    uuid_array(sending.ids),
                     sending.lease,
                     MAX_BATCH_BYTES,
                 )
@@ -208,11 +221,30 @@ class Claimer:
                 if error.sqlstate != _NOT_A_UUID or settles:
                     self._unresolved = None  # refused as a whole: nothing happened
                     raise
-                wanted = [job_id for job_id in wanted if ids.is_id(job_id)]  # somebody's junk in the list
-            except StoreUnavailableError:
+                valid = [job_id for job_id in sending.ids if ids.is_id(job_id)]  # somebody's junk in the list
+                sending = sending._replace(ids=valid)
+            except StoreUnavailableError as error:
+                if not isinstance(error, BlockedError):
+                    sending = self._unresolved
+                self._unresolved = sending
                 if attempt == _SENDINGS - 1 or clock.monotonic_s() > until_s:
                     raise
+                if isinstance(error, BlockedError):
+                    sending = self._without_locked(sending)
         raise StoreUnavailableError("ids that are none were found again and again")
+
+    def _without_locked(self, sending: _Sending) -> _Sending:
+        """Leave out what somebody has locked: its row is found again as one whose push was lost.
+
+        Not once the claim may have been carried out: the slot must name every row that it has got.
+        """
+        if sending.is_in_doubt:
+            return sending
+        known = [job_id for job_id in sending.ids if ids.is_id(job_id)]
+        locked = {job_id for (job_id,) in self._store.run("locked_of", uuid_array(known))}
+        if locked:
+            self._looks_until = clock.monotonic_s() + _LOOKS_FOR_S
+        return sending._replace(ids=[job_id for job_id in sending.ids if job_id not in locked])
 
     def _read_header(self, queue: str, header: Row) -> tuple[int, bool]:
         """How many were settled, and whether the queue is paused."""

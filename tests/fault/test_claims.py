@@ -177,6 +177,57 @@ def test_p6_a_claim_delayed_on_its_way_does_not_overwrite_a_later_one(
     assert history(rows, job) == ["running", "completed"]
 
 
+def test_a_row_that_somebody_has_locked_holds_up_no_other_of_its_batch(
+    stage: Stage, store: Connection, broker: Broker, rows: Rows, ledger: Ledger, pg_url: str
+) -> None:
+    first, locked, last = submit(store, broker, "ledger.noop", 3)
+    other = Rows(pg_url)
+    other.sql("BEGIN")
+    other.sql("SELECT FROM jobs WHERE id = %s FOR UPDATE", locked)
+    stage.child()
+    rows.wait_counts({"completed": 2, "queued": 1}, 15)
+    for again in range(2):  # it comes again and again, as the dispatcher would have it
+        broker.push_again("default", 4, [(0.0, locked)])
+        submit(store, broker, "ledger.noop")
+        rows.wait_counts({"completed": 3 + again, "queued": 1}, 15)
+    other.sql("ROLLBACK")
+    other.close()
+    broker.push_again("default", 4, [(0.0, locked)])
+    rows.wait_counts({"completed": 5}, 15)
+    assert {first, locked, last} <= set(ledger.executions())
+    assert max(ledger.executions().values()) == 1
+    assert rows.job(locked)["attempts"] == 1
+
+
+def test_a_locked_row_of_a_claim_that_may_have_been_carried_out_is_not_left_out(
+    stage: Stage,
+    store: Connection,
+    broker: Broker,
+    rows: Rows,
+    ledger: Ledger,
+    pg_proxy: Proxy,
+    proxied_pg_url: str,
+    pg_url: str,
+) -> None:
+    """The slot must name it for as long as it may be this child's."""
+    lost = pg_proxy.lose_answer(CLAIM)
+    child = stage.child(database_url=proxied_pg_url, failpoints="store.settle_and_claim=stop*2")
+    [job] = submit(store, broker, "ledger.noop")
+    child.wait_stopped()
+    child.go_on()
+    lost.wait()
+    child.wait_stopped()  # before it sends the same again
+    other = Rows(pg_url)
+    other.sql("BEGIN")
+    other.sql("SELECT FROM jobs WHERE id = %s FOR UPDATE", job)
+    child.go_on()
+    wait_until(lambda: pg_proxy.statements["settle_and_claim"] > 2, 10, "that was refused for the lock")
+    other.sql("ROLLBACK")
+    other.close()
+    rows.wait_counts({"completed": 1}, 15)
+    assert ledger.executions() == Counter([job])
+
+
 def test_while_there_is_work_a_batch_costs_one_message_to_postgresql(
     stage: Stage, store: Connection, broker: Broker, rows: Rows, pg_proxy: Proxy, proxied_pg_url: str
 ) -> None:

@@ -147,6 +147,7 @@ def arguments(reader: Connection, child: Child) -> dict[str, dict[str, Any]]:
         "queue_depth": {"bound": ASKED, "places": 10, "stretch": 10},
         "queue_names": {},
         "queued_of": {"ids": some},
+        "locked_of": {"ids": some},
         "raise_epochs": {"queues": ["q1", "q2"], "epochs": [3, 4], "in_use": ["q1"]},
         "register_worker": {
             "worker": ids.new_token(), "host": "h", "pid": 1, "version": "1", "queues": ["a"],
