@@ -49,6 +49,16 @@ PUSHED_RETRIES = """\
 
 SABOTAGES = [
     Sabotage(
+        "a clock that was set back is not noticed",
+        "tests/fault/test_clocks.py::test_what_was_to_run_at_once_does_after_the_clock_was_set_back",
+        [("taskhub/maintenance/reconciler.py", "        if turn.was_set_back:\n", "        if False:\n")],
+    ),
+    Sabotage(
+        "rows of one moment are passed by",
+        "tests/fault/test_clocks.py::test_thousands_of_the_same_moment_are_all_given_their_time",
+        [(SQL + "revive_jobs.sql", " AND k.id NOT IN (SELECT id FROM revived)", "")],
+    ),
+    Sabotage(
         "a batch waits for a row that somebody has locked",
         CLAIMS + "test_a_row_that_somebody_has_locked_holds_up_no_other_of_its_batch",
         [

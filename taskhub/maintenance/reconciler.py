@@ -13,6 +13,7 @@ from __future__ import annotations
 from taskhub import clock
 from taskhub.config import Timers
 from taskhub.maintenance.lost_pushes import LostPushes
+from taskhub.maintenance.set_back import SetBack
 from taskhub.maintenance.walk import Reading, Turn, Walk
 from taskhub.queue.broker import Broker, Place
 from taskhub.store.connection import Store
@@ -27,6 +28,7 @@ _AHEAD_S = -2.0  # slack of a walk after a loss: beyond now, for clocks a little
 class Reconciler:
     def __init__(self, store: Store, broker: Broker, timers: Timers) -> None:
         self._walk = Walk(store, timers)
+        self._set_back = SetBack(store)
         self._store = store
         self._broker = broker
         self._slack_s = timers.reconcile_slack_s
@@ -36,11 +38,14 @@ class Reconciler:
 
     def step(self) -> None:
         """Walk, if it is this worker's turn; of all workers, one does."""
+        self._set_back.step()
         if clock.monotonic_s() < self._idle_until_s:
             return
         turn = self._walk.take()
         if turn is None:
             return
+        if turn.was_set_back:
+            self._set_back.begin()
         lagging, epochs, in_use = self._walk.places()
         pushes = LostPushes(self._store, self._broker, self._slack_s, epochs, list(lagging))
         one_pass = _Pass(self._walk, turn, pushes, lagging)

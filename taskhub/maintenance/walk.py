@@ -31,6 +31,7 @@ class Turn(NamedTuple):
     mark: str
     seen: str
     late_from: str
+    was_set_back: bool = False  # the clock, since the turn before
 
 
 class Waiting(NamedTuple):

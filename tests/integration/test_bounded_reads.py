@@ -165,6 +165,7 @@ def arguments(reader: Connection, child: Child) -> dict[str, dict[str, Any]]:
         "settle_failures": failed,
         "slots_of_worker": {"worker": child.worker},
         "slots_to_rescue": {"after_worker": NIL, "after_slot": -1, "after_generation": -1, "amount": 32},
+        "revive_jobs": {"after_queue": "", "after_priority": -1, "after": "-infinity", "skip": 0, "amount": ASKED},
         "take_walk": {"every_s": 0.0, "lag_s": 15.0},
         "unfinished_of": {"ids": some},
         "waiting_places": {"places": 30, "newest": 50},

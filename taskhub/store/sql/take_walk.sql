@@ -1,6 +1,6 @@
 -- Take the turn of walking: of all workers, one at a time does. Sets right what a clock that went back has left ahead.
 -- params: every_s float8, lag_s float8
--- returns: one row if it is this worker's turn: turn, mark, seen, where late rows may be
+-- returns: one row if it is this worker's turn: turn, mark, seen, where late rows may be, whether the clock was set back since the last
 --
 -- Commits alone, before the work: an answer that its reader is too slow for would keep the row locked. The mark is
 -- never nearer than `lag_s` to now: one that is was set by a clock that has gone back since, or by another server's
@@ -12,7 +12,8 @@ WITH moment AS MATERIALIZED (
     SELECT w.one, least(w.mark, taskhub_id_floor(m.now - :lag_s * interval '1 s')) AS mark,
         least(w.seen, taskhub_id_floor(m.now)) AS seen,
         w.horizon_id > taskhub_id_floor(m.now - interval '4 s')
-            OR w.horizon_xid > pg_snapshot_xmax(pg_current_snapshot()) AS is_from_elsewhere
+            OR w.horizon_xid > pg_snapshot_xmax(pg_current_snapshot()) AS is_from_elsewhere,
+        w.walked_at > m.now + interval '1 s' AS was_set_back
     FROM walk w, moment m
     WHERE w.walked_at < m.now - :every_s * interval '1 s' OR w.walked_at > m.now + interval '1 s'
     FOR UPDATE OF w SKIP LOCKED
@@ -24,4 +25,5 @@ SET turn = w.turn + 1, walked_at = m.now, mark = d.mark, seen = d.seen,
 FROM due d, moment m
 WHERE w.one = d.one
 RETURNING w.turn, w.mark, w.seen,
-    greatest(w.mark, least(w.seen, taskhub_id_floor(taskhub_id_moment(w.seen) - interval '10 s')))
+    greatest(w.mark, least(w.seen, taskhub_id_floor(taskhub_id_moment(w.seen) - interval '10 s'))),
+    d.was_set_back
