@@ -14,7 +14,7 @@ from tests.harness.processes import alive, children_of
 from tests.harness.programs import Worker
 from tests.waiting import pause, wait_until
 
-_FOREIGN = "foreign"
+_FOREIGN = "elsewhere"
 
 
 def fill_disk(town: Town, rng: random.Random) -> int:
