@@ -1,17 +1,17 @@
 """From settings to what the forked processes run: the handlers are tried first, and imported where that is safe.
 
 The supervisor imports them itself, so that children share the memory, unless they leave something behind or,
-while children of an older program are at work, take long: then each child imports them for itself.
+while children of an older program are at work, take long: then each child imports them for itself. What they print
+is told of the trial, as a line of the log; here it goes nowhere, so it breaks no line and waits for no reader.
 """
 
 from __future__ import annotations
 
 import gc
 import os
-import sys
 from typing import NamedTuple
 
-from supervisor.processes import spawn
+from supervisor.processes import spawn, unheard
 from supervisor.signals import Interrupted, Signals
 from supervisor.trial import Trial, Verdict
 from taskhub import clock
@@ -39,8 +39,13 @@ def first_trial(settings: Settings, signals: Signals) -> Report | None:
     if not settings.handlers:
         return Report()
 
-    def start(_output: int, report: int) -> int:
-        return spawn(lambda: trial.run(settings.handlers, report), signals)
+    def run(output: int, report: int) -> int:
+        for number in (1, 2):
+            os.dup2(output, number)
+        return trial.run(settings.handlers, report)
+
+    def start(output: int, report: int) -> int:
+        return spawn(lambda: run(output, report), signals)
 
     attempt = Trial(start, settings.timers.import_s, clock.monotonic_s(), wanted=trial.WELL)
     while (verdict := attempt.verdict(clock.monotonic_s())) is None:
@@ -74,7 +79,7 @@ def import_handlers(settings: Settings, signals: Signals, report: Report, *, is_
         log.warning("handlers.imported_by_children", extra={"text": text})
         return Handlers(report.types, limit_s)
     try:
-        with signals.interrupting(limit_s):
+        with unheard(), signals.interrupting(limit_s):
             known = registry.load(settings.handlers)
     except Interrupted:
         if signals.is_stop_wanted() and not is_continued:
@@ -85,13 +90,13 @@ def import_handlers(settings: Settings, signals: Signals, report: Report, *, is_
     except registry.HandlerError as error:
         log.error("handlers.failed", extra={"text": str(error)})
         return Handlers(report.types, limit_s) if is_continued else None
-    sys.stdout.flush()  # nothing that a module printed is printed again by every child
     gc.collect()
     gc.freeze()  # what is here now is shared with the children; no collection may write to it
     return Handlers(tuple((handler.queue, handler.type) for handler in known.handlers()), 0.0)
 
 
 def _report(verdict: Verdict) -> Report | None:
+    verdict.tell()
     if verdict.reason:
         log.error("handlers.failed", extra={"text": verdict.reason})
         return None

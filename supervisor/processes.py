@@ -10,11 +10,12 @@ import contextlib
 import ctypes
 import errno
 import faulthandler
+import fcntl
 import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from supervisor.leftovers import descendants
@@ -26,6 +27,7 @@ UNKNOWN = 1 << 16  # wait status of a child that somebody else has reaped
 _ORPHAN = 72  # exit status: the parent was gone before this process could tie itself to it
 _PR_SET_PDEATHSIG = 1
 _SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOSPC, errno.EDQUOT)
+_PRIVATE_FROM = 100  # as the log's own descriptor: out of the way of code that closes low ones by number
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -96,6 +98,25 @@ def fill_standard_descriptors() -> None:
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         if getattr(sys, name) is None:  # as Python leaves it if there was no descriptor at its start
             setattr(sys, name, os.fdopen(number, mode, closefd=False, encoding="utf-8", errors="backslashreplace"))
+
+
+@contextlib.contextmanager
+def unheard() -> Iterator[None]:
+    """What is printed meanwhile goes nowhere, and nothing of it is left for every child to print again."""
+    kept: list[tuple[int, int]] = []
+    try:
+        with contextlib.suppress(OSError), open(os.devnull, "wb") as nowhere:  # no descriptors: it is heard
+            for number in (1, 2):
+                kept.append((number, fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, _PRIVATE_FROM)))
+                os.dup2(nowhere.fileno(), number)
+        yield
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError, AttributeError):
+                stream.flush()
+        for number, copy in kept:
+            os.dup2(copy, number)
+            os.close(copy)
 
 
 def execute(command: Sequence[str], output: int, kept: int) -> int:

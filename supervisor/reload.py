@@ -106,6 +106,7 @@ class Reload:
 
     def _take_over(self, verdict: Verdict) -> None:
         """Become the new program. Children, their memory and its lock stay."""
+        verdict.tell()
         if verdict.reason:
             _refuse(verdict.reason)
             return

@@ -12,12 +12,16 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from supervisor.processes import FAILED, UNKNOWN, cause, kill_group, kill_leftovers, reap
+from taskhub.logs import get_logger
+
+log = get_logger("supervisor")
 
 REPORT_BYTES = 2**20  # sparse
 _KEPT_BYTES = 4096
 _READ_BYTES = 64 * 1024
 _READS = 16  # in one turn
 _REASON_CHARACTERS = 500
+_SAID_CHARACTERS = 3000
 
 
 @contextlib.contextmanager
@@ -32,10 +36,16 @@ def in_memory(content: bytes) -> Iterator[int]:
 
 
 class Verdict(NamedTuple):
-    """How a trial ended. `reason` is empty if it did well; `report` is what it wrote into its file."""
+    """How a trial ended. reason: empty if it did well. report: what it wrote into its file. said: what it printed."""
 
     reason: str
     report: bytes
+    said: str = ""
+
+    def tell(self) -> None:
+        """What it printed, the end of it, as one line of the log."""
+        if self.said:
+            log.info("handlers.output", extra={"text": self.said})
 
 
 class Trial:
@@ -80,7 +90,8 @@ class Trial:
         self._read()
         report = os.pread(self._report, REPORT_BYTES, 0).rstrip(b"\0")
         self.close()
-        return Verdict(self._reason(ended.status if ended else UNKNOWN, report), report)
+        said = self._kept.decode("utf-8", "replace").strip()
+        return Verdict(self._reason(ended.status if ended else UNKNOWN, report), report, said[-_SAID_CHARACTERS:])
 
     def stop(self) -> None:
         """Nobody wants to know any more."""

@@ -49,6 +49,22 @@ PUSHED_RETRIES = """\
 
 SABOTAGES = [
     Sabotage(
+        "a hung role stays away for half a minute",
+        "tests/unit/test_roles.py::test_a_role_that_ended_the_last_process_rests_no_longer_than_it_would_after_failures",
+        [("taskhub/maintenance/roles.py", "self._rest(self._plan.retry_cap_s)", "self._rest(_LAST_RETRY_S)")],
+    ),
+    Sabotage(
+        "what a module prints goes where the log goes",
+        "tests/process/test_worker_output.py::test_what_a_module_prints_when_it_is_imported_is_a_line_of_the_log_and_waits_for_no_reader",
+        [
+            (
+                "supervisor/boot.py",
+                "with unheard(), signals.interrupting(limit_s):",
+                "with signals.interrupting(limit_s):",
+            )
+        ],
+    ),
+    Sabotage(
         "a clock that was set back is not noticed",
         "tests/fault/test_clocks.py::test_what_was_to_run_at_once_does_after_the_clock_was_set_back",
         [("taskhub/maintenance/reconciler.py", "        if turn.was_set_back:\n", "        if False:\n")],

@@ -101,7 +101,7 @@ class RoleThread:
 
     def _live(self) -> None:
         if self.state.hung_before and not self.state.is_vital:  # it ended the last process: let the others work first
-            self._rest(_LAST_RETRY_S)
+            self._rest(self._plan.retry_cap_s)
         while self._wanted.is_wanted():
             self._rest(self._guarded(self._step))
         while not self.is_done and self._wanted.has_time_left():

@@ -10,6 +10,7 @@ from typing import Any
 
 from taskhub.queue.broker import Broker
 from tests.harness.fixtures import MakeWorker
+from tests.harness.piped_worker import PipedWorker
 from tests.harness.placing import SOON, place
 from tests.harness.programs import Program, Worker
 from tests.harness.raw_writers import WAYS
@@ -96,6 +97,29 @@ def test_the_dump_of_a_broken_child_is_told_with_the_job_that_it_ran(
         told = wait_until(lambda: raw(running, "Segmentation fault"), 10, "the dump is told")
         assert told[0]["job_id"] == job
         require_whole_lines(running)
+
+
+def test_what_a_module_prints_when_it_is_imported_is_a_line_of_the_log_and_waits_for_no_reader(
+    worker: MakeWorker, environment: dict[str, str], tmp_path: Path, rows: Rows, broker: Broker
+) -> None:
+    (tmp_path / "chatty.py").write_text(
+        f"import os\nos.write(2, b'x\\n' * {MEBIBYTE})\nprint('half', end='')\nos.write(1, b'an end')\n"
+    )
+    settings = {**environment, **SOON, "TASKHUB_HANDLERS": "chatty", "PYTHONPATH": str(tmp_path)}
+    running = PipedWorker(settings, tmp_path, "worker", log_folder=tmp_path)
+    running.stall()
+    running.start()
+    try:
+        place(rows, broker, "echo")
+        rows.wait_counts({"completed": 1}, 20)
+        running.go_on()
+        [told] = wait_until(lambda: running.events("handlers.output"), 10, f"what it printed is told\n{running.tail()}")
+        assert "half" in told["message"]
+        assert "an end" in told["message"]
+        assert running.stop() == 0
+        require_whole_lines(running)
+    finally:
+        running.end()
 
 
 def test_a_worker_without_an_output_gives_its_number_to_no_other_file(

@@ -1,0 +1,35 @@
+"""A role's thread, alone: how long it stays out of the way of others."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from taskhub.maintenance.role_state import RoleState
+from taskhub.maintenance.roles import Role, RolePlan, RoleThread
+from tests.waiting import wait_until
+
+
+class WantedOnce:
+    """For the look before the first step only."""
+
+    def __init__(self) -> None:
+        self._is_wanted = True
+
+    def is_wanted(self) -> bool:
+        was_wanted, self._is_wanted = self._is_wanted, False
+        return was_wanted
+
+    def has_time_left(self) -> bool:
+        return False
+
+
+@pytest.mark.parametrize("longest_s", [2.0, 30.0])
+def test_a_role_that_ended_the_last_process_rests_no_longer_than_it_would_after_failures(longest_s: float) -> None:
+    waits: list[float] = []
+    plan = RolePlan("x", 0.0, lambda _: Role(lambda: None), 1.0, retry_cap_s=longest_s, wait=waits.append)
+    thread = RoleThread(plan, RoleState("x", hung_before=True), WantedOnce(), threading.Event())
+    thread.keep(0.0)
+    wait_until(lambda: not thread._thread or not thread._thread.is_alive(), 5, "the role has lived")
+    assert waits == [longest_s]
