@@ -5,15 +5,13 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-import pytest
-
-from tests.architecture.sources import Source, sources
+from tests.architecture.sources import Source, in_each_module
 
 MODULE_LINES = 400
 FUNCTION_LINES = 60
 FUNCTION_ARGUMENTS = 12
 
-everywhere = pytest.mark.parametrize("source", sources(), ids=lambda source: source.name)
+everywhere = in_each_module()
 
 
 @everywhere

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from tests.architecture.sources import ROOT, Source, sources
+from tests.architecture.sources import ROOT, Source, in_each_module, sources
 
 SQL = re.compile(
     r"\b(SELECT\s.+\sFROM|INSERT\s+INTO|UPDATE\s+\w+\s+SET|DELETE\s+FROM|CREATE\s+TABLE|ALTER\s+TABLE)\b", re.S
@@ -29,24 +29,24 @@ CLOCK_PLACES = {"taskhub/clock.py", "taskhub/failpoints.py"}
 WALL_CLOCKS = {"time.time", "time.time_ns", "datetime.now", "datetime.utcnow", "datetime.datetime.now"}
 METRIC_CLASSES = re.compile(r"\b(Counter|Gauge|Histogram|Summary|Info|Enum)\(")
 
-everywhere = pytest.mark.parametrize("source", sources(), ids=lambda source: source.name)
+everywhere = in_each_module()
 
 
 @everywhere
 def test_sql_lives_in_files(source: Source) -> None:
     if source.name not in SQL_PLACES:
-        assert [line for text, line in source.strings() if SQL.search(text)] == []
+        assert [line for text, line in source.strings if SQL.search(text)] == []
 
 
 @everywhere
 def test_redis_keys_are_built_in_one_module(source: Source) -> None:
     if source.name != "taskhub/queue/keys.py":
-        assert [line for text, line in source.strings() if KEY.search(text)] == []
+        assert [line for text, line in source.strings if KEY.search(text)] == []
 
 
 @everywhere
 def test_lua_lives_in_files(source: Source) -> None:
-    assert [line for text, line in source.strings() if "redis.call" in text] == []
+    assert [line for text, line in source.strings if "redis.call" in text] == []
 
 
 @everywhere
@@ -59,20 +59,20 @@ def test_metrics_are_made_in_one_module(source: Source) -> None:
 @everywhere
 def test_the_environment_is_read_by_settings_and_the_command_line_only(source: Source) -> None:
     if source.name not in ENVIRON_PLACES and not source.name.startswith("taskhub/cli/"):
-        assert [line for name, line in source.calls() if name in ("os.environ", "os.getenv", "os.environb")] == []
+        assert [line for name, line in source.calls if name in ("os.environ", "os.getenv", "os.environb")] == []
 
 
 @everywhere
 def test_the_wall_clock_is_read_in_one_module(source: Source) -> None:
     if source.name not in CLOCK_PLACES:
-        assert [line for name, line in source.calls() if name in WALL_CLOCKS] == []
+        assert [line for name, line in source.calls if name in WALL_CLOCKS] == []
 
 
 @everywhere
 def test_nothing_sleeps_but_the_clock_and_a_handler(source: Source) -> None:
     allowed = CLOCK_PLACES | {"taskhub/execution/builtin.py"}  # the sleep job
     if source.name not in allowed:
-        assert [line for name, line in source.calls() if name == "time.sleep"] == []
+        assert [line for name, line in source.calls if name == "time.sleep"] == []
 
 
 @everywhere
@@ -87,16 +87,16 @@ def test_threads_are_born_in_few_places(source: Source) -> None:
     }
     if source.name not in places:
         makers = ("threading.Thread", "Thread", "ThreadPoolExecutor", "_thread.start_new_thread", "threading.Timer")
-        assert [line for name, line in source.calls() if name in makers] == []
+        assert [line for name, line in source.calls if name in makers] == []
 
 
-@pytest.mark.parametrize("source", sources("tests"), ids=lambda source: source.name)
+@in_each_module("tests")
 def test_tests_wait_for_conditions(source: Source) -> None:
     jobs = {
         f"tests/harness/{name}.py" for name in ("handlers", "unruly", "litter", "raw_writers", "dummy")
     }  # these are what is waited for
     if source.name not in jobs | {"tests/waiting.py"}:
-        assert [line for name, line in source.calls() if name == "time.sleep"] == []
+        assert [line for name, line in source.calls if name == "time.sleep"] == []
 
 
 def test_every_metric_bears_a_name_of_the_contract_or_ours() -> None:
@@ -105,7 +105,7 @@ def test_every_metric_bears_a_name_of_the_contract_or_ours() -> None:
         "worker_active_processes",
     }  # fmt: skip
     [definitions] = [source for source in sources("taskhub/metrics") if source.path.name == "definitions.py"]
-    named = [text for text, _ in definitions.strings() if re.fullmatch(r"[a-z]+(_[a-z]+)+", text)]
+    named = [text for text, _ in definitions.strings if re.fullmatch(r"[a-z]+(_[a-z]+)+", text)]
     assert contract <= set(named)
 
 
@@ -138,7 +138,7 @@ LOOP = (
 @pytest.mark.parametrize("name", LOOP)
 def test_the_supervisors_loop_leaves_what_could_block_to_one_module(name: str) -> None:
     [source] = [source for source in sources("supervisor") if source.path.stem == name]
-    found = {called for called, _ in source.calls()} & BLOCKING
+    found = {called for called, _ in source.calls} & BLOCKING
     assert found <= ({"os.kill"} if name == "signals" else set())  # to itself, before it is executed anew
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-
-from tests.architecture.sources import Source, sources
+from tests.architecture.sources import Source, in_each_module, sources
 
 # The floors from the ground up; the rooms of one floor are siblings.
 FLOORS: list[dict[str, tuple[str, ...]]] = [
@@ -96,12 +94,12 @@ def complaint(source: Source, imported: str) -> str | None:
     return None
 
 
-@pytest.mark.parametrize("source", sources(), ids=lambda source: source.name)
+@in_each_module()
 def test_imports_go_down_only(source: Source) -> None:
     assert [f"{name}: {told}" for name in source.imports() if (told := complaint(source, name))] == []
 
 
-@pytest.mark.parametrize("source", sources(), ids=lambda source: source.name)
+@in_each_module()
 def test_each_library_has_one_door(source: Source) -> None:
     room = own_room(source)
     wrong = [name for name in source.imports() if room not in DOORS.get(name.split(".")[0], {room})]
