@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from taskhub import ids
+from taskhub.cli.ports import free_port, is_ready
 from taskhub.embedded.postgres import EmbeddedPostgres
 from taskhub.embedded.redis import EmbeddedRedis
 from taskhub.queue.broker import Broker
@@ -103,6 +104,22 @@ def worker(side: Side, children: int) -> Iterator[subprocess.Popen[bytes]]:
         process.send_signal(signal.SIGTERM)
         process.wait(40)
         store.close()
+
+
+@contextlib.contextmanager
+def api(side: Side) -> Iterator[int]:
+    """`taskhub api` with default settings on a free port, its log in a file; ready when it says so."""
+    port = free_port("127.0.0.1")
+    environment = side.environment() | {"TASKHUB_HTTP_PORT": str(port), "TASKHUB_HANDLERS": ""}
+    command = [sys.executable, "-m", "taskhub.cli.main", "api"]
+    with (side.folder / "api.log").open("ab") as log:
+        process = subprocess.Popen(command, cwd=side.checkout, env=environment, stdout=log, stderr=log)
+    try:
+        await_true(lambda: is_ready("127.0.0.1", port), 30)
+        yield port
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
 
 
 _PRELOAD = """

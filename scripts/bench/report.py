@@ -9,10 +9,10 @@ from rich.table import Table
 _NOTHING = 0.02  # less is not shown, nor divided by
 
 
-def report(title: str, runs: dict[str, list[dict[str, float]]]) -> Table:
+def report(title: str, runs: dict[str, list[dict[str, float]]], unit: str = "CPU in us per job") -> Table:
     """The second series beside the first."""
     (first, base), (second, other) = runs.items()
-    table = Table(title=f"{title}, {len(base)} pairs; CPU in us per job")
+    table = Table(title=f"{title}, {len(base)} pairs; {unit}")
     for column in ("", first, second, f"{second} / {first}", "half of the pairs", "all pairs"):
         table.add_column(column, justify="left" if not column else "right")
     names = dict.fromkeys(name for run in [*base, *other] for name in run)

@@ -22,6 +22,7 @@ class Sabotage(NamedTuple):
 CLAIMS = "tests/fault/test_claims.py::"
 EDGES = "tests/process/test_api_edges.py::"
 SLOW = "tests/process/test_api_slow_clients.py::"
+RAW = "tests/process/test_api_raw_requests.py::test_each_odd_request_is_answered_as_what_it_is"
 LANES = "tests/fault/test_lanes.py::"
 DEATHS = "tests/fault/test_deaths.py::"
 TRANSACTION = "tests/integration/test_transaction.py::"
@@ -387,6 +388,51 @@ SABOTAGES = [
         "a half request may stay for ever",
         SLOW + "test_clients_that_send_half_a_request_hold_up_nobody_and_are_ended",
         [("taskhub/api/connections.py", "Stage.HEAD: 5.0, Stage.BODY: 10.0,", "Stage.HEAD: 99.0, Stage.BODY: 99.0,")],
+    ),
+    Sabotage(
+        "a version of HTTP is answered as it came",
+        RAW,
+        [("taskhub/api/connections.py", "    request.version = min(request.version, (1, 1))\n", "")],
+    ),
+    Sabotage(
+        "close is not found in a list",
+        RAW,
+        [
+            (
+                "taskhub/api/connections.py",
+                '            request.force_close()\n        if name == "TRANSFER',
+                '            pass\n        if name == "TRANSFER',
+            )
+        ],
+    ),
+    Sabotage(
+        "a SCRIPT_NAME of the environment is believed",
+        EDGES + "test_no_second_request_is_found_in_a_body_and_no_header_is_a_proxys",
+        [("taskhub/api/gunicorn_conf.py", 'os.environ.pop("SCRIPT_NAME", None)', "None")],
+    ),
+    Sabotage(
+        "those who wait do not see the end of the process",
+        "tests/process/test_api_waiters.py::"
+        "test_all_who_wait_are_answered_within_a_second_when_the_api_is_told_to_stop",
+        [
+            ("taskhub/services/waiting.py", "            if self._is_draining():\n", "            if False:\n"),
+            ("taskhub/services/waiting.py", " and not self._is_draining() and is_wanted()", " and is_wanted()"),
+        ],
+    ),
+    Sabotage(
+        "what waited for a thread begins to wait for its turn",
+        "tests/unit/test_gates.py::test_one_that_waited_too_long_for_a_thread_is_refused",
+        [("taskhub/api/gates.py", "left_s = _TURN_S - _waited_s(environ)", "left_s = _TURN_S")],
+    ),
+    Sabotage(
+        "livez needs a thread",
+        "tests/process/test_api_waiters.py::test_livez_is_answered_while_no_thread_is_free",
+        [("taskhub/api/gunicorn_worker.py", "if connection.request.path == _FROM_MEMORY:", "if False:")],
+    ),
+    Sabotage(
+        "who is turned away is not told when to come again",
+        "tests/unit/test_refusals.py::test_who_is_turned_away_is_told_when_to_come_again",
+        [("taskhub/api/problems.py", "if status == HTTPStatus.SERVICE_UNAVAILABLE else", "if False else")],
     ),
     Sabotage(
         "unfinished bodies have no common bound",

@@ -12,6 +12,8 @@ from taskhub.api.media import unfitness
 from taskhub.domain import strict_json
 
 _LARGE_BYTES = 1 << 20
+_CUT_OFF = "the body ended before its length"
+_BAD_CHUNKS = "the chunks of the body are not well formed, or end before the last"
 
 # A body can take 20 times its size as objects; of large ones a process decodes one at a time.
 _large = threading.Lock()
@@ -38,12 +40,12 @@ def read_bytes(request: Request, limit: int) -> bytes:
         raise _too_large(limit)
     try:
         data: bytes = environ["wsgi.input"].read(length)
-    except Exception as error:  # noqa: BLE001 (each server has its own for bad chunks and for clients that left)
-        raise RequestError("bad_request", f"the body could not be read: {type(error).__name__}") from None
+    except Exception:  # noqa: BLE001 (each server has its own for bad chunks and for clients that left)
+        raise RequestError("bad_request", _BAD_CHUNKS if is_chunked else _CUT_OFF) from None
     if len(data) > limit:
         raise _too_large(limit)
     if len(data) < length and not is_chunked:
-        raise RequestError("bad_request", "the body ended before its length")
+        raise RequestError("bad_request", _CUT_OFF)
     return data
 
 

@@ -120,7 +120,7 @@ class Connection:
             self.request = Request(cfg, self.received, self.client, self._requests)
         except NoMoreData:
             raise LimitRequestHeaders("the head is too large") from None
-        _refuse_codings(self.request)
+        _tighten(self.request)
         self.request.body = RequestBody(self.request)
         return self._is_body_ready(wanted_bytes(self.request, limits))
 
@@ -156,9 +156,15 @@ class Connection:
         return self.since_s + STAGES.get(self.stage, idle_s) + more_s
 
 
-def _refuse_codings(request: Any) -> None:
-    """Raises UnsupportedTransferCoding."""
+def _tighten(request: Any) -> None:
+    """What gunicorn takes too loosely: it echoes any version, and misses `close` in a list.
+
+    Raises UnsupportedTransferCoding.
+    """
+    request.version = min(request.version, (1, 1))
     for name, value in request.headers:
+        if name == "CONNECTION" and "close" in (option.strip(" \t") for option in value.lower().split(",")):
+            request.force_close()
         if name == "TRANSFER-ENCODING" and value.lower() != "chunked":
             request.force_close()
             raise UnsupportedTransferCoding(value)

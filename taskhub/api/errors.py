@@ -9,13 +9,11 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from taskhub.api.answers import Answer
 from taskhub.api.observe import request_id
-from taskhub.api.problems import problem_bytes
+from taskhub.api.problems import RETRY_AFTER_S, problem_bytes
 from taskhub.domain.errors import FieldProblem, InvalidInputError, JobFinishedError, QueueFullError, TaskhubError
 from taskhub.logs import get_logger
 
 log = get_logger(__name__)
-
-RETRY_AFTER_S = "1"
 
 STATUSES = {
     "malformed_json": (400, "Malformed JSON"),

@@ -2,8 +2,9 @@
 
 Invariants:
 - Whoever stands aside, because it waits for a job or for somebody's transaction, leaves its place to others.
-- Turns come in the order of asking. A new request whose turn does not come in time is refused; one that comes back
-  from aside goes on in any case, if need be beyond the number: what it did is not to be lost.
+- Turns come in the order of asking. A new request whose turn does not come in time is refused, and so is one that
+  waited as long for a thread: what is refused late holds up the next. One that comes back from aside goes on in any
+  case, if need be beyond the number: what it did is not to be lost.
 - Probes and metrics need no turn.
 """
 
@@ -15,9 +16,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from taskhub.api.errors import RETRY_AFTER_S
+from taskhub import clock
 from taskhub.api.observe import PROBES, request_id
-from taskhub.api.problems import problem_bytes
+from taskhub.api.problems import RETRY_AFTER_S, problem_bytes
 from taskhub.logs import get_logger
 
 if TYPE_CHECKING:
@@ -84,12 +85,19 @@ class Gated:
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if environ.get("PATH_INFO") in PROBES:
             return self._application(environ, start_response)
-        if not self._gate.enter(_TURN_S):
+        left_s = _TURN_S - _waited_s(environ)
+        if left_s <= 0 or not self._gate.enter(left_s):
             return _refuse(environ, start_response)
         try:
             return self._application(environ, start_response)
         finally:
             self._gate.leave()
+
+
+def _waited_s(environ: WSGIEnvironment) -> float:
+    """How long the request has been whole, where the server tells."""
+    whole_s: float | None = getattr(environ.get("wsgi.input"), "whole_s", None)
+    return 0.0 if whole_s is None else clock.monotonic_s() - whole_s
 
 
 def _refuse(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:

@@ -7,6 +7,7 @@ number is bounded however often workers are replaced.
 from __future__ import annotations
 
 import logging
+import os
 import resource
 import socket
 import sys
@@ -38,6 +39,8 @@ try:
     _settings.require_meant_exposure()
 except SettingsError as error:
     sys.exit("\n".join(error.problems))
+
+os.environ.pop("SCRIPT_NAME", None)  # gunicorn takes it for a part of every path
 
 bind = [f"[{_settings.http_host}]:{_settings.http_port}" if ":" in _settings.http_host else
         f"{_settings.http_host}:{_settings.http_port}"]  # fmt: skip

@@ -14,12 +14,12 @@ import socket
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from gunicorn.http import errors as http_errors
 from gunicorn.workers.gthread import ThreadWorker
 
 from taskhub import clock, ids
 from taskhub.api.connections import Connection, Stage, Waiting
 from taskhub.api.problems import refusal_bytes
+from taskhub.api.refusals import REFUSALS, told
 from taskhub.logs import get_logger
 
 log = get_logger(__name__)
@@ -27,13 +27,7 @@ log = get_logger(__name__)
 _BUDGET_BYTES = 64 << 20
 _LOOK_S = 0.25  # how often limits are looked at
 _NO_DESCRIPTOR_S = 0.01
-_CODES: dict[type[Exception], tuple[int, str]] = {
-    http_errors.LimitRequestLine: (414, "the request line is too long"),
-    http_errors.LimitRequestHeaders: (431, "the header fields are too large or too many"),
-    http_errors.ExpectationFailed: (417, "this expectation cannot be met"),
-    http_errors.UnsupportedTransferCoding: (501, "only the transfer coding chunked is known"),
-}
-_REFUSALS = (http_errors.ParseException, http_errors.ExpectationFailed, http_errors.ConfigurationProblem)
+_FROM_MEMORY = "/livez"  # the loop answers it, so that it needs no thread
 
 
 class ApiWorker(ThreadWorker):  # type: ignore[misc]
@@ -90,10 +84,8 @@ class ApiWorker(ThreadWorker):  # type: ignore[misc]
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
         """Answer what never became a request of the application."""
         name = ids.new_token()
-        if isinstance(exc, _REFUSALS):
-            unknown = (400, f"the request is not well formed: {type(exc).__name__}")
-            status, detail = next((found for kind, found in _CODES.items() if isinstance(exc, kind)), unknown)
-            code = "bad_request"
+        if isinstance(exc, REFUSALS):
+            (status, detail), code = told(exc), "bad_request"
             log.info("request.malformed", extra={"request_id": name, "status": status, "text": type(exc).__name__})
         else:
             status, code, detail = 500, "internal", "an error on our side; its request_id is in the log"
@@ -102,8 +94,10 @@ class ApiWorker(ThreadWorker):  # type: ignore[misc]
 
     def finish_request(self, conn: Connection, fs: Any) -> None:
         """In the loop, when a thread is done with a connection."""
-        is_kept = not fs.cancelled() and fs.exception() is None and fs.result()
-        self._guarded(conn, self._keep_answering if is_kept else self._finish_answering)
+        self._go_on(conn, not fs.cancelled() and fs.exception() is None and fs.result())
+
+    def _go_on(self, connection: Connection, is_kept: bool) -> None:
+        self._guarded(connection, self._keep_answering if is_kept else self._finish_answering)
 
     def _cap_keepalive(self, deadline: float) -> None:
         self.waiting.ends_s = deadline
@@ -155,13 +149,18 @@ class ApiWorker(ThreadWorker):  # type: ignore[misc]
         try:
             if connection.is_ready(self.cfg, self._limits):
                 self._hand_over(connection)
-        except _REFUSALS as error:
+        except REFUSALS as error:
             self.handle_error(connection.request, connection.sock, connection.client, error)
             self._finish_answering(connection)
 
     def _hand_over(self, connection: Connection) -> None:
         self.waiting.remove(connection)
-        self.enqueue_req(connection)
+        connection.request.body.whole_s = clock.monotonic_s()
+        if connection.request.path == _FROM_MEMORY:
+            # In a turn of its own goes what follows: such requests may come in a long row.
+            self.method_queue.defer(self._go_on, connection, self.handle(connection))
+        else:
+            self.enqueue_req(connection)
 
     def _keep(self, connection: Connection) -> None:
         """After an answer: what the client still sends of this request is passed, and its next is awaited."""
@@ -242,5 +241,7 @@ class ApiWorker(ThreadWorker):  # type: ignore[misc]
     def _close(self, connection: Connection) -> None:
         self.waiting.remove(connection)
         self.waiting.charge(connection, 0)
+        connection.received.data.clear()  # gunicorn's request and its body know each other: they go when Python looks
+        connection.sock.data.clear()
         connection.link.close()
         self.nr_conns -= 1

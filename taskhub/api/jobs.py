@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import re
 import select
 import socket
 from functools import partial
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-_LONGEST_NUMBER = 32
+_NUMBER = re.compile(r"(?=.{1,32}$)([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
 def blueprint(services: Services) -> Blueprint:
@@ -57,15 +58,12 @@ def blueprint(services: Services) -> Blueprint:
 
 
 def _wait_s(longest_s: float) -> float:
-    text = request.args.get("wait")
-    if text is None:
+    given = request.args.getlist("wait")
+    if not given:
         return 0.0
-    try:
-        wait_s = float(text) if len(text) <= _LONGEST_NUMBER else math.nan
-    except ValueError:
-        wait_s = math.nan
-    if not 0 <= wait_s < math.inf:
-        raise InvalidRequestError("wait is a number of seconds", [FieldProblem("wait", "must be a number, 0 or more")])
+    if len(given) > 1 or not _NUMBER.fullmatch(given[0]) or math.isinf(wait_s := float(given[0])):
+        problem = FieldProblem("wait", "must be a number, 0 or more, and given once")
+        raise InvalidRequestError("wait is a number of seconds", [problem])
     return min(wait_s, longest_s)
 
 

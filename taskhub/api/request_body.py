@@ -13,6 +13,7 @@ class RequestBody(Body):  # type: ignore[misc]
     def __init__(self, request: Any) -> None:
         super().__init__(request.body.reader)
         self.request = request
+        self.whole_s: float | None = None  # since when a thread could answer the request
 
     @property
     def is_read(self) -> bool:

@@ -20,6 +20,7 @@ SQL_PLACES = {
 ENVIRON_PLACES = {
     "taskhub/config.py",
     "taskhub/metrics/multiprocess.py",  # where prometheus-client looks for its folder
+    "taskhub/api/gunicorn_conf.py",  # what gunicorn would believe of it
     "supervisor/__main__.py",  # what one re-execution
     "supervisor/processes.py",  # hands on to the next
     "supervisor/leftovers.py",  # what programs that a job starts are known by

@@ -129,7 +129,7 @@ def test_a_wait_is_no_longer_than_allowed(make_client: MakeClient, rows: Rows) -
     assert answer.status_code == 200
 
 
-@pytest.mark.parametrize("wait", ["x", "", "-1", "nan", "inf", "1e999", "0x1", "9" * 5000])
+@pytest.mark.parametrize("wait", ["x", "", "-1", "nan", "inf", "1e999", "0x1", "1_0", "%D9%A1", "1&wait=2", "9" * 5000])
 def test_a_bad_wait_is_refused(client: FlaskClient, rows: Rows, wait: str) -> None:
     answer = client.get(f"/jobs/{rows.one()}?wait={wait}")
     assert (answer.status_code, answer.json["errors"][0]["path"]) == (422, "wait")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import socket
 import time
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ import pytest
 
 from tests.harness.fixtures import MakeApi
 from tests.harness.programs import Api
+from tests.harness.raw_http import CHUNKED, JSON, ask, chunks, head
 from tests.harness.rows import Rows
 
 _JOB = b'{"payload":{"type":"echo"}}'
@@ -20,37 +20,9 @@ _LIMIT = 65_536
 
 @pytest.fixture
 def running(api: MakeApi) -> Iterator[Api]:
-    with api(TASKHUB_MAX_BODY_BYTES=str(_LIMIT), TASKHUB_API_PROCESSES="1") as program:
+    # SCRIPT_NAME may be there for other servers; gunicorn believes it.
+    with api(TASKHUB_MAX_BODY_BYTES=str(_LIMIT), TASKHUB_API_PROCESSES="1", SCRIPT_NAME="/nope") as program:
         yield program
-
-
-def head(*lines: str, line: str = "POST /jobs HTTP/1.1") -> bytes:
-    return "\r\n".join([line, "Host: x", *lines, "", ""]).encode("latin-1")
-
-
-JSON = "Content-Type: application/json"
-CHUNKED = "Transfer-Encoding: chunked"
-
-
-def ask(port: int, data: bytes, within_s: float = 5.0) -> tuple[list[int], bytes]:
-    """The statuses of all answers to some bytes, and the bytes of them; the client's end stays open."""
-    with socket.create_connection(("127.0.0.1", port), timeout=within_s) as link:
-        link.sendall(data)
-        received = b""
-        while True:
-            try:
-                chunk = link.recv(65_536)
-            except ConnectionResetError:
-                break
-            if not chunk:
-                break
-            received += chunk
-        return [int(status) for status in re.findall(rb"HTTP/1\.[01] (\d{3}) ", received)], received
-
-
-def chunks(body: bytes, size: int = 1_000) -> bytes:
-    parts = [body[at : at + size] for at in range(0, len(body), size)]
-    return b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n"
 
 
 SMUGGLED = head("Connection: close", line="GET /livez HTTP/1.1")

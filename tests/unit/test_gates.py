@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from taskhub import clock
 from taskhub.api import gates
 from taskhub.api.gates import Gate, Gated
 from tests.harness.background import Background
@@ -87,3 +89,13 @@ def test_a_full_process_refuses_in_time_and_answers_probes(monkeypatch: pytest.M
     end.set()
     assert slow.result() == "200"
     assert ask("/jobs/x") == "200"
+
+
+def test_one_that_waited_too_long_for_a_thread_is_refused() -> None:
+    gated = Gated(lambda environ, start: (start("200 OK", []), [b"ok"])[1], Gate(1))  # type: ignore[func-returns-value, return-value]
+    lines: list[str] = []
+    for path in ("/jobs/x", "/readyz"):
+        body = SimpleNamespace(whole_s=clock.monotonic_s() - 2 * gates._TURN_S)
+        environ = {"PATH_INFO": path, "REQUEST_METHOD": "GET", "wsgi.input": body}
+        gated(environ, lambda line, headers: lines.append(line))  # type: ignore[arg-type, return-value]
+    assert [line[:3] for line in lines] == ["503", "200"]
