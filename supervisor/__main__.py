@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from supervisor import boot
+from supervisor.anew import begin_anew
 from supervisor.children import Programs
 from supervisor.memory import Memory, needed_bytes
 from supervisor.output_pipes import OutputPipes
@@ -77,9 +78,8 @@ def _run(settings: Settings) -> int:
     )
     status = Parent(settings, memory, programs, reload, signals, outputs).run()
     if status == BEGIN_ANEW:
-        os.environ[METRICS] = str(memory.scratch)
-        signals.keep_for_next_program()
-        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606
+        begin_anew(attempt, {METRICS: str(memory.scratch)}, signals)
+        return DRAINED
     return status
 
 

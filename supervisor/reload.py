@@ -45,6 +45,14 @@ class Attempt(NamedTuple):
     limit_s: float
     well: int
 
+    def begin(self, signals: Signals, now_s: float) -> Trial:
+        """Raises OSError if that cannot be."""
+
+        def start(output: int, report: int) -> int:
+            return spawn(lambda: execute([*self.command, str(report)], output, report), signals)
+
+        return Trial(start, self.limit_s, now_s, wanted=self.well)
+
 
 class Reload:
     """Both halves: what happens before the re-execution, and what the new program finds."""
@@ -80,7 +88,7 @@ class Reload:
         log.info("worker.reloading", extra={"text": "trying the new code"})
         self.cancel()
         try:
-            self._trial = Trial(self._start_trial, self._attempt.limit_s, now_s, wanted=self._attempt.well)
+            self._trial = self._attempt.begin(self._signals, now_s)
         except OSError as error:
             _refuse(f"the trial cannot be started: {error}")
 
@@ -100,9 +108,6 @@ class Reload:
             verdict, self._verdict = self._verdict, None
             self._take_over(verdict)
         _replace_next(children.slots)
-
-    def _start_trial(self, output: int, report: int) -> int:
-        return spawn(lambda: execute([*self._attempt.command, str(report)], output, report), self._signals)
 
     def _take_over(self, verdict: Verdict) -> None:
         """Become the new program. Children, their memory and its lock stay."""

@@ -50,6 +50,21 @@ PUSHED_RETRIES = """\
 
 SABOTAGES = [
     Sabotage(
+        "NaN in a dataclass is kept as null",
+        "tests/unit/test_strict_json.py::test_what_is_not_finite_is_refused_wherever_it_stands",
+        [("taskhub/domain/strict_json.py", "                storable.require_finite(value)", "                pass")],
+    ),
+    Sabotage(
+        "a short password is told",
+        "tests/unit/test_addresses.py::test_a_short_password_is_hidden_where_a_value_stands",
+        [("taskhub/masking.py", 'return _short.sub("***", text) if _short else text', "return text")],
+    ),
+    Sabotage(
+        "a worker that was declared dead begins anew blindly",
+        "tests/process/test_worker_upgrade.py::test_a_worker_that_was_declared_dead_waits_for_files_to_begin_anew",
+        [("supervisor/anew.py", "            reason = verdict.reason\n", '            reason = ""\n')],
+    ),
+    Sabotage(
         "a hung role stays away for half a minute",
         "tests/unit/test_roles.py::test_a_role_that_ended_the_last_process_rests_no_longer_than_it_would_after_failures",
         [("taskhub/maintenance/roles.py", "self._rest(self._plan.retry_cap_s)", "self._rest(_LAST_RETRY_S)")],
