@@ -14,6 +14,7 @@ from __future__ import annotations
 import datetime
 import enum
 import math
+import sys
 import uuid
 from typing import Any
 
@@ -83,6 +84,11 @@ def json_text(value: object) -> str:
     return encoded.decode()
 
 
+def require_finite(value: object) -> None:
+    """Raise ValueError if NaN or an infinity stands anywhere in a value, of whatever size and class."""
+    _Copy(sys.maxsize).of(value, 0)
+
+
 def _nulls_if_simple(value: Any) -> int | None:
     """How many nulls the JSON of a value has that needs no copy: a few short scalars, perhaps in one dict or list."""
     kind = type(value)
@@ -119,8 +125,8 @@ def _number(value: object) -> float | None:
 class _Copy:
     """One copy; `left` is what may still be written of the largest text that is kept."""
 
-    def __init__(self) -> None:
-        self.left = MAX_JSON_BYTES
+    def __init__(self, left: int = MAX_JSON_BYTES) -> None:
+        self.left = left
 
     def of(self, value: object, depth: int) -> Any:
         kind = type(value)

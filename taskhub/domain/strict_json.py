@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 
+from taskhub.domain import storable
 from taskhub.domain.errors import MalformedJsonError, TooDeepError
 
 MAX_DEPTH = 32
@@ -62,9 +63,13 @@ def encode_foreign(value: Any) -> str:
     except (TypeError, RecursionError) as error:
         raise MalformedJsonError(f"is no JSON: {error}"[:200]) from None
     if encoded.count(b"[") + encoded.count(b"{") > MAX_DEPTH or not encoded.isascii() or _DOUBTFUL.search(encoded):
-        if b"null" in encoded and _has_non_finite(value):
-            raise MalformedJsonError("NaN and Infinity are not JSON")  # orjson writes null for them
-        return encode(decode(encoded))
+        text = encode(decode(encoded))
+        if b"null" in encoded:
+            try:
+                storable.require_finite(value)  # orjson writes null for NaN, wherever it stands
+            except (ValueError, TypeError) as error:
+                raise MalformedJsonError(str(error)) from None
+        return text
     return encoded.decode()
 
 
@@ -116,14 +121,6 @@ def _float(text: str) -> float:
     if math.isinf(value):
         raise MalformedJsonError("a number is too large for a double")
     return value
-
-
-def _has_non_finite(value: Any) -> bool:
-    if isinstance(value, float):
-        return not math.isfinite(value)
-    if isinstance(value, dict):
-        return any(map(_has_non_finite, value.values()))
-    return isinstance(value, (list, tuple)) and any(map(_has_non_finite, value))
 
 
 def _constant(text: str) -> Any:

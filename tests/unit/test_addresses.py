@@ -145,10 +145,23 @@ def test_masking_hides_passwords_and_all_that_is_doubtful(url: str, shown: str) 
 
 def test_a_text_of_a_driver_shows_no_password_in_any_form(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(masking, "_known", ())
+    monkeypatch.setattr(masking, "_short", None)
     Settings.load({"TASKHUB_DATABASE_URL": "postgresql://u:p%23a%2Fb@h/db?sslpassword=other"})
     for form in ("p#a/b", "p%23a%2Fb", "other"):
         assert masking.masked(f"cannot use {form} here") == "cannot use *** here"
     assert masking.first_line(ValueError("one other\ntwo")) == "one ***"
+
+
+@pytest.mark.parametrize("password", ["7", "ab", "%23", "a%40"])
+def test_a_short_password_is_hidden_where_a_value_stands(monkeypatch: pytest.MonkeyPatch, password: str) -> None:
+    monkeypatch.setattr(masking, "_known", ())
+    monkeypatch.setattr(masking, "_short", None)
+    Settings.load({"TASKHUB_DATABASE_URL": f"postgresql://u:{password}@h/db"})
+    for form in {password, unquote(password)}:
+        told = f"u:{form}@h password={form} 'password'='{form}' password \"{form}\""
+        assert masking.masked(told) == "u:***@h password=*** 'password'='***' password \"***\""
+    words = "a table of 17 absent rows, about 7 ab"
+    assert masking.masked(words) == words
 
 
 def test_a_refused_url_is_told_by_its_settings_name_alone() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import enum
 import json
 import math
 import random
@@ -185,3 +187,27 @@ def _shuffled(value: object) -> object:
         random.shuffle(names)
         return {name: _shuffled(value[name]) for name in names}
     return value
+
+
+@dataclasses.dataclass
+class Point:
+    x: float
+    y: object = None
+
+
+class Odd(enum.Enum):
+    NAN = math.nan
+
+
+@pytest.mark.parametrize(
+    "value",
+    [Point(math.nan), [Point(1.0, [Point(math.inf)])], {"a": Odd.NAN}, {"a": None, "b": (1, [-math.inf])}],
+    ids=["dataclass", "nested", "enum", "tuple"],
+)
+def test_what_is_not_finite_is_refused_wherever_it_stands(value: object) -> None:
+    with pytest.raises(MalformedJsonError):
+        strict_json.encode_foreign(value)
+
+
+def test_a_null_is_none_of_that() -> None:
+    assert strict_json.encode_foreign({"a": [Point(1.5)], "b": "x" * 2**21})[:30] == '{"a":[{"x":1.5,"y":null}],"b":'
