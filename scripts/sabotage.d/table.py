@@ -50,6 +50,28 @@ PUSHED_RETRIES = """\
 
 SABOTAGES = [
     Sabotage(
+        "a schema that disallows running code is not noticed",
+        LIVENESS + "test_once_the_schema_does_not_allow_this_code_nothing_starts_and_nothing_is_charged",
+        [
+            (
+                "taskhub/maintenance/heartbeat.py",
+                "        self._require_allowed()\n        self._watch",
+                "        self._watch",
+            )
+        ],
+    ),
+    Sabotage(
+        "a locked history of the schema silences the heartbeat",
+        LIVENESS + "test_a_locked_history_of_the_schema_silences_no_heartbeat",
+        [
+            (
+                "taskhub/maintenance/heartbeat.py",
+                "        except StoreUnavailableError:  #",
+                "        except ZeroDivisionError:  #",
+            )
+        ],
+    ),
+    Sabotage(
         "NaN in a dataclass is kept as null",
         "tests/unit/test_strict_json.py::test_what_is_not_finite_is_refused_wherever_it_stands",
         [("taskhub/domain/strict_json.py", "                storable.require_finite(value)", "                pass")],

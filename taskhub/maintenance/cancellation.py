@@ -16,6 +16,8 @@ class Cancellation:
     def step(self) -> None:
         """Stop the jobs that run; of others, tell the child to look for itself."""
         living = {record.slot: record for record in self._watch.all() if not record.is_dead}
+        if not any(record.running for record in living.values()):
+            return  # who holds anything runs the first of it
         for job_id, number, lease in self._store.run("cancellations_of_worker", self._watch.worker):
             record = living.get(number)
             if record is None or record.token != lease:

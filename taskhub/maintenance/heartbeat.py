@@ -1,8 +1,9 @@
 """Prove to PostgreSQL that this worker is alive, and to its children that PostgreSQL believes it.
 
 Each heartbeat that changes the worker's row extends the validity in shared memory, counted from before it
-was sent; never while the supervisor itself does not turn. A heartbeat that changes no row means that
-somebody has declared this worker dead: everything it holds is being run elsewhere, so it must begin anew.
+was sent; never while the supervisor itself does not turn, nor on a schema that does not allow this code (any
+more). A heartbeat that changes no row means that somebody has declared this worker dead: everything it holds is
+being run elsewhere, so it must begin anew.
 
 It depends on nothing but its connection: what it says of itself is found before the fork, so it beats on while
 the package is being replaced, or the machine forgets its name.
@@ -14,6 +15,7 @@ import socket
 from importlib import metadata
 
 from taskhub import clock
+from taskhub.domain.errors import SchemaOutdatedError, StoreUnavailableError
 from taskhub.logs import get_logger
 from taskhub.maintenance.records import Watch
 from taskhub.store.connection import Store
@@ -23,6 +25,7 @@ from taskhub.store.statements import statement, text_array
 log = get_logger(__name__)
 
 _PARENT_SILENT_S = 3.0
+_LOOK_S = 1.0
 
 
 def _installed_version() -> str:
@@ -61,7 +64,21 @@ class Heartbeat:
             return
         [(children, _now, _started)] = beaten
         self._watch.set_peers(children)
+        self._require_allowed()
         self._watch.extend_validity(sent_s + self._validity_s)
+
+    def _require_allowed(self) -> None:
+        """Somebody may have migrated meanwhile. Raises SchemaOutdatedError: nothing is started any more then.
+
+        This worker has beaten all the same: what it runs is still its own, and charged to nobody.
+        """
+        try:
+            require_current(self._store, timeout_s=_LOOK_S)
+        except SchemaOutdatedError:
+            self._watch.extend_validity(0.0)
+            raise
+        except StoreUnavailableError:  # the history is locked, perhaps by who migrates: the next heartbeat looks again
+            return
 
     def _register(self) -> None:
         """Raises SchemaOutdatedError, too: then this worker waits for whoever migrates, and holds nothing meanwhile."""

@@ -13,7 +13,8 @@ from supervisor import memory as m
 from supervisor.memory import now_ns
 from supervisor.watch import SidecarWatch
 from taskhub.config import Settings
-from taskhub.domain.errors import StoreUnavailableError
+from taskhub.domain.errors import SchemaOutdatedError, StoreUnavailableError
+from taskhub.maintenance.cancellation import Cancellation
 from taskhub.maintenance.heartbeat import Heartbeat
 from taskhub.maintenance.observer import Observer
 from taskhub.maintenance.recoverer import Recoverer
@@ -100,6 +101,64 @@ def test_w11_a_zombie_does_not_start_what_was_taken_from_it(
     stage.permit()
     rows.wait_counts({"completed": 1}, 10)
     assert ledger.starts() == 1
+
+
+def test_once_the_schema_does_not_allow_this_code_nothing_starts_and_nothing_is_charged(
+    stage: Stage, store: Connection, broker: Broker, rows: Rows, ledger: Ledger, heartbeat: Heartbeat
+) -> None:
+    stage.memory.header[m.H_PARENT_TICK] = now_ns()
+    heartbeat.step()
+    stage.child()
+    [running] = submit(store, broker, "ledger.sleep", seconds=1)
+    wait_until(lambda: ledger.starts() == 1, 10, "it runs")
+    rows.sql("INSERT INTO schema_migrations VALUES (9998, 'later', 'c', now(), 9998)")
+    for _ in range(2):
+        with pytest.raises(SchemaOutdatedError, match="allows versions from 9998"):
+            heartbeat.step()
+    assert valid_until(stage) == 0
+    assert counts_as_alive(stage, rows)
+    [waiting] = submit(store, broker, "ledger.noop")
+    wait_until(lambda: rows.job(running)["status"] == "completed", 10, "what ran is settled")
+    pause(0.3)
+    assert (rows.job(waiting)["status"], rows.job(running)["attempts"]) == ("queued", 1)
+    rows.sql("DELETE FROM schema_migrations WHERE version = 9998")
+    heartbeat.step()
+    rows.wait_counts({"completed": 2}, 10)
+
+
+def test_a_worker_that_runs_nothing_asks_for_no_cancellations(
+    stage: Stage,
+    store: Connection,
+    broker: Broker,
+    watch: SidecarWatch,
+    ledger: Ledger,
+    pg_proxy: Proxy,
+    proxied_pg_url: str,
+) -> None:
+    own = Connection(proxied_pg_url)
+    cancellation = Cancellation(own, watch)
+    stage.child().wait_phase(m.PHASE_IDLE)
+    cancellation.step()
+    assert not pg_proxy.statements
+    submit(store, broker, "ledger.sleep", seconds=60)
+    wait_until(lambda: ledger.starts() == 1, 10, "it runs")
+    cancellation.step()
+    assert pg_proxy.statements == {"cancellations_of_worker": 1}
+    own.close()
+
+
+def test_a_locked_history_of_the_schema_silences_no_heartbeat(
+    stage: Stage, rows: Rows, heartbeat: Heartbeat, pg_url: str
+) -> None:
+    stage.memory.header[m.H_PARENT_TICK] = now_ns()
+    heartbeat.step()
+    before = valid_until(stage)
+    other = Rows(pg_url)
+    other.sql("BEGIN")
+    other.sql("LOCK TABLE schema_migrations")
+    heartbeat.step()
+    assert valid_until(stage) > before
+    other.close()
 
 
 def test_w14_a_stopped_supervisors_children_start_nothing_new(
