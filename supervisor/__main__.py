@@ -68,6 +68,9 @@ def _run(settings: Settings) -> int:
     if handlers is None:
         memory.remove()
         return DRAINED if signals.is_stop_wanted() else FAILED
+    if not boot.has_memory(settings, is_continued=is_continued):
+        memory.remove()
+        return USAGE
     failpoints.arm(settings.failpoints)
     command = [sys.executable, "-m", "supervisor", TRIAL]
     names, limit_s = Handover(HANDOVER, REPORT, OUTPUTS), settings.timers.import_s

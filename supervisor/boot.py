@@ -11,7 +11,7 @@ import gc
 import os
 from typing import NamedTuple
 
-from supervisor.processes import spawn, unheard
+from supervisor.processes import rss_mb, spawn, unheard
 from supervisor.signals import Interrupted, Signals
 from supervisor.trial import Trial, Verdict
 from taskhub import clock
@@ -93,6 +93,24 @@ def import_handlers(settings: Settings, signals: Signals, report: Report, *, is_
     gc.collect()
     gc.freeze()  # what is here now is shared with the children; no collection may write to it
     return Handlers(tuple((handler.queue, handler.type) for handler in known.handlers()), 0.0)
+
+
+def has_memory(settings: Settings, *, is_continued: bool) -> bool:
+    """False, told, if each child would exceed its hard limit before its first job, and lose every job to it.
+
+    What this process has in use now, a child has from its beginning.
+    """
+    used_mb = rss_mb(os.getpid())
+    for name, limit_mb in (("MAX", settings.max_rss_mb), ("HARD", settings.hard_rss_mb)):
+        if limit_mb and used_mb > limit_mb:
+            text = (
+                f"TASKHUB_{name}_RSS_MB={limit_mb} is less than a child needs before its first job ({used_mb:.0f} MB)"
+            )
+            is_fatal = name == "HARD" and not is_continued
+            log.log(40 if is_fatal else 30, "memory.limit_too_low", extra={"text": text})
+            if is_fatal:
+                return False
+    return True
 
 
 def _report(verdict: Verdict) -> Report | None:

@@ -50,6 +50,11 @@ PUSHED_RETRIES = """\
 
 SABOTAGES = [
     Sabotage(
+        "a limit of memory that no child can keep is taken",
+        "tests/process/test_worker_boot.py::test_a_hard_limit_of_memory_below_an_empty_child_is_named_and_ends_the_start",
+        [("supervisor/boot.py", "        if limit_mb and used_mb > limit_mb:", "        if False:")],
+    ),
+    Sabotage(
         "a schema that disallows running code is not noticed",
         LIVENESS + "test_once_the_schema_does_not_allow_this_code_nothing_starts_and_nothing_is_charged",
         [

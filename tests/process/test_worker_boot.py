@@ -41,6 +41,18 @@ def test_an_import_error_at_boot_names_the_module_on_one_line_and_ends_the_worke
     assert not [path for path in (tmp_path / "worker-state").glob("**/*") if path.is_file()]
 
 
+def test_a_hard_limit_of_memory_below_an_empty_child_is_named_and_ends_the_start(
+    worker: MakeWorker, tmp_path: Path
+) -> None:
+    running = worker(TASKHUB_HARD_RSS_MB="10", TASKHUB_MAX_RSS_MB="5")
+    running.start()
+    assert running.wait(30) == 2
+    told = [event["message"] for event in running.events("memory.limit_too_low")]
+    assert [text.split("=")[0] for text in told] == ["TASKHUB_MAX_RSS_MB", "TASKHUB_HARD_RSS_MB"]
+    assert not running.events("child.started")
+    assert not [path for path in (tmp_path / "worker-state").glob("**/*") if path.is_file()]
+
+
 @pytest.mark.slow
 def test_children_that_die_at_boot_are_seen_in_probe_and_metrics_and_end_the_worker_after_five_deaths_each(
     worker: MakeWorker, rows: Rows
