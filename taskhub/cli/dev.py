@@ -23,7 +23,9 @@ def command() -> None:
     """
     interrupts = Interrupts()
     log_format = "console" if sys.stdout.isatty() else "json"
-    settings = Settings.load(defaults={"auth": "off", "env": "development", "log_format": log_format})
+    # One process of the API is ready sooner: the second would only import the same at the same time.
+    defaults = {"auth": "off", "env": "development", "log_format": log_format, "api_processes": "1"}
+    settings = Settings.load(defaults=defaults)
     logs.configure(settings)
     require_own_supervisor()
     Development(settings, os.environ, interrupts).run()

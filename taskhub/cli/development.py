@@ -163,6 +163,7 @@ class Development:
             "DATA_DIR": str(self._settings.data_dir),
             "AUTH": self._settings.auth,
             "ENV": self._settings.env,
+            "API_PROCESSES": str(self._settings.api_processes),
             "LOG_FORMAT": self._settings.log_format,
         }
         replaced = [f"{PREFIX}{name.upper()}_FILE" for name in SECRETS]

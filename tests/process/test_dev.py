@@ -45,7 +45,6 @@ class Dev:
             "TASKHUB_DATA_DIR": str(folder),
             "TASKHUB_HTTP_PORT": str(self.api_port),
             "TASKHUB_METRICS_PORT": str(self.metrics_port),
-            "TASKHUB_API_PROCESSES": "1",
             "TASKHUB_WORKER_PROCESSES": "1",
         }
         self.process: subprocess.Popen[bytes]
@@ -133,6 +132,7 @@ def test_a_job_runs_and_the_next_start_still_knows_it(dev: Dev) -> None:
     job = dev.submit({"type": "demo", "value": 123})
     dev.await_status(job["id"], "completed")
 
+    assert len(dev.programs("api")) == 2, "gunicorn, and one process"
     assert dev.stop() == 0
     assert "draining, 0 running; Ctrl-C again stops now" in dev.text()
     assert dev.everything() == []
