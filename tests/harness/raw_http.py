@@ -20,7 +20,7 @@ def chunks(body: bytes, size: int = 1_000) -> bytes:
     return b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n"
 
 
-def ask(port: int, data: bytes, within_s: float = 5.0, *, is_half_closed: bool = False) -> tuple[list[int], bytes]:
+def ask(port: int, data: bytes, within_s: float = 20.0, *, is_half_closed: bool = False) -> tuple[list[int], bytes]:
     """The statuses of all answers to some bytes, and the bytes of them."""
     received = b""
     with socket.create_connection(("127.0.0.1", port), timeout=within_s) as link:

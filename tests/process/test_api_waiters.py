@@ -20,7 +20,7 @@ from tests.waiting import pause, wait_for_value, wait_until
 _MANY = 200
 _KIB_EACH = 250
 _TRIES = 3  # of what a busy machine may delay
-_LOOK = b"GET /jobs/00000000-0000-7000-8000-000000000001 HTTP/1.1\r\nHost: x\r\n\r\n"
+_PLAIN = "GET /jobs/{} HTTP/1.1\r\nHost: x\r\n\r\n"
 _WAIT = "GET /jobs/{}?wait=30 HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
@@ -106,16 +106,35 @@ def test_all_who_wait_are_answered_within_a_second_when_the_api_is_told_to_stop(
 
 
 def _answers_all_in_time(api: MakeApi, jobs: list[str]) -> bool:
-    """Whether a second was enough; that all were answered, and the process ended, is so in any case."""
-    with api() as program, waiting(program, jobs) as links:
-        began = time.monotonic()
-        program.signal(signal.SIGTERM)
-        answers = [answer(link) for link in links]
-        took_s = time.monotonic() - began
-        assert program.wait(15) == 0
+    """Whether a second was enough, on a machine that answers at once; in any case all are answered, and it ends.
+
+    How busy the machine is shows in what as many looks take that wait for nothing.
+    """
+    with api() as program:
+        plain_s = _seconds_for(program, [_PLAIN.format(job) for job in jobs])
+        with waiting(program, jobs) as links:
+            began = time.monotonic()
+            program.signal(signal.SIGTERM)
+            answers = [answer(link) for link in links]
+            took_s = time.monotonic() - began
+            assert program.wait(30) == 0
     assert sum(b" 200 OK" in each and b'"status":"queued"' in each for each in answers) == _MANY
     assert all(b"connection: close" in each.lower() for each in answers)
-    return took_s < 1
+    return took_s < 1 + 3 * plain_s
+
+
+def _seconds_for(program: Api, requests: list[str]) -> float:
+    """How long the answers to requests take that are sent at once."""
+    links = [socket.create_connection(("127.0.0.1", program.port), timeout=20) for _ in requests]
+    try:
+        began = time.monotonic()
+        for link, request in zip(links, requests, strict=True):
+            link.sendall(request.encode())
+        assert all(answer(link) for link in links)
+        return time.monotonic() - began
+    finally:
+        for link in links:
+            link.close()
 
 
 def test_those_who_wait_outlive_the_thread_that_looks(api: MakeApi, rows: Rows) -> None:
@@ -154,7 +173,7 @@ def _livez_comes_first(program: Api) -> bool:
     """Whether it is answered before any of many requests of which none can go on."""
     looks = [socket.create_connection(("127.0.0.1", program.port), timeout=20) for _ in range(40)]
     for link in looks:
-        link.sendall(_LOOK)
+        link.sendall(_PLAIN.format("00000000-0000-7000-8000-000000000001").encode())
     with program.http() as client:
         assert client.get("/livez").status == 200
     are_answered = select.select(looks, [], [], 0)[0]
