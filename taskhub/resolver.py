@@ -6,6 +6,8 @@ who asks meanwhile waits for the same one. No answer is kept.
 
 from __future__ import annotations
 
+import contextlib
+import ipaddress
 import os
 import socket
 import threading
@@ -38,7 +40,9 @@ os.register_at_fork(after_in_child=_under_way.clear)  # their threads stayed beh
 
 
 def resolve(name: str, within_s: float) -> list[str]:
-    """The addresses of `name`, the preferred first. Raises OSError: there is none, or it takes too long."""
+    """The addresses of `name` (or itself), the preferred first. Raises OSError: there is none, or it takes too long."""
+    with contextlib.suppress(ValueError):
+        return [str(ipaddress.ip_address(name))]
     look_up = _under_way.get(name) or _begun(name)
     if not look_up.is_done.wait(within_s):
         raise TimeoutError(f"the address of {name} was not found in time")

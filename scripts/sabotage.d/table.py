@@ -50,6 +50,22 @@ PUSHED_RETRIES = """\
 
 SABOTAGES = [
     Sabotage(
+        "the driver of Redis looks names up itself",
+        "tests/integration/test_places.py::test_a_name_of_redis_that_is_looked_up_for_ever_is_an_absent_redis",
+        [
+            (
+                "taskhub/queue/client.py",
+                '    place["connection_class"] = _NamedAndSecret if address.scheme == "rediss" else _Named\n',
+                "",
+            )
+        ],
+    ),
+    Sabotage(
+        "the worker's port leaves IPv4 out",
+        "tests/unit/test_worker_port.py::test_every_address_of_ipv6_is_every_address_of_ipv4_too",
+        [("taskhub/maintenance/http.py", 'if host != "::" or not socket', 'if host != "" or not socket')],
+    ),
+    Sabotage(
         "a limit of memory that no child can keep is taken",
         "tests/process/test_worker_boot.py::test_a_hard_limit_of_memory_below_an_empty_child_is_named_and_ends_the_start",
         [("supervisor/boot.py", "        if limit_mb and used_mb > limit_mb:", "        if False:")],

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -133,8 +134,7 @@ class HttpPort:
         self._requests = requests
         self._loop = asyncio.new_event_loop()
         try:
-            start = asyncio.start_server(requests.accept, host, port, limit=_HEAD_BYTES, backlog=512)
-            self._server = self._loop.run_until_complete(start)
+            self._server = self._loop.run_until_complete(_listening(requests, host, port))
         except OSError as error:
             self._loop.close()
             if error.errno != errno.EADDRINUSE:
@@ -168,6 +168,14 @@ def port_role(host: str, port: int, requests: Requests, on_open: Callable[[int],
         return Role(opened.step, on_stop=opened.on_stop)
 
     return make
+
+
+async def _listening(requests: Requests, host: str, port: int) -> asyncio.Server:
+    """`::` is every address of this host, those of IPv4 as well; asyncio alone would leave these out."""
+    if host != "::" or not socket.has_dualstack_ipv6():
+        return await asyncio.start_server(requests.accept, host, port, limit=_HEAD_BYTES, backlog=512)
+    both = socket.create_server((host, port), family=socket.AF_INET6, backlog=512, dualstack_ipv6=True)
+    return await asyncio.start_server(requests.accept, sock=both, limit=_HEAD_BYTES, backlog=512)
 
 
 async def _line_of_head(reader: asyncio.StreamReader) -> bytes:

@@ -77,7 +77,7 @@ class LentBroker(Broker):
         self._state = state
 
     def _asking(self, command: str) -> AbstractContextManager[None]:
-        self._state.calls(2 * self._timeout_s, self.close)  # to connect, and to answer
+        self._state.calls(3 * self._timeout_s, self.close)  # to look its name up, to connect, and to answer
         return super()._asking(command)
 
 

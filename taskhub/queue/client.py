@@ -12,11 +12,13 @@ from typing import Any
 
 import redis
 from redis.backoff import NoBackoff
+from redis.connection import Connection, SSLConnection
 from redis.retry import Retry
 
 from taskhub import addresses, failpoints
 from taskhub.domain.errors import QueueUnavailableError
 from taskhub.masking import first_line
+from taskhub.resolver import resolve
 
 try:
     from redis.driver_info import DriverInfo
@@ -28,6 +30,27 @@ else:
 _DEFAULT_HOST, _DEFAULT_PORT = "localhost", 6379
 
 Client = redis.Redis  # for those who pass one on
+
+
+class _Named(Connection):
+    """The driver's connection, but its server's name is looked up within the time for connecting."""
+
+    def _connect(self) -> Any:
+        name, refusal = self.host, OSError(f"no address is found for {self.host}")
+        try:
+            for address in resolve(name, float(self.socket_connect_timeout or 0)):
+                self.host = address
+                try:
+                    return super()._connect()  # type: ignore[no-untyped-call]
+                except OSError as error:
+                    refusal = error
+        finally:
+            self.host = name
+        raise refusal
+
+
+class _NamedAndSecret(SSLConnection, _Named):  # TLS checks the name: its part begins once the other's has ended
+    """The same with TLS."""
 
 
 def connect(url: str, *, timeout_s: float) -> redis.Redis:
@@ -64,8 +87,7 @@ def _place(address: addresses.Address) -> dict[str, Any]:
         return {**options, **place, "path": address.path, "connection_class": redis.UnixDomainSocketConnection}
     host, port = address.hosts[0]
     place |= {"host": host or _DEFAULT_HOST, "port": port or _DEFAULT_PORT, "socket_keepalive": True}
-    if address.scheme == "rediss":
-        place["connection_class"] = redis.SSLConnection
+    place["connection_class"] = _NamedAndSecret if address.scheme == "rediss" else _Named
     return {**options, **place}
 
 

@@ -5,7 +5,6 @@ libpq alone would look names up without a limit and, driven asynchronously, wait
 
 from __future__ import annotations
 
-import ipaddress
 import random
 from collections.abc import Iterator
 from itertools import zip_longest
@@ -62,11 +61,8 @@ def _named(parameters: dict[str, str]) -> list[Place]:
 def _addresses(place: Place, until: float) -> list[str | None]:
     if place.hostaddr or not place.host or place.host.startswith(("/", "@")):
         return [place.hostaddr]
-    try:
-        return [str(ipaddress.ip_address(place.host))]
-    except ValueError:
-        # A name may take half of the time: there must be some left to connect.
-        return list(resolve(place.host, (until - clock.monotonic_s()) / 2))
+    # A name may take half of the time: there must be some left to connect.
+    return list(resolve(place.host, (until - clock.monotonic_s()) / 2))
 
 
 def _share(deadline: float, parts: int) -> float:

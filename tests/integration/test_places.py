@@ -11,12 +11,15 @@ from typing import Any
 import pytest
 
 from taskhub import resolver
-from taskhub.domain.errors import StoreUnavailableError
+from taskhub.domain.errors import QueueUnavailableError, StoreUnavailableError
+from taskhub.queue.broker import Broker
 from taskhub.store import session
 from taskhub.store.connection import Connection
 from taskhub.store.places import Place, places
 from tests.harness.programs import free_port
-from tests.harness.servers import Postgres
+from tests.harness.proxy import Proxy
+from tests.harness.servers import Postgres, Redis
+from tests.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +91,30 @@ def test_a_name_that_is_looked_up_for_ever_costs_no_more_either(monkeypatch: pyt
     assert time.monotonic() - began < 1.5
     assert calls == ["db.example"]  # one thread waits, however often it is asked for
     answered.set()
+
+
+def test_a_name_of_redis_that_is_looked_up_for_ever_is_an_absent_redis(monkeypatch: pytest.MonkeyPatch) -> None:
+    answered = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answered.wait(30) and [])
+    try:
+        for scheme in ("redis", "rediss"):
+            broker = Broker(f"{scheme}://redis.example:1/0", timeout_s=0.3)
+            with pytest.raises(QueueUnavailableError, match="Timeout"):
+                broker.ping()
+            broker.close()
+            assert list(resolver._under_way) == ["redis.example"]
+    finally:
+        answered.set()
+    wait_until(lambda: not resolver._under_way, 10, "the look-up has ended")
+
+
+def test_redis_is_found_by_its_name_and_asked_for_by_it(redis_server: Redis) -> None:
+    with Proxy(str(redis_server.folder / "redis.sock")) as network:
+        broker = Broker(f"redis://localhost:{network.port}/0", timeout_s=5)
+        broker.ping()
+        [connection] = broker._redis.connection_pool._available_connections
+        assert connection.host == "localhost"  # as TLS is to check it
+        broker.close()
 
 
 def test_a_name_keeps_its_place_beside_its_address_for_tls() -> None:

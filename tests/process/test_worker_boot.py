@@ -46,7 +46,7 @@ def test_a_hard_limit_of_memory_below_an_empty_child_is_named_and_ends_the_start
 ) -> None:
     running = worker(TASKHUB_HARD_RSS_MB="10", TASKHUB_MAX_RSS_MB="5")
     running.start()
-    assert running.wait(30) == 2
+    assert running.wait(60) == 2
     told = [event["message"] for event in running.events("memory.limit_too_low")]
     assert [text.split("=")[0] for text in told] == ["TASKHUB_MAX_RSS_MB", "TASKHUB_HARD_RSS_MB"]
     assert not running.events("child.started")

@@ -111,9 +111,9 @@ def test_what_a_module_prints_when_it_is_imported_is_a_line_of_the_log_and_waits
     running.start()
     try:
         place(rows, broker, "echo")
-        rows.wait_counts({"completed": 1}, 20)
+        rows.wait_counts({"completed": 1}, 60)
         running.go_on()
-        [told] = wait_until(lambda: running.events("handlers.output"), 10, f"what it printed is told\n{running.tail()}")
+        [told] = wait_until(lambda: running.events("handlers.output"), 30, f"what it printed is told\n{running.tail()}")
         assert "half" in told["message"]
         assert "an end" in told["message"]
         assert running.stop() == 0

@@ -87,12 +87,12 @@ def test_a_worker_that_was_declared_dead_waits_for_files_to_begin_anew(
     with worker(**settings) as running:
         (tmp_path / "shop.py").rename(tmp_path / "away.py")
         rows.sql("UPDATE workers SET expired = true")
-        [told] = wait_until(lambda: running.events("worker.cannot_begin"), 15, f"it waits\n{running.tail()}")
+        [told] = wait_until(lambda: running.events("worker.cannot_begin"), 60, f"it waits\n{running.tail()}")
         assert "shop" in told["message"]
         assert not running.has_ended()
         (tmp_path / "away.py").rename(tmp_path / "shop.py")
         made = place(rows, broker, "ledger.noop", count=3)
-        wait_until(lambda: rows.statuses(made) == ["completed"] * 3, 40, f"it is back\n{running.tail()}")
+        wait_until(lambda: rows.statuses(made) == ["completed"] * 3, 90, f"it is back\n{running.tail()}")
         assert len(running.events("worker.cannot_begin")) == 1
         running.signal(signal.SIGTERM)
         assert running.wait(30) == 0

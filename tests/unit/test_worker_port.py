@@ -152,3 +152,11 @@ def test_answers_that_wait_for_a_server_do_not_stop_livez(port: Port) -> None:
         port.gate.set()
         for client in waiting:
             client.close()
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 here")
+def test_every_address_of_ipv6_is_every_address_of_ipv4_too() -> None:
+    port = HttpPort("::", 0, Requests({}, {}))
+    for host in ("127.0.0.1", "::1"):
+        socket.create_connection((host, port.port), timeout=10).close()
+    port.on_stop()
