@@ -50,6 +50,17 @@ PUSHED_RETRIES = """\
 
 SABOTAGES = [
     Sabotage(
+        "what fails in our own completion is the handler's fault",
+        TRANSACTION + "test_whatever_fails_in_our_own_completion_interrupts_the_job",
+        [
+            (
+                "taskhub/store/transaction.py",
+                "_OURS = (Exception, SystemExit)",
+                "_OURS: tuple[type[BaseException], ...] = ()",
+            )
+        ],
+    ),
+    Sabotage(
         "the driver of Redis looks names up itself",
         "tests/integration/test_places.py::test_a_name_of_redis_that_is_looked_up_for_ever_is_an_absent_redis",
         [

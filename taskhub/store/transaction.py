@@ -24,6 +24,7 @@ from taskhub.store.statements import statement
 
 _BROKEN = 2  # psycopg2's `closed`; 1 is what close() leaves
 _OWN_REFERENCES = 2  # to a connection that nobody else holds: the attribute, and the argument of getrefcount
+_OURS = (Exception, SystemExit)  # what is no driver's error and happens in our own words: memory, descriptors, a bug
 _CLEAN_WITHIN_S = 5.0
 _LINKS = 20
 _CAUSE = BaseException.__dict__["__cause__"].__get__  # a handler's class may have made another of it
@@ -47,7 +48,7 @@ class HandlerSession:
         if self._raw is not None:
             try:
                 return self._begin(limit_s)
-            except psycopg2.Error:  # it was lost since the last job
+            except (psycopg2.Error, *_OURS):  # it was lost since the last job
                 self.close()
         try:
             self._raw = session.open_ordinary(
@@ -57,6 +58,12 @@ class HandlerSession:
         except psycopg2.Error as error:
             self.close()
             raise StoreUnavailableError(f"PostgreSQL: {first_line(error)}") from error
+        except StoreUnavailableError:
+            self.close()
+            raise
+        except _OURS as error:
+            self.close()
+            raise StoreUnavailableError(f"no session: {type(error).__name__}: {first_line(error)}") from error
 
     def complete(self, job_id: str, lease: str, limit_s: float) -> bool:
         """Complete the job in this transaction, within `limit_s`, also its commit; False if the lease has lost it.
@@ -64,6 +71,7 @@ class HandlerSession:
         Raises TransactionLostError, or the driver's error if it is the handler's doing.
         """
         with self._judged():
+            failpoints.hit("store.", "complete_in_transaction")
             cursor = self._raw.cursor(cursor_factory=extensions.cursor)
             limit = f"SET LOCAL statement_timeout = {round(limit_s * 1000)};"
             cursor.execute(limit + _completion(self._schema + "."), (job_id, lease))
@@ -111,6 +119,7 @@ class HandlerSession:
 
     def _begin(self, limit_s: float) -> Any:
         self._is_used = True
+        failpoints.hit("store.", "begin_for_handler")
         cursor = self._raw.cursor()
         cursor.execute(statement("begin_for_handler").inline, (str(round(limit_s * 1000)),))
         [(self._schema, _)] = cursor.fetchall()
@@ -136,6 +145,9 @@ class HandlerSession:
             if is_lost:
                 raise TransactionLostError(f"PostgreSQL: {first_line(error)}", outcome_unknown=True) from error
             raise
+        except _OURS as error:
+            text = f"{type(error).__name__}: {first_line(error)}"
+            raise TransactionLostError(text, outcome_unknown=True) from error
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -44,6 +44,13 @@ def noop(job: Any) -> None:
     """Do nothing."""
 
 
+@recorded("ledger.transact")
+def transact(job: Any) -> None:
+    """Do nothing, in a transaction with the completion."""
+    with job.transaction() as cursor:
+        cursor.execute("SELECT 1")
+
+
 @recorded("ledger.echo")
 def echo(job: Any) -> Any:
     """Return the payload."""

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 import psycopg2
 import pytest
 
-from taskhub import ids
+from taskhub import failpoints, ids
 from taskhub.domain.errors import LeaseLostError, TransactionLostError, TransactionStateError
 from taskhub.domain.outcome import Committed, Completed, Failed, Fate, Outcome
 from taskhub.services.transaction import JobTransaction
@@ -92,6 +92,30 @@ def test_a_commit_that_is_refused_is_the_drivers_error_and_the_block_may_be_ente
     with transaction as cursor:
         cursor.execute("INSERT INTO effects VALUES (1); INSERT INTO lines VALUES (1)")
     assert (rows.job(job)["status"], effects(rows)) == ("completed", [1])
+
+
+OURS = ("ValueError", "OSError", "MemoryError", "SystemExit")
+
+
+@pytest.mark.parametrize("kind", OURS)
+def test_whatever_fails_in_our_own_begin_is_waited_out(handling: Handling, rows: Rows, kind: str) -> None:
+    for times in (1, 3):
+        job, transaction = handling.begin()
+        failpoints.arm(f"store.begin_for_handler=raise:{kind}*{times}")
+        with transaction as cursor:
+            cursor.execute("SELECT 1")
+        assert rows.job(job)["status"] == "completed"
+        assert transaction.conclude(returned(job), FATE) == Committed(job, 1.0, 2.0)
+
+
+@pytest.mark.parametrize("kind", OURS)
+def test_whatever_fails_in_our_own_completion_interrupts_the_job(handling: Handling, rows: Rows, kind: str) -> None:
+    job, transaction = handling.begin()
+    failpoints.arm(f"store.complete_in_transaction=raise:{kind}*1")
+    with pytest.raises(TransactionLostError), transaction as cursor:
+        cursor.execute("INSERT INTO effects VALUES (1)")
+    assert (rows.job(job)["status"], effects(rows)) == ("running", [])
+    assert transaction.conclude(returned(job), FATE) == returned(job), "nothing is in doubt"
 
 
 @pytest.mark.parametrize("when", ["in a statement of the handler", "before the completion"])
