@@ -26,15 +26,19 @@ from taskhub.store.statements import statement
 
 Row = tuple[Any, ...]
 
-# Read-only (a demoted primary), shutdown, crash, connection trouble, idle time-outs, too many
-# connections: leave this connection. The statement was refused, or never finished.
-_CONNECTION_IS_BAD = ("25006", "57P0", "08", "25P0", "53300")
+# Read-only (a demoted primary), too many connections, plans of before a change of the tables: leave this connection;
+# the statement was refused.
+_REFUSED_HERE = ("25006", "53300", "0A000", "26000", "42P05")
+# Shutdown, crash, connection trouble, idle time-outs: leave it as well; the statement may have been done.
+_CONNECTION_IS_BAD = ("57P0", "08", "25P0")
 # Serialisation, no resources (disk, memory), trouble of the machine: nothing happened, and
 # the same statement may succeed later.
 _TRY_AGAIN = ("40001", "53", "58")
 # Lock time-out, statement time-out, deadlock: others stand in this statement's way, and in no other's.
 _IS_BLOCKED = ("55P03", "57014", "40P01")
-_SCHEMA_IS_OLD = ("42P01", "42703", "42883", "3F000")
+# A table, column, function or type that is missing or another: no job's fault, whichever statement meets it.
+_SCHEMA_IS_OLD = ("42", "3F000")
+_NO_RIGHT = "42501"
 _BAD_TEXT = "22021"
 # Key look-ups only: a plan made while the table was tiny must not outlive that.
 _INDEX_ONLY = dict.fromkeys(("enable_seqscan", "enable_hashjoin", "enable_mergejoin"), "off") | {
@@ -161,14 +165,15 @@ class Connection:
         code = error.pgcode or ""
         if code in _IS_BLOCKED and self._raw is not None and not self._raw.closed:
             return BlockedError(f"PostgreSQL cannot do it now: {first_line(error)}")
-        if not code or code.startswith(_CONNECTION_IS_BAD) or (self._raw is not None and self._raw.closed):
+        is_refused = code.startswith(_REFUSED_HERE)
+        if is_refused or not code or code.startswith(_CONNECTION_IS_BAD) or (self._raw and self._raw.closed):
             self.close()
-            refused = code.startswith(("25006", "53300"))
             return StoreUnavailableError(
-                f"PostgreSQL went away: {first_line(error)}", outcome_unknown=self._sent and not refused
+                f"PostgreSQL went away: {first_line(error)}", outcome_unknown=self._sent and not is_refused
             )
         if code.startswith(_TRY_AGAIN):
             return StoreUnavailableError(f"PostgreSQL cannot do it now: {first_line(error)}")
-        if code in _SCHEMA_IS_OLD:
-            return SchemaOutdatedError(f"run `taskhub migrate`: {first_line(error)}")
+        if code.startswith(_SCHEMA_IS_OLD):
+            cure = "grant this role its rights" if code == _NO_RIGHT else "run `taskhub migrate`"
+            return SchemaOutdatedError(f"{cure}: {first_line(error)}")
         return StatementError(first_line(error), code)

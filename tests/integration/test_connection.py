@@ -132,6 +132,33 @@ def test_a_missing_table_means_migrate(empty_pg_url: str) -> None:
     connection.close()
 
 
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("REVOKE SELECT ON queues FROM lodger", "grant this role its rights"),
+        ("REVOKE USAGE ON SCHEMA public FROM lodger, PUBLIC", "taskhub migrate"),
+        ("ALTER TABLE queues RENAME COLUMN name TO title", "taskhub migrate"),
+        ("ALTER TABLE queues ALTER name TYPE varchar(99)", "cached plan"),
+    ],
+)
+def test_whatever_is_done_to_the_tables_is_waited_for(pg_url: str, rows: Rows, change: str, told: str) -> None:
+    """It is no fault of whatever job a statement is about."""
+    rows.sql("DROP ROLE IF EXISTS lodger")
+    rows.sql("CREATE ROLE lodger LOGIN")
+    rows.sql("GRANT SELECT ON queues TO lodger")
+    connection = Connection(pg_url.replace("postgres@", "lodger@"))
+    try:
+        connection.run("queue_names")
+        rows.sql(change)
+        with pytest.raises(StoreUnavailableError, match=told) as loss:
+            connection.run("queue_names")
+        assert not loss.value.outcome_unknown
+    finally:
+        connection.close()
+        rows.sql("DROP OWNED BY lodger")
+        rows.sql("DROP ROLE lodger")
+
+
 def test_a_read_only_server_is_left(store: Connection, rows: Rows) -> None:
     store.execute("SET default_transaction_read_only = on")
     with pytest.raises(StoreUnavailableError) as loss:
