@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from taskhub import ids
-from taskhub.domain import strict_json
+from taskhub.domain import storable, strict_json
 from taskhub.domain.envelope import MAX_PROBLEMS, Envelope, shown
 from taskhub.domain.errors import FieldProblem, InvalidInputError, InvalidPayloadError, UnknownTypeError
 from taskhub.domain.job import DEFAULT_PRIORITY, DEFAULT_QUEUE
@@ -103,7 +103,7 @@ def _check_schema(handler: Handler, payload: dict[str, Any], path: str) -> None:
     assert handler.schema is not None
     try:
         found = handler.schema.validate({name: value for name, value in payload.items() if name != "type"})
-    except Exception:
+    except (Exception, SystemExit):
         # The schema is the installation's own code and stumbled over this payload: refuse it, and tell its owner.
         log.exception("schema.failed", extra={"type": handler.type})
         found = {"_schema": ["could not be checked: its schema failed"]}
@@ -116,12 +116,12 @@ def _problems(found: Any, path: str) -> Iterator[FieldProblem]:
     """marshmallow's nested messages, flat."""
     if isinstance(found, dict):
         for name, inner in found.items():
-            yield from _problems(inner, path if name == "_schema" else f"{path}.{shown(str(name))}")
+            yield from _problems(inner, path if name == "_schema" else f"{path}.{shown(storable.text(name, 200))}")
     elif isinstance(found, list):
         for inner in found:
             yield from _problems(inner, path)
     else:
-        yield FieldProblem(path, str(found)[:200])
+        yield FieldProblem(path, storable.text(found, 200))
 
 
 _NO_HANDLER = Handler("", lambda job: None, queue=DEFAULT_QUEUE, priority=DEFAULT_PRIORITY)

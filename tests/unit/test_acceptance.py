@@ -1,0 +1,43 @@
+"""A type's own schema may do anything: what is answered is a refusal of its payload, in words that can be sent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+from marshmallow import Schema, ValidationError, validates_schema
+
+from taskhub.domain.envelope import Envelope
+from taskhub.domain.errors import InvalidPayloadError
+from taskhub.execution.acceptance import Acceptor
+from taskhub.execution.registry import Handler, Registry
+
+
+class _Unreadable:
+    def __str__(self) -> str:
+        raise SystemExit(3)
+
+
+@pytest.mark.parametrize(
+    "raised",
+    [
+        SystemExit(2),
+        RecursionError(),
+        ValidationError(["half a character \udfff"] * 1000),
+        ValidationError({"\ud800\n": [_Unreadable(), "\0", float("nan")]}),  # type: ignore[dict-item]
+    ],
+    ids=["exit", "recursion", "many surrogates", "odd messages"],
+)
+def test_a_schema_that_raises_anything_refuses_its_payload(raised: BaseException) -> None:
+    class Odd(Schema):
+        @validates_schema
+        def check(self, data: Any, **_: Any) -> None:
+            raise raised
+
+    registry = Registry()
+    registry.add(Handler("odd", lambda job: None, schema=Odd()))
+    acceptor = Acceptor(registry, max_attempts=1, max_payload_bytes=1000)
+    with pytest.raises(InvalidPayloadError) as refusal:
+        acceptor.accept([Envelope(type="odd", payload={"type": "odd"})], [""])
+    assert orjson.dumps([problem.__dict__ for problem in refusal.value.problems])
