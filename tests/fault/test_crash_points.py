@@ -29,6 +29,7 @@ QUICK = {
 TAKEOVER_S = 10.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("point", ["worker.before_claim", "worker.after_claim"])
 def test_jobs_whose_claimers_all_die_run_once_on_another_worker(
     worker: MakeWorker, ledger: Ledger, rows: Rows, store: Connection, broker: Broker, point: str
@@ -54,6 +55,7 @@ def test_a_child_that_dies_after_it_settled_repeats_nothing(
     assert rows.value("SELECT sum(crashes) FROM jobs") == 0
 
 
+@pytest.mark.slow
 def test_a_sidecar_that_dies_between_closing_a_slot_and_rescuing_loses_nothing(
     worker: MakeWorker, ledger: Ledger, rows: Rows, store: Connection, broker: Broker
 ) -> None:
@@ -67,6 +69,7 @@ def test_a_sidecar_that_dies_between_closing_a_slot_and_rescuing_loses_nothing(
     assert (ledger.executions()[job], rows.job(job)["crashes"]) == (2, 1)
 
 
+@pytest.mark.slow
 def test_what_was_finished_is_settled_from_the_journal_and_not_run_again(
     worker: MakeWorker, ledger: Ledger, rows: Rows, store: Connection, broker: Broker
 ) -> None:
@@ -134,6 +137,7 @@ def test_a_frozen_worker_that_wakes_after_its_time_settles_nothing_and_comes_bac
     assert ledger.executions() == Counter({job: 2, **dict.fromkeys(again, 1)})
 
 
+@pytest.mark.slow
 def test_two_children_and_the_sidecar_killed_together_cost_one_execution_each(
     worker: MakeWorker, ledger: Ledger, rows: Rows, store: Connection, broker: Broker
 ) -> None:
@@ -150,6 +154,7 @@ def test_two_children_and_the_sidecar_killed_together_cost_one_execution_each(
     assert [rows.job(job)["crashes"] for job in made] == [1, 1]
 
 
+@pytest.mark.slow
 def test_a_worker_survives_kills_of_everything_below_it_at_random(
     worker: MakeWorker, ledger: Ledger, rows: Rows, store: Connection, broker: Broker
 ) -> None:

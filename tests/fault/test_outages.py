@@ -71,6 +71,7 @@ def test_a_redis_that_freezes_stops_nobody_for_long(
     assert ledger.executions() == Counter(made)
 
 
+@pytest.mark.slow
 def test_a_full_redis_stops_nothing(
     worker: MakeWorker, ledger: Ledger, rows: Rows, store: Connection, broker: Broker, frail_redis: Redis
 ) -> None:
@@ -110,6 +111,7 @@ def test_a_crash_of_postgresql_kills_no_process_and_repeats_nothing(
     assert ledger.executions() == Counter(made)
 
 
+@pytest.mark.slow
 def test_a_job_that_ends_while_postgresql_is_away_is_settled_when_it_is_back(
     worker: MakeWorker, ledger: Ledger, rows: Rows, store: Connection, broker: Broker, frail_postgres: Postgres
 ) -> None:
@@ -126,6 +128,7 @@ def test_a_job_that_ends_while_postgresql_is_away_is_settled_when_it_is_back(
     assert (row["attempts"], row["crashes"], ledger.starts()) == (1, 0, 1)
 
 
+@pytest.mark.slow
 def test_a_frozen_postgresql_is_waited_for(
     worker: MakeWorker, ledger: Ledger, rows: Rows, store: Connection, broker: Broker, frail_postgres: Postgres
 ) -> None:

@@ -139,6 +139,7 @@ def _asked_soon(ask: Callable[[], Any]) -> None:
     assert time.monotonic() - started < _ANSWER_WITHIN_S
 
 
+@pytest.mark.slow
 def test_postgres_that_freezes_restarts_or_dies(make_app: MakeApp, frail_postgres: Postgres) -> None:
     app = make_app(database_url=frail_postgres.url("postgres"))
     assert post(app).status_code == 202

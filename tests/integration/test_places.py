@@ -48,6 +48,7 @@ def found(url: str) -> list[Place]:
     return [place for place, _ in places(url, time.monotonic() + 5)]
 
 
+@pytest.mark.slow
 def test_a_silent_first_host_does_not_keep_the_second_from_being_tried(network: Postgres, silent: int) -> None:
     url = f"postgresql://postgres@127.0.0.1:{silent},127.0.0.1:{port_of(network)}/postgres"
     began = time.monotonic()

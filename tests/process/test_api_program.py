@@ -7,6 +7,8 @@ import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 from tests.harness.fixtures import MakeApi
 from tests.harness.programs import Api
 from tests.harness.rows import Rows
@@ -58,6 +60,7 @@ def test_sigterm_under_load_loses_no_answer(api: MakeApi, rows: Rows) -> None:
         assert len(rows.jobs(accepted)) == len(set(accepted)) == len(accepted)
 
 
+@pytest.mark.slow
 def test_kills_of_api_processes_leave_few_metrics_files_and_no_counter_backwards(api: MakeApi) -> None:
     with api(TASKHUB_API_PROCESSES="2") as program:
         before = 0.0

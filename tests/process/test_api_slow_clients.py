@@ -34,6 +34,7 @@ def connect(port: int, stack: ExitStack) -> socket.socket:
     return stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=20))
 
 
+@pytest.mark.slow
 def test_clients_that_send_half_a_request_hold_up_nobody_and_are_ended(running: Api) -> None:
     with ExitStack() as stack:
         links = []

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from taskhub.store.connection import Connection
 from tests.harness.background import Background
 from tests.harness.fixtures import MakeApi
@@ -68,6 +70,7 @@ def statements(rows: Rows, seconds: float) -> int:
     return len(began)
 
 
+@pytest.mark.slow
 def test_two_hundred_who_wait_leave_all_others_room(api: MakeApi, rows: Rows) -> None:
     jobs = rows.add(10)
     with api() as running, running.http() as client:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from taskhub.queue.broker import Broker
 from taskhub.store.connection import Connection
 from tests.harness.fixtures import MakeWorker
@@ -12,6 +14,7 @@ from tests.waiting import wait_for_value, wait_until
 ALONE = {"TASKHUB_WORKER_PROCESSES": "1"}
 
 
+@pytest.mark.slow
 def test_fresh_jobs_and_those_due_again_do_not_keep_each_other_out(
     worker: MakeWorker, ledger: Ledger, rows: Rows, store: Connection, broker: Broker
 ) -> None:
@@ -26,6 +29,7 @@ def test_fresh_jobs_and_those_due_again_do_not_keep_each_other_out(
     assert len(first & set(fresh)) >= 50
 
 
+@pytest.mark.slow
 def test_the_metrics_count_what_waits_what_runs_and_what_is_done(
     worker: MakeWorker, rows: Rows, store: Connection, broker: Broker
 ) -> None:

@@ -33,6 +33,7 @@ def seconds_to_finish(store: Connection, broker: Broker, rows: Rows, count: int)
 # Submitted over HTTP
 
 
+@pytest.mark.slow
 def test_jobs_posted_by_eight_clients_at_once_run_exactly_once(
     api: MakeApi, worker: MakeWorker, ledger: Ledger, rows: Rows
 ) -> None:
@@ -49,6 +50,7 @@ def test_jobs_posted_by_eight_clients_at_once_run_exactly_once(
     assert len(set(made)) == 1_000
 
 
+@pytest.mark.slow
 def test_of_jobs_that_always_fail_each_ends_as_a_dead_letter_after_its_attempts(
     api: MakeApi, worker: MakeWorker, ledger: Ledger, rows: Rows
 ) -> None:
@@ -83,6 +85,7 @@ def test_an_api_killed_between_commit_and_push_loses_nothing(
     assert ledger.starts() == 1
 
 
+@pytest.mark.slow
 def test_jobs_of_an_api_whose_clock_is_ten_minutes_behind_run(
     api: MakeApi, worker: MakeWorker, ledger: Ledger, rows: Rows, redis: Redis
 ) -> None:
@@ -168,6 +171,7 @@ def test_losing_all_of_redis_repeatedly_loses_and_doubles_nothing(
     assert ledger.executions() == Counter(made)
 
 
+@pytest.mark.slow
 def test_ids_pushed_a_hundred_times_more_run_once_on_two_workers(
     worker: MakeWorker, ledger: Ledger, rows: Rows, store: Connection, broker: Broker
 ) -> None:
@@ -217,6 +221,7 @@ def test_junk_in_redis_stops_nothing(
 # Stopping
 
 
+@pytest.mark.slow
 def test_a_worker_told_to_stop_finishes_what_runs_and_leaves_the_rest(
     worker: MakeWorker, ledger: Ledger, rows: Rows, store: Connection, broker: Broker
 ) -> None:
@@ -234,6 +239,7 @@ def test_a_worker_told_to_stop_finishes_what_runs_and_leaves_the_rest(
     assert ledger.executions() == Counter(made)
 
 
+@pytest.mark.slow
 def test_a_killed_supervisor_takes_its_children_along_and_its_restart_rescues(
     worker: MakeWorker, ledger: Ledger, rows: Rows, store: Connection, broker: Broker
 ) -> None:

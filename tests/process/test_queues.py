@@ -29,6 +29,7 @@ def test_higher_priorities_run_first(worker: MakeWorker, ledger: Ledger, rows: R
     assert started == [job for priority in PRIORITIES for job in by_priority[priority]]
 
 
+@pytest.mark.slow
 def test_queues_share_the_worker_by_weight_and_none_starves(
     worker: MakeWorker, ledger: Ledger, rows: Rows, broker: Broker
 ) -> None:
@@ -56,6 +57,7 @@ def test_a_worker_leaves_queues_alone_that_it_does_not_serve(worker: MakeWorker,
         rows.wait_counts({"completed": 5, "queued": 5}, 15)
 
 
+@pytest.mark.slow
 def test_a_paused_queue_keeps_its_jobs_and_goes_on_when_resumed(worker: MakeWorker, rows: Rows, broker: Broker) -> None:
     rows.sql("SELECT taskhub_know_queue('calm', 4)")
     rows.sql("UPDATE queues SET paused = true WHERE name = 'calm'")

@@ -233,6 +233,7 @@ def test_a_reload_of_what_cannot_work_changes_nothing_and_says_why(
         assert family_of(running.pid) == before
 
 
+@pytest.mark.slow
 def test_a_reload_of_handlers_that_start_threads_is_no_failure(
     worker: MakeWorker, rows: Rows, broker: Broker, tmp_path: Path
 ) -> None:

@@ -100,6 +100,7 @@ def test_without_redis_two_children_run_five_hundred_jobs_a_second_in_order_of_p
     assert ledger.executions() == Counter([*warm, *low, *high, *[failing] * 3, *made])
 
 
+@pytest.mark.slow
 def test_r5_a_full_redis_holds_up_nothing_that_is_committed(
     worker: MakeWorker, ledger: Ledger, rows: Rows, frail_redis: Redis
 ) -> None:

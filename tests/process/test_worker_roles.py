@@ -41,6 +41,7 @@ def sidecar_of(running: Worker) -> int:
     return wait_until(lambda: next((pid for pid in running.children() if pid not in told), None), 10, "a sidecar")
 
 
+@pytest.mark.slow
 def test_every_role_runs_again_after_any_exception_and_is_counted(
     worker: MakeWorker, rows: Rows, broker: Broker
 ) -> None:
@@ -99,6 +100,7 @@ def test_a_role_that_hangs_ends_the_sidecar_before_its_worker_counts_as_dead(
         assert roles["pruner"]["failures"] >= 1
 
 
+@pytest.mark.slow
 def test_a_sidecar_that_stands_still_is_replaced(worker: MakeWorker, rows: Rows, broker: Broker) -> None:
     with worker(**QUICK) as running:
         frozen = sidecar_of(running)

@@ -61,6 +61,7 @@ def test_a_worker_that_begins_with_few_descriptors_refuses_or_recovers(
     assert limited.running.stop() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", drawn("descriptors-running", LIMITS, 1))
 def test_a_worker_that_lacks_descriptors_for_a_while_recovers(
     limit: int, worker: MakeWorker, rows: Rows, broker: Broker

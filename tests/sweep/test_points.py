@@ -124,6 +124,7 @@ def test_a_worker_recovers_from_one_fault(once: str, worker: MakeWorker, load: L
     assert running.stop() == 0, running.tail()
 
 
+@pytest.mark.slow
 def test_others_take_over_what_one_cannot_do(for_ever: str, worker: MakeWorker, load: Load, ledger: Ledger) -> None:
     ill = worker("ill", **PROMPT, TASKHUB_FAILPOINTS=for_ever)
     ill.start()

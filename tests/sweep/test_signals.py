@@ -40,6 +40,7 @@ def _go_on(pid: int) -> None:
         os.kill(pid, signal.SIGCONT)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_child_that_gets_any_signal_in_mid_job_loses_nothing(
     worker: MakeWorker, rows: Rows, broker: Broker, ledger: Ledger
@@ -58,6 +59,7 @@ def test_a_child_that_gets_any_signal_in_mid_job_loses_nothing(
             assert not running.has_ended(), number
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_sidecar_that_gets_any_signal_goes_on_or_is_replaced(
     worker: MakeWorker, rows: Rows, broker: Broker, ledger: Ledger
