@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
@@ -60,6 +61,7 @@ class Executor:
         self._session = session
         self._doubts = doubts
         self._pid = os.getpid()
+        self._home = (self._pid, threading.get_ident())
         self._may_interrupt = False
         self._running = ""  # the lease and id of the job whose handler runs
         self._transaction: JobTransaction | None = None
@@ -140,6 +142,10 @@ class Executor:
         """True if the job is to be cut short."""
         return self._lifeline.is_overdue() or self._lifeline.is_cancelled_now()
 
+    def are_here(self) -> bool:
+        """True in the thread and the process that run the handler, and nowhere else."""
+        return (os.getpid(), threading.get_ident()) == self._home
+
     def left_s(self) -> float:
         """The job's time that is left."""
         return self._lifeline.left_s()
@@ -191,7 +197,8 @@ class Executor:
         if issubclass(kind, Retry):
             delay_s, note = asked_delay(error)  # type: ignore[arg-type]
             return usual._replace(retry_in_s=usual.retry_in_s if delay_s is None else delay_s, note=note, is_meant=True)
-        return usual._replace(cause=_CAUSES.get(kind, "exception"))
+        # By identity: the class of a handler's exception need not be hashable.
+        return usual._replace(cause=next((cause for known, cause in _CAUSES.items() if kind is known), "exception"))
 
     def _usual(self, claimed: ClaimedJob) -> Fate:
         failures = claimed.attempt - claimed.interruptions

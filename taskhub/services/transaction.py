@@ -16,8 +16,6 @@ Invariants:
 from __future__ import annotations
 
 import enum
-import os
-import threading
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, Protocol
@@ -57,6 +55,7 @@ class Interrupts(Protocol):
 
     def held_off(self) -> AbstractContextManager[None]: ...
     def are_due(self) -> bool: ...
+    def are_here(self) -> bool: ...
     def left_s(self) -> float: ...
 
 
@@ -72,7 +71,6 @@ class JobTransaction:
         self._job_id = job_id
         self._lease = lease
         self._state = State.UNUSED
-        self._owner = (os.getpid(), threading.get_ident())
 
     def __enter__(self) -> Any:
         self._require(State.UNUSED)
@@ -199,7 +197,7 @@ class JobTransaction:
         self._state = State.UNUSED
 
     def _require(self, state: State) -> None:
-        if self._owner != (os.getpid(), threading.get_ident()):
+        if not self._interrupts.are_here():
             raise TransactionStateError(
                 "a job's transaction belongs to the thread and the process that run its handler"
             )

@@ -30,7 +30,8 @@ _LINKS = 20
 _CAUSE = BaseException.__dict__["__cause__"].__get__  # a handler's class may have made another of it
 _CONTEXT = BaseException.__dict__["__context__"].__get__
 # Trouble of the connection, the server or the machine; a lock held by others; a server that became read-only.
-_NOT_THE_HANDLERS = ("08", "53", "57P0", "58", "55P03", "25006", "25P03")
+_READ_ONLY = "25006"
+_NOT_THE_HANDLERS = ("08", "53", "57P0", "58", "55P03", _READ_ONLY, "25P03")
 
 
 class HandlerSession:
@@ -118,11 +119,14 @@ class HandlerSession:
                 raw.close()
 
     def _begin(self, limit_s: float) -> Any:
+        """PostgreSQL's transaction begins with the handler's first statement, which may say how it is isolated."""
         self._is_used = True
         failpoints.hit("store.", "begin_for_handler")
+        self._raw.autocommit = True
         cursor = self._raw.cursor()
         cursor.execute(statement("begin_for_handler").inline, (str(round(limit_s * 1000)),))
         [(self._schema, _)] = cursor.fetchall()
+        self._raw.autocommit = False
         return cursor
 
     def _is_bare(self) -> bool:
@@ -134,6 +138,11 @@ class HandlerSession:
         changed = (raw.string_types, raw.binary_types, raw.cursor_factory, raw.readonly, raw.deferrable, raw.closed)
         return not any(changed) and raw.isolation_level is None
 
+    def _is_writable(self) -> bool:
+        """True if only the handler can have made its transaction read only. (Servers before 14 do not say.)"""
+        said = [self._raw.get_parameter_status(n) for n in ("in_hot_standby", "default_transaction_read_only")]
+        return said == ["off", "off"]
+
     @contextlib.contextmanager
     def _judged(self) -> Iterator[None]:
         """Tell what happened to our statement from what the handler brought about."""
@@ -142,7 +151,7 @@ class HandlerSession:
         except psycopg2.Error as error:
             code = error.pgcode or ""
             is_lost = self._raw.closed == _BROKEN or code.startswith(_NOT_THE_HANDLERS)
-            if is_lost:
+            if is_lost and not (code == _READ_ONLY and self._is_writable()):
                 raise TransactionLostError(f"PostgreSQL: {first_line(error)}", outcome_unknown=True) from error
             raise
         except _OURS as error:

@@ -25,6 +25,12 @@ class Patient:
 
     is_over = False
 
+    def __init__(self) -> None:
+        self._home = threading.get_ident()
+
+    def are_here(self) -> bool:
+        return threading.get_ident() == self._home
+
     def held_off(self) -> AbstractContextManager[None]:
         return nullcontext()
 
@@ -149,6 +155,20 @@ def test_a_commit_in_doubt_that_happened_counts(
         cursor.execute("INSERT INTO effects VALUES (1)")
     assert isinstance(transaction.conclude(returned(job), FATE), Committed)
     assert (rows.job(job)["status"], effects(rows)) == ("completed", [1])
+
+
+def test_the_handler_says_how_its_transaction_is_isolated(handling: Handling) -> None:
+    _, transaction = handling.begin()
+    with transaction as cursor:
+        cursor.execute("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE")
+        cursor.execute("SHOW transaction_isolation")
+        assert cursor.fetchone() == ("serializable",)
+
+
+def test_a_transaction_that_the_handler_makes_read_only_is_its_own_failure(handling: Handling) -> None:
+    _, transaction = handling.begin()
+    with pytest.raises(psycopg2.errors.ReadOnlySqlTransaction), transaction as cursor:
+        cursor.execute("SET TRANSACTION READ ONLY")
 
 
 def test_a_transaction_that_the_handler_leaves_open_is_rolled_back_and_fails_the_job(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,31 @@ def test_what_would_end_a_program_is_only_a_failure_of_its_job(bench: Bench, err
     failed = bench.run(raising(error))
     assert isinstance(failed, Failed)
     assert (failed.type, failed.cause) == (type(error).__name__, "exception")
+
+
+def test_an_error_whose_class_cannot_be_hashed_is_a_failure_like_any_other(bench: Bench) -> None:
+    class Compared(type):
+        def __eq__(cls, other: object) -> bool:
+            raise SystemExit
+
+        __hash__ = None  # type: ignore[assignment]
+
+    class OddError(Exception, metaclass=Compared):
+        pass
+
+    failed = bench.run(raising(OddError("odd")))
+    assert isinstance(failed, Failed)
+    assert (failed.type, failed.cause) == ("OddError", "exception")
+
+
+def test_another_thread_of_the_handlers_may_not_begin_its_jobs_transaction(bench: Bench) -> None:
+    def run(job: Any) -> str:
+        with ThreadPoolExecutor() as pool:
+            return type(pool.submit(lambda: job.transaction().__enter__()).exception()).__name__
+
+    completed = bench.run(run)
+    assert isinstance(completed, Completed)
+    assert completed.result == '"TransactionStateError"'
 
 
 def test_an_error_whose_text_cannot_be_read_is_a_failure_like_any_other(bench: Bench) -> None:
