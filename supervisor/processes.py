@@ -65,7 +65,7 @@ def _become_child(run: Callable[[], int], parent: int, signals: Signals, mask: C
         os.setpgid(0, 0)
         signals.leave_to_child()
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        faulthandler.register(signal.SIGUSR1, all_threads=True, chain=False)
+        faulthandler.register(signal.SIGUSR1, file=2, all_threads=True, chain=False)
         status = run()
     except BaseException as error:  # noqa: BLE001 (the last frame of this process)
         status = SHORT if is_shortage(error) else FAILED
@@ -84,7 +84,7 @@ def take_back() -> None:
         signal.setitimer(timer, 0)
     settle_in_child()
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    faulthandler.register(signal.SIGUSR1, all_threads=True, chain=False)
+    faulthandler.register(signal.SIGUSR1, file=2, all_threads=True, chain=False)
     fill_standard_descriptors()
 
 

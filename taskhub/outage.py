@@ -29,6 +29,11 @@ class Outage:
         self._due_s = 0.0
 
     @property
+    def failures(self) -> int:
+        """How many there were since the last success."""
+        return self._failures
+
+    @property
     def is_on(self) -> bool:
         """True from a failure to the next success."""
         return self._failures > 0

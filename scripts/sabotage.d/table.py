@@ -316,6 +316,11 @@ SABOTAGES = [
         [("supervisor/leftovers.py", "signal.pidfd_send_signal(held, signal.SIGKILL)", "pass")],
     ),
     Sabotage(
+        "a child in which a job has broken our own code waits for ever",
+        LEFTOVERS + "test_a_child_in_which_our_own_code_fails_for_good_after_a_job_is_replaced_and_nobody_pays",
+        [("taskhub/execution/consumer.py", "if self._jobs_run and not is_lack and", "if False and")],
+    ),
+    Sabotage(
         "a child beyond its hard limit starts the next job",
         LEFTOVERS + "test_a_child_that_a_job_left_too_large_is_replaced_before_the_next",
         [("taskhub/execution/consumer.py", "if self._memory.is_limited and self._memory.is_beyond():", "if False:")],

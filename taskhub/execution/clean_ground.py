@@ -175,7 +175,7 @@ def _set_handlers(found: list[Any]) -> None:
             signal.signal(number, handler)
             if number == _DUMP:  # registered below Python's own handlers, where it cannot be read
                 faulthandler.unregister(number)
-                faulthandler.register(number, all_threads=True, chain=False)
+                faulthandler.register(number, file=2, all_threads=True, chain=False)
 
 
 def _open_cwd() -> int:

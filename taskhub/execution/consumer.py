@@ -3,7 +3,8 @@
 Duties, in order: take turns among the queues; settle the last batch and claim the next in one round
 trip; run each job and note its outcome in the journal; when there is nothing, settle, acknowledge, and
 wait for a bell. A dependency that is away is waited for, and so is whatever else fails in code of ours: it
-ends neither this process nor a job.
+ends neither this process nor a job. What goes on failing once jobs have run here is of their making: then
+another process takes this one's place.
 """
 
 from __future__ import annotations
@@ -45,8 +46,10 @@ log = get_logger(__name__)
 
 LEFT_IN_ORDER = 0
 LEFT_LOCKED = 72  # exit status: a job has left a transaction open that only the end of this process ends
+LEFT_BROKEN = 73  # exit status: nothing of ours works here any more, not even giving back what is in hand
 SLOT_WAS_CLOSED = 71  # exit status: a rescuer closed this slot; whatever was in hand is its business
 _PAYLOAD = attrgetter("payload")
+_TROUBLES, _LAST_TROUBLES = 5, 7  # in a row: a second or two; then as much again to give back what is in hand
 _EMPTY_LASTS_S = 0.05
 _FEW_QUEUES = 20
 _QUEUES_LAST_S = 1.0
@@ -120,6 +123,9 @@ class Consumer:
             while self._is_wanted():
                 self._guarded(self._turn)
             while self._holds_something() and not self._executor.must_leave:
+                if self._trouble.failures >= _LAST_TROUBLES and self._ground.spoilt is not None:
+                    log.warning("child.broken", extra={"text": f"{self._ground.spoilt}; leaving what was in hand"})
+                    return LEFT_BROKEN  # others settle the journal and give back the rest
                 self._guarded(self._finish)
         except SlotClosedError:
             self._settler.abandon()
@@ -153,7 +159,11 @@ class Consumer:
         except (StoreUnavailableError, SchemaOutdatedError, StatementError) as error:
             self._wait(self._postgres.lost(str(error)))
         except BaseException as error:  # noqa: BLE001 (no descriptors, no memory, a bug: the child goes on)
-            self._wait(self._trouble.lost(f"{type(error).__name__}: {error}"[:500], trace=error))
+            pause_s = self._trouble.lost(f"{type(error).__name__}: {error}"[:500], trace=error)
+            is_lack = isinstance(error, (OSError, MemoryError, TaskhubError))  # another process would lack it, too
+            if self._jobs_run and not is_lack and self._trouble.failures >= _TROUBLES:
+                self._ground.spoil(f"after its jobs the same fails again and again: {type(error).__name__}")
+            self._wait(pause_s)
 
     def _wait(self, pause_s: float) -> None:
         self._lifeline.waiting()
@@ -240,8 +250,8 @@ class Consumer:
                     job = pending.popleft()
                 except IndexError:  # the relief thread took the last
                     break
-                seconds += self._run_one(job)
                 count += 1
+                seconds += self._run_one(job)
         finally:
             self._ground.clean()
             self._relief.batch_ends()

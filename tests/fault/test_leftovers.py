@@ -11,6 +11,7 @@ import pytest
 
 from supervisor import memory as m
 from supervisor.processes import kill_group
+from taskhub.execution.consumer import LEFT_BROKEN
 from taskhub.queue.broker import Broker
 from taskhub.store.connection import Connection
 from tests.harness.ledger import Ledger
@@ -58,6 +59,23 @@ def test_a_process_that_a_job_has_spoilt_is_replaced_before_the_next_and_nobody_
     assert {rows.job(job)["attempts"] for job in jobs} == {1}
     pids = {entry.job: entry.pid for entry in ledger.entries("start")}
     assert [pids[job] for job in jobs] == [child.pid, *[second.pid] * 3]
+
+
+@pytest.mark.parametrize(
+    ("everything", "status"), [(False, 0), pytest.param(True, LEFT_BROKEN, marks=pytest.mark.slow)]
+)
+def test_a_child_in_which_our_own_code_fails_for_good_after_a_job_is_replaced_and_nobody_pays(
+    stage: Stage, store: Connection, broker: Broker, rows: Rows, ledger: Ledger, everything: bool, status: int
+) -> None:
+    child = stage.child()
+    [breaker] = submit(store, broker, "litter.break_ours", all=everything)
+    assert os.waitstatus_to_exitcode(stage.reap(child)) == status
+    stage.bury()
+    [innocent] = submit(store, broker, "ledger.echo")
+    second = stage.child()
+    rows.wait_counts({"completed": 2}, 10)
+    assert ledger.of(innocent)[0].pid == second.pid
+    assert {(rows.job(job)["attempts"], rows.job(job)["crashes"]) for job in (breaker, innocent)} == {(1, 0)}
 
 
 def test_a_child_that_a_job_left_too_large_is_replaced_before_the_next(

@@ -8,6 +8,8 @@ import subprocess
 import time
 from typing import Any
 
+from taskhub.execution.settler import Settler
+from taskhub.services.claim import Claimer
 from tests.harness.handlers import recorded
 from tests.harness.ledger import note
 
@@ -75,3 +77,11 @@ def family(job: Any) -> None:
         os._exit(0)
     os.wait()
     time.sleep(job.payload["seconds"])
+
+
+@recorded("litter.break_ours")
+def break_ours(job: Any) -> None:
+    """Take away what our own code needs for whatever comes next."""
+    Claimer.claim = None  # type: ignore[method-assign,assignment]
+    if job.payload["all"]:
+        Settler.settle_all = None  # type: ignore[method-assign,assignment]

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import gc
+import io
 import os
+import sys
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
 import pytest
 
-from supervisor.processes import spawn
+from supervisor.processes import reap, spawn, take_back
 from supervisor.signals import Signals
 from supervisor.trial import Trial, Verdict
 from taskhub import clock
@@ -138,3 +140,15 @@ def test_a_thousand_handlers_fit_into_the_report(tried: Try) -> None:
 def test_a_report_that_is_not_whole_is_not_believed() -> None:
     with pytest.raises(ValueError, match="not whole"):
         Report.read(b'{"module": "a", "seconds": 1, "left": []}\n')
+
+
+@pytest.mark.parametrize("stream", [None, io.StringIO()], ids=["none", "text in memory"])
+def test_a_child_goes_on_whatever_a_module_has_made_of_the_streams(stream: io.StringIO | None) -> None:
+    def run() -> int:
+        sys.stdout = sys.stderr = stream  # type: ignore[assignment]
+        take_back()
+        return trial.WELL
+
+    child = spawn(run, Signals())
+    ended = wait_until(lambda: reap(child), 10, "it ends")
+    assert os.waitstatus_to_exitcode(ended.status) == trial.WELL
