@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import redis as redis_client
+from hypothesis import HealthCheck
+from hypothesis import settings as drawing_settings
 
 from taskhub import failpoints
 from taskhub.config import Settings
@@ -19,6 +21,11 @@ from tests.sweep import drawing
 
 _TEMPLATE = "taskhub_template"
 _numbers = itertools.count(1)
+
+
+# How fast a busy machine draws an example, or tries it, says nothing of what is tested.
+drawing_settings.register_profile("taskhub", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+drawing_settings.load_profile("taskhub")
 
 
 def pytest_configure() -> None:

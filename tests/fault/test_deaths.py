@@ -22,7 +22,7 @@ from tests.harness.ledger import Ledger
 from tests.harness.processes import alive, children_of
 from tests.harness.rows import Rows, submit
 from tests.harness.stage import Stage, now_s
-from tests.waiting import pause, wait_until
+from tests.waiting import pause, stretched, wait_until
 
 
 def test_w12_a_handler_that_stopped_its_own_process_is_killed_at_its_time(
@@ -35,7 +35,7 @@ def test_w12_a_handler_that_stopped_its_own_process_is_killed_at_its_time(
     began = time.monotonic()
     while child.bank[m.B_DEATH_REASON] != m.REASON_TIMEOUT:
         guard.look([slot], now_s())
-        assert time.monotonic() - began < 10, "its time is over, and nobody has killed it"
+        assert time.monotonic() - began < stretched(10), "its time is over, and nobody has killed it"
         pause(0.02)
     stage.reap(child)
     stage.bury()
@@ -53,7 +53,7 @@ def test_w13_children_die_with_their_supervisor(stage: Stage) -> None:
     try:
         end(supervisor)
         wait_until(lambda: not alive(child), 1, "the child is gone", every_s=0.001)
-        assert time.monotonic() - began < 0.5
+        assert time.monotonic() - began < stretched(0.5)
     finally:
         if alive(child):
             os.kill(child, signal.SIGKILL)

@@ -20,7 +20,7 @@ from taskhub.queue.broker import Broker
 from tests.harness.proxy import Proxy
 from tests.harness.rows import Rows
 from tests.harness.servers import Postgres, Redis
-from tests.waiting import wait_until
+from tests.waiting import stretched, wait_until
 
 MakeApp = Callable[..., Flask]
 
@@ -136,7 +136,7 @@ def _asked_soon(ask: Callable[[], Any]) -> None:
     started = time.monotonic()
     answer = ask()
     assert is_unavailable(answer)
-    assert time.monotonic() - started < _ANSWER_WITHIN_S
+    assert time.monotonic() - started < stretched(_ANSWER_WITHIN_S)
 
 
 @pytest.mark.slow
@@ -180,7 +180,7 @@ def test_a_frozen_redis_delays_nobody_for_long(make_app: MakeApp, frail_redis: R
     frail_redis.signal(signal.SIGSTOP)
     started = time.monotonic()
     assert [post(app).status_code for _ in range(20)] == [202] * 20
-    assert time.monotonic() - started < 1.5
+    assert time.monotonic() - started < stretched(1.5)
     frail_redis.signal(signal.SIGCONT)
     doorbell = services_of(app).doorbell
     assert not doorbell.is_up

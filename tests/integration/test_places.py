@@ -19,7 +19,7 @@ from taskhub.store.places import Place, places
 from tests.harness.programs import free_port
 from tests.harness.proxy import Proxy
 from tests.harness.servers import Postgres, Redis
-from tests.waiting import wait_until
+from tests.waiting import stretched, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def test_a_silent_first_host_does_not_keep_the_second_from_being_tried(network: 
     began = time.monotonic()
     connection = Connection(url, connect_s=2)
     assert connection.execute("SELECT 1") == [(1,)]
-    assert 0.5 < time.monotonic() - began < 1.9
+    assert 0.5 < time.monotonic() - began < stretched(1.9)
     connection.close()
     raw = session.open_ordinary(url, application="test", connect_s=4, settings={})
     assert raw.info.port == port_of(network)
@@ -72,7 +72,7 @@ def test_silent_hosts_cost_no_more_than_the_time_for_connecting(silent: int) -> 
     began = time.monotonic()
     with pytest.raises(StoreUnavailableError, match="in time"):
         Connection(f"postgresql://u@127.0.0.1:{silent},127.0.0.1:{silent}/x", connect_s=0.6).execute("SELECT 1")
-    assert time.monotonic() - began < 1.5
+    assert time.monotonic() - began < stretched(1.5)
 
 
 def test_a_name_that_is_looked_up_for_ever_costs_no_more_either(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,7 +89,7 @@ def test_a_name_that_is_looked_up_for_ever_costs_no_more_either(monkeypatch: pyt
     for _ in range(2):
         with pytest.raises(StoreUnavailableError, match=r"db\.example was not found in time"):
             Connection("postgresql://u@db.example/x", connect_s=0.4).execute("SELECT 1")
-    assert time.monotonic() - began < 1.5
+    assert time.monotonic() - began < stretched(1.5)
     assert calls == ["db.example"]  # one thread waits, however often it is asked for
     answered.set()
 

@@ -18,7 +18,7 @@ from tests.harness.fixtures import MakeApi, MakeWorker
 from tests.harness.ledger import Ledger
 from tests.harness.processes import alive
 from tests.harness.rows import Rows, submit
-from tests.waiting import pause, wait_until
+from tests.waiting import pause, stretched, wait_until
 
 
 def seconds_to_finish(store: Connection, broker: Broker, rows: Rows, count: int) -> float:
@@ -110,7 +110,7 @@ def test_kills_of_children_cost_at_most_one_execution_each_and_little_time(
         began, kills = time.monotonic(), 0
         submit(store, broker, "ledger.sleep", 400, seconds=0.02)
         while rows.counts().get("completed", 0) < 650:
-            assert time.monotonic() - began < 60, rows.counts()
+            assert time.monotonic() - began < stretched(60), rows.counts()
             kills += running.kill_child() is not None
             pause(1)
         took_s = rows.value(
@@ -125,7 +125,7 @@ def test_kills_of_children_cost_at_most_one_execution_each_and_little_time(
     crashes = rows.value("SELECT sum(crashes) FROM jobs")
     assert rows.value("SELECT count(*) FROM job_errors") == crashes
     assert extra <= crashes <= kills  # one that dies before its handler's first line has begun, and noted nothing
-    assert took_s <= 1.5 * (undisturbed_s * 400 / 200) + 1
+    assert took_s <= stretched(1.5 * (undisturbed_s * 400 / 200) + 1)
 
 
 def test_a_killed_childs_running_job_runs_again_within_two_seconds(
@@ -166,7 +166,7 @@ def test_losing_all_of_redis_repeatedly_loses_and_doubles_nothing(
             redis.flushall()
             flushed, seen = time.monotonic(), ledger.starts()
             wait_until(lambda seen=seen: ledger.starts() > seen + 60, 10, "dispatch resumes")  # beyond what was taken
-            assert time.monotonic() - flushed <= 5 + 1
+            assert time.monotonic() - flushed <= stretched(5 + 1)
         rows.wait_counts({"completed": 600}, 60)
     assert ledger.executions() == Counter(made)
 
@@ -202,7 +202,7 @@ def test_stale_ids_do_not_hold_up_what_lies_behind_them(
         began = time.monotonic()
         submit(store, broker, "ledger.noop")
         rows.wait_counts({"completed": 2}, 10)
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < stretched(3)
     assert ledger.starts() == 2
 
 
@@ -254,6 +254,6 @@ def test_a_killed_supervisor_takes_its_children_along_and_its_restart_rescues(
         began = time.monotonic()
         running.start()
         wait_until(lambda: ledger.starts() == 2, 15, "the job runs again")
-        assert time.monotonic() - began <= 8
+        assert time.monotonic() - began <= stretched(8)
         rows.wait_counts({"completed": 1}, 15)
     assert rows.job(job)["crashes"] == 1

@@ -17,7 +17,7 @@ from tests.harness.ledger import Ledger
 from tests.harness.placing import HANDLERS, SOON, place
 from tests.harness.processes import alive, family_of
 from tests.harness.rows import Rows
-from tests.waiting import pause, wait_until
+from tests.waiting import pause, stretched, wait_until
 
 QUICK = {**SOON, **HANDLERS, "TASKHUB_INTERNAL_BLOCK_S": "0.5"}
 
@@ -46,7 +46,7 @@ def test_a_drain_finishes_what_runs_gives_back_the_rest_and_leaves_no_trace(
     began = time.monotonic()
     running.signal(number)
     assert running.wait(10) == 0
-    assert time.monotonic() - began <= 5 + 2
+    assert time.monotonic() - began <= stretched(5 + 2)
     assert rows.counts() == {"completed": 2, "queued": 8}
     untouched = rows.sql("SELECT DISTINCT attempts, interruptions, crashes FROM jobs WHERE status = 'queued'")
     assert untouched == [{"attempts": 0, "interruptions": 0, "crashes": 0}]
@@ -70,7 +70,7 @@ def test_w25_a_job_that_outlasts_the_drain_is_given_back_as_interrupted_and_its_
     members = family_of(running.pid)
     began = time.monotonic()
     assert running.stop() == 0
-    assert 0.5 <= time.monotonic() - began <= 0.5 + 2
+    assert 0.5 <= time.monotonic() - began <= stretched(0.5 + 2)
     assert not any(map(alive, members))
     row = rows.job(job)
     assert (row["status"], row["attempts"], row["interruptions"], row["crashes"]) == ("queued", 1, 1, 0)
@@ -113,7 +113,7 @@ def test_asked_to_stop_now_a_worker_gives_everything_back_at_once(
         running.signal(number)
         wait_until(lambda count=count: len(running.events("worker.draining")) == count, 5, "it has heard")
     assert running.wait(10) == 0
-    assert time.monotonic() - began <= 2 + 1
+    assert time.monotonic() - began <= stretched(2 + 1)
     assert {(row["status"], row["interruptions"]) for row in rows.jobs(made)} == {("queued", 1)}
 
 
@@ -139,7 +139,7 @@ def test_a_stop_in_the_midst_of_a_slow_boot_ends_with_zero(worker: MakeWorker, t
     wait_until(lambda: caught(running.pid, signal.SIGTERM), 10, "it hears signals")
     began = time.monotonic()
     assert running.stop(10) == 0
-    assert time.monotonic() - began <= 2
+    assert time.monotonic() - began <= stretched(2)
 
 
 # Rest

@@ -20,9 +20,10 @@ from tests.harness.processes import family_of
 from tests.harness.programs import Worker
 from tests.harness.rows import Rows
 from tests.harness.servers import Postgres, Redis
-from tests.waiting import pause, wait_until
+from tests.waiting import pause, stretched, wait_until
 
 QUICK = {**SOON, **HANDLERS}
+ENDS = ("child.exited", "child.stalled", "role.hangs", "sidecar.exited", "sidecar.stalled")
 BACK_S = 10  # from a server's return to the next job
 # A third of the shipped times: a server that does not answer is given up, and a child that is silent is replaced.
 IMPATIENT = {
@@ -84,7 +85,7 @@ def test_without_redis_two_children_run_five_hundred_jobs_a_second_in_order_of_p
         rows.wait_counts({"completed": 3051}, 30)
         assert len(running.events("redis.lost")) <= len(members) + 1, "one line for each process"
         used_s = seconds_used(running, 3)
-        assert used_s < 3 * 0.3, f"{used_s:.2f} s of processor time in 3 s of idleness"
+        assert used_s < stretched(3 * 0.3), f"{used_s:.2f} s of processor time in 3 s of idleness"
         frail_redis.start()
         wait_until(lambda: len(running.events("redis.back")) >= 2, BACK_S, "both children return")
         broker = Broker(frail_redis.url, timeout_s=5)
@@ -155,7 +156,7 @@ def test_r1_and_r14_a_flushed_redis_loses_neither_waiting_jobs_nor_retries(
         flushed = time.monotonic()
         seen = ledger.starts()
         wait_until(lambda: ledger.starts() > seen + 40, 10, "dispatch has resumed")
-        assert time.monotonic() - flushed <= 5 + 1
+        assert time.monotonic() - flushed <= stretched(5 + 1)
         rows.wait_counts({"completed": 310}, 30)
     broker.close()
     assert ledger.executions() == Counter([*failing, *failing, *made])
@@ -200,7 +201,7 @@ def test_r8_a_redis_that_stands_still_holds_up_jobs_only_as_long_as_a_call_to_it
         stopped = time.monotonic_ns()
         made = rows.add(50, type="ledger.noop", payload='{"type":"ledger.noop"}')
         rows.wait_counts({"completed": 50}, 25)
-        assert gap_s(stopped, ledger.entries("start")[0].at_ns) <= 10 / 4 + 1
+        assert gap_s(stopped, ledger.entries("start")[0].at_ns) <= stretched(10 / 4 + 1)
         pause(max(0.0, 8 - gap_s(stopped, time.monotonic_ns())))
         frail_redis.signal(signal.SIGCONT)
         wait_until(lambda: len(running.events("redis.back")) >= 2, BACK_S, "both children return")
@@ -261,9 +262,10 @@ def test_while_postgresql_is_away_no_process_ends_and_what_is_alive_is_not_run_a
         rows = Rows(url)
         seen = ledger.starts()
         wait_until(lambda: ledger.starts() > seen or rows.counts() == {"completed": 103}, 20, "jobs go on")
-        assert gap_s(back, time.monotonic_ns()) <= 15
+        assert gap_s(back, time.monotonic_ns()) <= stretched(15)
         rows.wait_counts({"completed": 103}, 30)
-        assert family_of(left.pid) + family_of(right.pid) == members
+        ends = [event for each in (left, right) for event in each.events() if event["event"] in ENDS]
+        assert family_of(left.pid) + family_of(right.pid) == members, ends
         assert {row["id"] for row in rows.sql("SELECT id FROM workers WHERE NOT expired")} == names
         for running in (left, right):
             assert len(running.events("postgres.lost")) <= 2 * 3, "one line for each change of state"
@@ -279,7 +281,7 @@ def test_without_postgresql_a_worker_is_live_not_ready_and_calm(worker: MakeWork
         frail_postgres.stop()
         pause(2)
         used_s = seconds_used(running, 5)
-        assert used_s < 5 * 0.3, f"{used_s:.2f} s of processor time in 5 s"
+        assert used_s < stretched(5 * 0.3), f"{used_s:.2f} s of processor time in 5 s"
         with running.http() as client:
             assert client.get("/livez").status == 200
             assert client.get("/readyz").status == 503

@@ -13,7 +13,7 @@ from tests.harness.ledger import Ledger
 from tests.harness.placing import HANDLERS, SOON, gap_s, place
 from tests.harness.processes import alive
 from tests.harness.rows import Rows
-from tests.waiting import wait_until
+from tests.waiting import stretched, wait_until
 
 QUICK = {**SOON, **HANDLERS, "TASKHUB_INTERNAL_KILL_GRACE_S": "0.5"}
 
@@ -32,7 +32,7 @@ def test_an_overdue_job_gets_an_exception_and_its_child_lives_on(
             lambda: running.metrics().total("job_failures_total", type=type, reason="timeout") == 2, 5, "counted"
         )
     for start, end in zip(ledger.entries("start"), ledger.entries("error"), strict=True):
-        assert 0.4 <= gap_s(start.at_ns, end.at_ns) <= 0.4 + 0.5
+        assert 0.4 <= gap_s(start.at_ns, end.at_ns) <= stretched(0.4 + 0.5)
     row = rows.job(job)
     assert (row["failure_reason"], row["attempts"], row["crashes"]) == ("attempts_exhausted", 2, 0)
     assert [(error["type"], error["cause"]) for error in rows.errors(job)] == [("JobTimeout", "timeout")] * 2

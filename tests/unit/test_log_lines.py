@@ -19,6 +19,7 @@ from types import FrameType
 import pytest
 
 from taskhub.logs.lines import MAX_LINE_BYTES, LineWriter
+from tests.waiting import stretched
 
 LINE = b"x" * 999 + b"\n"
 STALLED_S = 1.0  # two thousand lines that nobody reads: a hundredth of what waiting for each would take
@@ -73,15 +74,15 @@ def test_a_full_pipe_is_waited_for_once_and_then_lines_are_dropped(pipe: tuple[i
 
     first_s = took_s(lambda: fill(writer))
 
-    assert 0.09 < first_s < 0.5
-    assert took_s(lambda: write_many(writer)) < STALLED_S
+    assert 0.09 < first_s < stretched(0.5)
+    assert took_s(lambda: write_many(writer)) < stretched(STALLED_S)
     assert writer.take_dropped() == 2000
 
 
 def test_a_process_that_must_never_wait_drops_at_once_and_its_children_may_wait(pipe: tuple[int, int]) -> None:
     writer = writer_to(pipe[1], waits=False)
 
-    assert took_s(lambda: fill(writer)) < STALLED_S
+    assert took_s(lambda: fill(writer)) < stretched(STALLED_S)
     child = os.fork()
     if child == 0:
         os._exit(0 if took_s(lambda: writer.write(LINE)) > 0.09 else 1)
@@ -110,7 +111,7 @@ def test_a_reader_that_is_merely_slow_does_not_make_each_line_wait(pipe: tuple[i
             for _ in range(20):
                 writer.write(LINE)
 
-    assert took_s(slowly) < 1
+    assert took_s(slowly) < stretched(1)
 
 
 def test_others_that_share_the_pipe_go_on_blocking(pipe: tuple[int, int]) -> None:
@@ -153,7 +154,7 @@ def test_a_full_terminal_stops_nobody_and_its_lines_stay_apart() -> None:
     tty.setraw(terminal)
     writer = writer_to(terminal)
     fill(writer)
-    assert took_s(lambda: write_many(writer)) < STALLED_S
+    assert took_s(lambda: write_many(writer)) < stretched(STALLED_S)
 
     os.set_blocking(reader, False)
     found = b""
@@ -175,7 +176,7 @@ def test_a_full_socket_stops_nobody(kind: socket.SocketKind) -> None:
     with reader, sender:
         writer = writer_to(sender.fileno())
         fill(writer)
-        assert took_s(lambda: write_many(writer)) < STALLED_S
+        assert took_s(lambda: write_many(writer)) < stretched(STALLED_S)
         assert sender.getblocking()
         writer.close()
 
@@ -209,7 +210,7 @@ def test_a_reader_that_is_gone_costs_nothing(pipe: tuple[int, int]) -> None:
     writer = writer_to(pipe[1])
     os.close(pipe[0])
 
-    assert took_s(lambda: write_many(writer)) < STALLED_S
+    assert took_s(lambda: write_many(writer)) < stretched(STALLED_S)
     assert writer.take_dropped() == 2000
 
 
@@ -220,7 +221,7 @@ def test_a_pipe_whose_reader_was_never_there(tmp_path: Path) -> None:
     assert fill(writer) > 10
     os.close(both)
 
-    assert took_s(lambda: write_many(writer)) < STALLED_S
+    assert took_s(lambda: write_many(writer)) < stretched(STALLED_S)
 
 
 @pytest.mark.parametrize("target", ["/dev/full", "/dev/null"])
@@ -228,7 +229,7 @@ def test_devices(target: str) -> None:
     descriptor = os.open(target, os.O_WRONLY)
     writer = writer_to(descriptor)
 
-    assert took_s(lambda: write_many(writer)) < STALLED_S
+    assert took_s(lambda: write_many(writer)) < stretched(STALLED_S)
     assert writer.take_dropped() == (2000 if target == "/dev/full" else 0)
     os.close(descriptor)
 
