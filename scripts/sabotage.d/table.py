@@ -135,6 +135,22 @@ SABOTAGES = [
         ],
     ),
     Sabotage(
+        "a pass reads few rows, however many there are",
+        "tests/fault/test_lost_pushes.py::"
+        "test_a_lost_push_behind_150_000_rows_is_found_while_a_foreign_transaction_is_open",
+        [("taskhub/maintenance/reconciler.py", "_LAGGING_READINGS = 20, 4, 20", "_LAGGING_READINGS = 2, 4, 20")],
+    ),
+    Sabotage(
+        "places behind the walk are not looked after",
+        "tests/fault/test_lost_pushes.py::test_a_thousand_queues_are_told_within_five_passes_of_a_flush",
+        [("taskhub/maintenance/reconciler.py", "for _ in range(_LAGGING_READINGS):", "for _ in range(0):")],
+    ),
+    Sabotage(
+        "a job's transaction belongs to whoever uses it first",
+        "tests/unit/test_executor.py::test_another_thread_of_the_handlers_may_not_begin_its_jobs_transaction",
+        [("taskhub/execution/executor.py", "return (os.getpid(), threading.get_ident()) == self._home", "return True")],
+    ),
+    Sabotage(
         "a clock that was set back is not noticed",
         "tests/fault/test_clocks.py::test_what_was_to_run_at_once_does_after_the_clock_was_set_back",
         [("taskhub/maintenance/reconciler.py", "        if turn.was_set_back:\n", "        if False:\n")],
