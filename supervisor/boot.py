@@ -8,6 +8,7 @@ is told of the trial, as a line of the log; here it goes nowhere, so it breaks n
 from __future__ import annotations
 
 import gc
+import math
 import os
 from typing import NamedTuple
 
@@ -23,6 +24,7 @@ from taskhub.logs import get_logger
 log = get_logger("supervisor")
 
 _QUICK_S = 1.0  # so long the loop may stand still
+_LONG_S = 5.0  # after so long it is told what a start waits for
 _LOOK_S = 0.05
 _REPORT_BYTES = 2**20
 
@@ -47,8 +49,13 @@ def first_trial(settings: Settings, signals: Signals) -> Report | None:
     def start(output: int, report: int) -> int:
         return spawn(lambda: run(output, report), signals)
 
-    attempt = Trial(start, settings.timers.import_s, clock.monotonic_s(), wanted=trial.WELL)
+    began_s = clock.monotonic_s()
+    attempt = Trial(start, settings.timers.import_s, began_s, wanted=trial.WELL)
+    told_at_s = began_s + _LONG_S
     while (verdict := attempt.verdict(clock.monotonic_s())) is None:
+        if clock.monotonic_s() > told_at_s:
+            log.warning("handlers.slow", extra={"text": f"after {_LONG_S:.0f} s still {attempt.doing()}"})
+            told_at_s = math.inf
         signals.sleep(_LOOK_S)
         if signals.is_stop_wanted():
             attempt.stop()

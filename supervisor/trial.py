@@ -93,6 +93,10 @@ class Trial:
         said = self._kept.decode("utf-8", "replace").strip()
         return Verdict(self._reason(ended.status if ended else UNKNOWN, report), report, said[-_SAID_CHARACTERS:])
 
+    def doing(self) -> str:
+        """What it is at, by its report; empty if it does not say."""
+        return _last_words(os.pread(self._report, REPORT_BYTES, 0).rstrip(b"\0"))
+
     def stop(self) -> None:
         """Nobody wants to know any more."""
         kill_group(self.pid)
@@ -107,7 +111,7 @@ class Trial:
         """One line: what it was doing, by its report, or what it said; the end of that if it is long."""
         if status == self._wanted << 8 and not self._is_late:
             return ""
-        doing = report.decode("utf-8", "replace").rpartition("\n")[2][-_REASON_CHARACTERS:]
+        doing = _last_words(report)
         said = " ".join(self._kept.decode("utf-8", "replace").split())[-_REASON_CHARACTERS:]
         if self._is_late:
             end = f"the trial took longer than {self._limit_s:.0f} s"
@@ -124,3 +128,7 @@ class Trial:
                 if not data:
                     return
                 self._kept = (self._kept + data)[-_KEPT_BYTES:]
+
+
+def _last_words(report: bytes) -> str:
+    return report.decode("utf-8", "replace").rpartition("\n")[2][-_REASON_CHARACTERS:]

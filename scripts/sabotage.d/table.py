@@ -337,6 +337,22 @@ SABOTAGES = [
         [("taskhub/execution/consumer.py", "if self._jobs_run and not is_lack and", "if False and")],
     ),
     Sabotage(
+        "a start says nothing while an import takes long",
+        "tests/unit/test_trial.py::test_a_start_that_waits_long_for_an_import_names_the_module",
+        [("supervisor/boot.py", "told_at_s = began_s + _LONG_S", "told_at_s = math.inf")],
+    ),
+    Sabotage(
+        "a child whose handlers took sys.stderr away does not start",
+        "tests/unit/test_trial.py::test_a_child_goes_on_whatever_a_module_has_made_of_the_streams",
+        [
+            (
+                "supervisor/processes.py",
+                "(signal.SIG_SETMASK, ())\n    faulthandler.register(signal.SIGUSR1, file=2, ",
+                "(signal.SIG_SETMASK, ())\n    faulthandler.register(signal.SIGUSR1, ",
+            )
+        ],
+    ),
+    Sabotage(
         "a child beyond its hard limit starts the next job",
         LEFTOVERS + "test_a_child_that_a_job_left_too_large_is_replaced_before_the_next",
         [("taskhub/execution/consumer.py", "if self._memory.is_limited and self._memory.is_beyond():", "if False:")],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import io
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -12,10 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from supervisor import boot
 from supervisor.processes import reap, spawn, take_back
 from supervisor.signals import Signals
 from supervisor.trial import Trial, Verdict
 from taskhub import clock
+from taskhub.config import Settings
 from taskhub.execution import trial
 from taskhub.execution.trial import Report
 from tests.waiting import wait_until
@@ -152,3 +155,19 @@ def test_a_child_goes_on_whatever_a_module_has_made_of_the_streams(stream: io.St
     child = spawn(run, Signals())
     ended = wait_until(lambda: reap(child), 10, "it ends")
     assert os.waitstatus_to_exitcode(ended.status) == trial.WELL
+
+
+def test_a_start_that_waits_long_for_an_import_names_the_module(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(boot, "_LONG_S", 0.5)
+    (tmp_path / "tried_slow.py").write_text("import time; time.sleep(30)")
+    servers = {"TASKHUB_DATABASE_URL": "postgresql://127.0.0.1/x", "TASKHUB_REDIS_URL": "redis://127.0.0.1/0"}
+    limit = {"TASKHUB_ENV": "test", "TASKHUB_INTERNAL_IMPORT_S": "2"}
+    settings = Settings.load({**servers, **limit, "TASKHUB_HANDLERS": "tried_slow"})
+    with caplog.at_level(logging.WARNING):
+        assert boot.first_trial(settings, Signals()) is None
+    told = [record.message for record in caplog.records if record.message.startswith("handlers.slow")]
+    assert len(told) == 1
+    assert "still importing handler module" in told[0]
