@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+
+signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is a queue for it: all that it asks for is yet to be read
+
 import contextlib
 import importlib
 import os

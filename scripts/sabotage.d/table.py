@@ -119,6 +119,16 @@ SABOTAGES = [
         [("supervisor/anew.py", "            reason = verdict.reason\n", '            reason = ""\n')],
     ),
     Sabotage(
+        "a sidecar without threads goes on without them",
+        "tests/unit/test_roles.py::test_a_process_that_can_have_no_thread_any_more_ends",
+        [("taskhub/maintenance/roles.py", "if thread.lacks_thread(now_s):", "if False:")],
+    ),
+    Sabotage(
+        "a reload that comes too early ends the worker",
+        "tests/process/test_worker_boot.py::test_a_reload_that_is_asked_for_while_the_worker_begins_does_not_end_it",
+        [("supervisor/__main__.py", "signal.signal(signal.SIGHUP, signal.SIG_IGN)", "pass")],
+    ),
+    Sabotage(
         "a hung role stays away for half a minute",
         "tests/unit/test_roles.py::test_a_role_that_ended_the_last_process_rests_no_longer_than_it_would_after_failures",
         [("taskhub/maintenance/roles.py", "self._rest(self._plan.retry_cap_s)", "self._rest(_LAST_RETRY_S)")],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 import click
@@ -16,4 +17,5 @@ ARGV = [sys.executable, "-m", "supervisor"]
 def command() -> None:
     """Run jobs: a supervisor with TASKHUB_WORKER_PROCESSES children."""
     require_own_supervisor()
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # also while the interpreter begins
     os.execv(ARGV[0], ARGV)  # noqa: S606

@@ -27,13 +27,14 @@ from taskhub.maintenance.role_state import RoleState
 
 log = get_logger(__name__)
 
-HUNG = 3  # exit status: a role stood still, and shutting its connection did not move it
+HUNG = 3  # exit status: a role stood still, and shutting its connection did not move it, or it can have no thread
 WAITS = (UnavailableError, SchemaOutdatedError)  # of a dependency, and not of the role
 
 _LONG_GAP_S = 1.0  # the keeper itself stood still so long: so may the roles have
 _LAST_WORD_S = 0.5  # from shutting a late role's connection to the end of the process
 _FIRST_RETRY_S, _LAST_RETRY_S = 1.0, 30.0
 _FAREWELL_RETRY_S = 0.1
+_THREADLESS_S = 10.0
 
 
 def _nothing() -> None:
@@ -81,6 +82,7 @@ class RoleThread:
         self._role: Role | None = None
         self._thread: threading.Thread | None = None
         self._start_at_s = 0.0
+        self._lacking_since_s: float | None = None
 
     def keep(self, now_s: float) -> None:
         """Start the thread if there is none. One that cannot be started (no memory, a limit) is tried again."""
@@ -90,9 +92,16 @@ class RoleThread:
         try:
             self._thread = threading.Thread(target=self._live, name=self.state.name, daemon=True)
             self._thread.start()
+            self._lacking_since_s = None
         except (RuntimeError, MemoryError, OSError) as error:
             self._thread = None
+            if self._lacking_since_s is None:
+                self._lacking_since_s = now_s
             self._failed(error)
+
+    def lacks_thread(self, now_s: float) -> bool:
+        """For so long that this process will hardly have one any more: the next may have other limits."""
+        return self._lacking_since_s is not None and now_s - self._lacking_since_s > _THREADLESS_S
 
     def stack(self) -> str:
         """Where the thread stands."""
@@ -173,6 +182,8 @@ class RoleKeeper:
             thread.keep(now_s)
             if gap_s > _LONG_GAP_S:
                 thread.state.forgive(gap_s)
+            if thread.lacks_thread(now_s):
+                self._end_process(thread, on_hang, "no thread can be started")
             if thread.state.is_late(now_s):
                 self._move(thread, now_s, on_hang)
                 late.append(thread)
@@ -190,6 +201,11 @@ class RoleKeeper:
             return
         if now_s - state.shut_at_s < _LAST_WORD_S:
             return
-        on_hang(state)
-        log.error("role.hangs", extra={"role": state.name, "text": "this process ends", "stack": thread.stack()})
+        self._end_process(thread, on_hang, "it stands still")
+
+    @staticmethod
+    def _end_process(thread: RoleThread, on_hang: Callable[[RoleState], None], why: str) -> None:
+        on_hang(thread.state)
+        fields = {"role": thread.state.name, "text": f"{why}: this process ends", "stack": thread.stack()}
+        log.error("role.hangs", extra=fields)
         os._exit(HUNG)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from tests.harness.fixtures import MakeWorker
 from tests.harness.http import Answer
 from tests.harness.placing import place
 from tests.harness.rows import Rows
-from tests.waiting import wait_until
+from tests.waiting import pause, wait_until
 
 
 @pytest.mark.parametrize(
@@ -117,6 +118,24 @@ def test_a_state_folder_that_cannot_be_written_is_named(worker: MakeWorker, tmp_
     running.start()
     assert running.wait(10) == 2
     assert str(tmp_path / "worker-state") in running.log.read_text()
+
+
+def test_a_reload_that_is_asked_for_while_the_worker_begins_does_not_end_it(worker: MakeWorker) -> None:
+    def is_among(field: str) -> bool:
+        status = Path(f"/proc/{running.pid}/status").read_text()
+        return bool(int(status.partition(f"{field}:")[2].split()[0], 16) >> (signal.SIGHUP - 1) & 1)
+
+    running = worker()
+    running.start()
+    try:
+        wait_until(lambda: is_among("SigIgn"), 10, "it ignores the signal while it knows nothing yet")
+        while not is_among("SigCgt"):
+            running.signal(signal.SIGHUP)
+            pause(0.002)
+        running.wait_ready()
+        assert running.stop() == 0
+    finally:
+        running.end()
 
 
 def test_a_worker_is_not_ready_before_postgresql_knows_it(worker: MakeWorker, store: Connection) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import threading
 
 import pytest
 
+from taskhub.maintenance import roles
 from taskhub.maintenance.role_state import RoleState
-from taskhub.maintenance.roles import Role, RolePlan, RoleThread
-from tests.waiting import wait_until
+from taskhub.maintenance.roles import HUNG, Role, RoleKeeper, RolePlan, RoleThread
+from tests.waiting import pause, wait_until
 
 
 class WantedOnce:
@@ -33,3 +35,20 @@ def test_a_role_that_ended_the_last_process_rests_no_longer_than_it_would_after_
     thread.keep(0.0)
     wait_until(lambda: not thread._thread or not thread._thread.is_alive(), 5, "the role has lived")
     assert waits == [longest_s]
+
+
+def test_a_process_that_can_have_no_thread_any_more_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(roles, "_THREADLESS_S", 0.2)
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    plan = RolePlan("x", 0.0, lambda _: Role(lambda: None), 1.0)
+    pid = os.fork()
+    if pid == 0:
+        keeper = RoleKeeper([plan], [RoleState("x")], WantedOnce())
+        for _ in range(1000):
+            keeper.keep(lambda _: None)
+            pause(0.005)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == HUNG
