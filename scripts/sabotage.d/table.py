@@ -119,6 +119,18 @@ SABOTAGES = [
         [("supervisor/anew.py", "            reason = verdict.reason\n", '            reason = ""\n')],
     ),
     Sabotage(
+        "silence counts up to the moment in which the server comes to the declaration",
+        "tests/integration/test_statements_upkeep.py"
+        "::test_a_declaration_that_the_server_comes_to_late_does_not_count_the_time_until_then",
+        [
+            (
+                "taskhub/store/sql/expire_workers.sql",
+                "heartbeat_at < to_timestamp(:seen_s)",
+                "heartbeat_at < clock_timestamp()",
+            )
+        ],
+    ),
+    Sabotage(
         "a sidecar without threads goes on without them",
         "tests/unit/test_roles.py::test_a_process_that_can_have_no_thread_any_more_ends",
         [("taskhub/maintenance/roles.py", "if thread.lacks_thread(now_s):", "if False:")],

@@ -67,5 +67,6 @@ class Observer:
         healthy_s = self._contact.observe(clock.boottime_s(), server_s, server_start_s)
         if healthy_s < self._timers.rescue_healthy_s:
             return
-        for worker, host in self._store.run("expire_workers", self._timers.worker_dead_s, self._watch.worker):
+        dead = self._store.run("expire_workers", server_s, self._timers.worker_dead_s, self._watch.worker)
+        for worker, host in dead:
             log.warning("worker.lost", extra={"worker": worker, "host": host, "text": "its heartbeat stopped"})

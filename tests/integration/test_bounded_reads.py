@@ -5,6 +5,7 @@ The layout is hostile to a plan that begins at the wrong end: rows that are kept
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -113,7 +114,7 @@ def arguments(reader: Connection, child: Child) -> dict[str, dict[str, Any]]:
         "ended_commit": {**one, **lease},
         "expire_jobs": {"ids": some},
         "expire_worker": {"worker": child.worker},
-        "expire_workers": {"dead_s": 15.0, "except_for": child.worker},
+        "expire_workers": {"seen_s": time.time(), "dead_s": 15.0, "except_for": child.worker},
         "expiring_jobs": {"since": "-infinity", "skip": 0, "amount": ASKED},
         "forget_queues": {"idle_s": 60.0, "amount": 30},
         "forget_slot": slot,

@@ -281,10 +281,21 @@ def test_a_heartbeat_tells_the_open_slots_of_all_workers(store: Connection, chil
 def test_a_silent_worker_is_declared_dead_and_its_heartbeat_refused(store: Connection, rows: Rows) -> None:
     silent, fresh, other = open_child(store), open_child(store), open_child(store)
     rows.sql("UPDATE workers SET heartbeat_at = clock_timestamp() - interval '16 s' WHERE id <> %s", fresh.worker)
-    found = run(store, "expire_workers", dead_s=15.0, except_for=other.worker)
+    found = run(store, "expire_workers", seen_s=rows.now().timestamp(), dead_s=15.0, except_for=other.worker)
     assert [row[0] for row in found] == [silent.worker]
     assert run(store, "heartbeat", worker=silent.worker) == []
     assert len(run(store, "heartbeat", worker=other.worker)) == 1
+
+
+def test_a_declaration_that_the_server_comes_to_late_does_not_count_the_time_until_then(
+    store: Connection, rows: Rows
+) -> None:
+    """As after a server that stood still: this statement waits in it, and so do the heartbeats of all."""
+    silent, waiting, me = open_child(store), open_child(store), open_child(store)
+    rows.sql("UPDATE workers SET heartbeat_at = clock_timestamp() - interval '20 s' WHERE id = %s", waiting.worker)
+    rows.sql("UPDATE workers SET heartbeat_at = clock_timestamp() - interval '40 s' WHERE id = %s", silent.worker)
+    found = run(store, "expire_workers", seen_s=rows.now().timestamp() - 20, dead_s=15.0, except_for=me.worker)
+    assert [row[0] for row in found] == [silent.worker]
 
 
 def test_a_dead_worker_opens_no_slot(store: Connection, child: Child) -> None:
@@ -321,7 +332,7 @@ def test_a_dead_worker_goes_only_when_all_its_slots_are_rescued(store: Connectio
 def test_a_heartbeat_from_before_the_clock_was_set_back_proves_nothing(store: Connection, rows: Rows) -> None:
     ahead, me = open_child(store), open_child(store)
     rows.sql("UPDATE workers SET heartbeat_at = clock_timestamp() + interval '1 h' WHERE id = %s", ahead.worker)
-    found = run(store, "expire_workers", dead_s=15.0, except_for=me.worker)
+    found = run(store, "expire_workers", seen_s=rows.now().timestamp(), dead_s=15.0, except_for=me.worker)
     assert [row[0] for row in found] == [ahead.worker]
 
 

@@ -33,6 +33,7 @@ def send(number: signal.Signals, pids: list[int]) -> None:
 def wait_anew(running: Worker, rows: Rows, old: str) -> None:
     wait_until(lambda: running.events("worker.begins_anew"), 15, f"it begins anew\n{running.tail()}")
     wait_until(lambda: len(living(rows)) == 2 and old not in living(rows), 15, "it is back under another name")
+    running.wait_ready()
 
 
 @pytest.mark.slow
