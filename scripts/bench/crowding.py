@@ -17,6 +17,7 @@ ARRIVAL_S = 3.0
 _READY_S = 30
 _JOB = json.dumps({"payload": {"type": "demo"}}).encode()
 _JSON = {"Content-Type": "application/json"}
+_FAIR = {"waiting": {"200", "holding"}, "silent": {"closed", "holding"}}  # who has asked nothing is answered nothing
 
 
 class Others:
@@ -87,7 +88,7 @@ class Crowd:
         heard: dict[str, Counter[str]] = {kind: Counter(counts) for kind, counts in json.loads(said).items()}
         self.told = "; ".join(f"{kind}: {_shown(counts)}" for kind, counts in heard.items())
         for kind, counts in heard.items():
-            fair = {"200", "holding"} if kind == "waiting" else {"408", "202", "holding"}
+            fair = _FAIR.get(kind, {"408", "202", "holding"})
             self.refused += [f"{kind}: {count} x {what}" for what, count in counts.items() if what not in fair]
 
 
