@@ -157,6 +157,9 @@ def test_answers_that_wait_for_a_server_do_not_stop_livez(port: Port) -> None:
 @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 here")
 def test_every_address_of_ipv6_is_every_address_of_ipv4_too() -> None:
     port = HttpPort("::", 0, Requests({}, {}))
-    for host in ("127.0.0.1", "::1"):
-        socket.create_connection((host, port.port), timeout=10).close()
-    port.on_stop()
+    try:
+        for host in ("127.0.0.1", "::1"):
+            with socket.create_connection((host, port.port), timeout=10) as client:
+                assert client.getpeername()[1] == port.port
+    finally:
+        port.on_stop()
