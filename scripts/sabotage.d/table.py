@@ -462,6 +462,11 @@ SABOTAGES = [
         ],
     ),
     Sabotage(
+        "a job that a rule of the database refuses is told to be tried again",
+        LANES + "test_a_row_that_a_rule_of_the_database_refuses_is_told_so[an exception-plain]",
+        [("taskhub/services/submit.py", "if error.sqlstate.startswith(_IN_TROUBLE):", "if True:")],
+    ),
+    Sabotage(
         "a chunked body is read to the limit and no further",
         EDGES + "test_what_is_refused_is_refused_at_once_as_a_problem",
         [("taskhub/api/body.py", "length = limit + 1 if is_chunked", "length = limit if is_chunked")],

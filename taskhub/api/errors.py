@@ -34,6 +34,7 @@ STATUSES = {
     "invalid_payload": (422, "Invalid payload"),
     "unknown_type": (422, "Unknown type"),
     "idempotency_mismatch": (422, "The Idempotency-Key was used with another body"),
+    "job_refused": (422, "The database refuses the job"),
     "queue_full": (429, "Queue full"),
     "internal": (500, "Internal error"),
     "unavailable": (503, "Unavailable"),

@@ -8,6 +8,7 @@
         InvalidPayloadError        invalid_payload
         UnknownTypeError           unknown_type
         IdempotencyMismatchError   idempotency_mismatch
+        JobRefusedError            job_refused            by a rule that the database's operator added
       IdempotencyInProgressError   idempotency_in_progress
       QueueFullError               queue_full
       JobNotFoundError             not_found
@@ -90,6 +91,12 @@ class IdempotencyMismatchError(InvalidInputError):
     """The same Idempotency-Key came with another request."""
 
     code = "idempotency_mismatch"
+
+
+class JobRefusedError(InvalidInputError):
+    """The database takes no such job: a trigger or a constraint that its operator added refuses the row."""
+
+    code = "job_refused"
 
 
 class IdempotencyInProgressError(TaskhubError):

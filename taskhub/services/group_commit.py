@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 from taskhub import clock
-from taskhub.domain.errors import BlockedError, StatementError, StoreUnavailableError, TaskhubError
+from taskhub.domain.errors import BlockedError, SchemaOutdatedError, StatementError, StoreUnavailableError, TaskhubError
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -146,7 +146,8 @@ class GroupCommit(Generic[T, R]):
             self._flush(batch)
         except Exception as error:
             others = batch[1:]
-            if isinstance(error, StoreUnavailableError) and not isinstance(error, BlockedError):
+            # A broken trigger's error may be one row's, and looks like an old schema.
+            if isinstance(error, StoreUnavailableError) and not isinstance(error, (BlockedError, SchemaOutdatedError)):
                 for ticket in batch:
                     ticket.error = ticket.error or StoreUnavailableError(
                         str(error), outcome_unknown=error.outcome_unknown

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from taskhub import clock
-from taskhub.domain.errors import BlockedError, StoreUnavailableError
+from taskhub.domain.errors import BlockedError, StatementError, StoreUnavailableError
 from taskhub.domain.job_object import JobRow
 from taskhub.domain.submission import Receipt, Submission
 from taskhub.store.connection import Connection, Row
 from taskhub.store.statements import number_array, text_array, uuid_array
 
 KEYS_KEPT_S = 86_400.0
+DROPPED = "a trigger dropped its row"
 
 _TIME_S = 1.5
 _LEAST_S = 0.4
@@ -64,6 +65,8 @@ class Inserter:
         if len(receipts) < len(rows):  # inserted by an earlier sending whose answer was lost
             for found in read_jobs(self.store, [row.id for row in rows if row.id not in receipts], deadline):
                 receipts[found.id] = Receipt(found.created_at, found.run_at, found.expires_at)
+        if len(receipts) < len(rows):
+            raise StatementError(DROPPED, "")
         return receipts
 
     def insert_keyed(

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from taskhub.domain.errors import IdempotencyInProgressError, IdempotencyMismatchError, TaskhubError
+from taskhub.domain.errors import IdempotencyInProgressError, IdempotencyMismatchError, StatementError, TaskhubError
 from taskhub.domain.job_object import JobRow
 from taskhub.domain.submission import Receipt, Submission
 from taskhub.services.group_commit import Ticket
-from taskhub.services.insertion import Deadline, KeyedOutcome, read_jobs
+from taskhub.services.insertion import DROPPED, Deadline, KeyedOutcome, read_jobs
 from taskhub.store.connection import Connection
 from taskhub.store.statements import text_array, uuid_array
 
@@ -58,7 +58,7 @@ def resolve(
     for ticket in batch:
         try:
             ticket.result = [_accept(store, row, outcomes[row.id], found.get(row.id), jobs) for row in ticket.rows]
-        except (IdempotencyMismatchError, IdempotencyInProgressError, KeysMovedError) as error:
+        except (IdempotencyMismatchError, IdempotencyInProgressError, KeysMovedError, StatementError) as error:
             ticket.error = error.with_traceback(None)  # it is raised in another thread
 
 
@@ -87,6 +87,8 @@ def _accept(
         return _accept_as_duplicate(store, row, jobs[found.holder])
     if found.holder is not None and row.unique_key is not None:  # its job was deleted, its key not yet
         store.run("free_unique_key", row.unique_key, found.holder)
+    if row.id in (found.holder, found.keyed_id):  # its keys went in, and it did not
+        raise StatementError(DROPPED, "")
     raise KeysMovedError("the holder of a key has gone")
 
 

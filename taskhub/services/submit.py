@@ -12,7 +12,7 @@ from contextlib import nullcontext
 from typing import NamedTuple
 
 from taskhub import clock, failpoints
-from taskhub.domain.errors import InvalidRequestError, StatementError, StoreUnavailableError, TaskhubError
+from taskhub.domain.errors import JobRefusedError, StatementError, StoreUnavailableError, TaskhubError
 from taskhub.domain.job_object import JobRow, new_row
 from taskhub.domain.submission import Submission
 from taskhub.services.doorbell import Doorbell
@@ -29,6 +29,7 @@ _GROUP_LOCK_S = 0.1
 _GROUP_STATEMENT_S = 0.6
 _PATIENT_LOCK_S = 1.0
 _PATIENT_STATEMENT_S = 1.2
+_IN_TROUBLE = ("25", "55", "F0", "HV", "XX")  # states, settings, foreign servers, damage: it may be mended
 
 
 class Submitted(NamedTuple):
@@ -106,7 +107,7 @@ class Submitter:
 
 
 def _refusal(error: StatementError) -> TaskhubError:
-    """What a refused INSERT means for the one who asked for it: bad data, or a database in trouble."""
-    if error.sqlstate.startswith("22"):
-        return InvalidRequestError(f"PostgreSQL cannot store this job: {error}")
-    return StoreUnavailableError(f"PostgreSQL refused the job: {error}")
+    """What a refused INSERT means for the one who asked for it: this row never goes in, or none does now."""
+    if error.sqlstate.startswith(_IN_TROUBLE):
+        return StoreUnavailableError(f"PostgreSQL refused the job: {error}")
+    return JobRefusedError(f"the database refuses this job: {error}")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from taskhub import ids
-from taskhub.domain.errors import StoreUnavailableError
+from taskhub.domain.errors import JobRefusedError, StoreUnavailableError
 from taskhub.domain.submission import Submission
 from taskhub.queue.broker import Broker
 from taskhub.services.doorbell import Doorbell
@@ -188,3 +188,31 @@ def test_known_queues_are_asked_for_again_after_a_reconnect_and_after_a_while(
         inserter.insert([job()], Deadline.of(time.monotonic(), []))
         assert rows.value("SELECT count(*) FROM marks") == 1
     inserter.close()
+
+
+REFUSALS = {
+    "an exception": "RAISE EXCEPTION 'not on a %', 'Sunday';",
+    "a code of its own": "RAISE EXCEPTION 'mine' USING ERRCODE = 'MY001';",
+    "a constraint": "INSERT INTO theirs VALUES (NULL);",
+    "a division": "PERFORM 1 / 0;",
+    "a row dropped in silence": "RETURN NULL;",
+}
+
+
+@pytest.mark.parametrize(
+    "fields", [{}, {"unique_key": "u"}, {"idempotency_key": "i"}], ids=["plain", "unique", "keyed"]
+)
+@pytest.mark.parametrize("refusal", REFUSALS)
+def test_a_row_that_a_rule_of_the_database_refuses_is_told_so(
+    submitter: Submitter, rows: Rows, refusal: str, fields: dict[str, Any]
+) -> None:
+    rows.sql("CREATE TABLE theirs (n int NOT NULL)")
+    trigger(rows, REFUSALS[refusal])
+    refused = Background(submitter.submit, job(payload='{"type":"t","slow":1}', **fields))
+    others = [Background(submitter.submit, job(**own)) for own in ({}, {"unique_key": "o"}, {"idempotency_key": "o"})]
+    with pytest.raises(JobRefusedError):
+        refused.result(3)
+    for each in others:
+        each.result(3)
+    with pytest.raises(JobRefusedError):
+        submitter.submit_all([job(), job(payload='{"type":"t","slow":1}', **dict.fromkeys(fields, "2"))])

@@ -13,7 +13,13 @@ from typing import Any
 
 import pytest
 
-from taskhub.domain.errors import BlockedError, InvalidRequestError, StatementError, StoreUnavailableError
+from taskhub.domain.errors import (
+    BlockedError,
+    InvalidRequestError,
+    SchemaOutdatedError,
+    StatementError,
+    StoreUnavailableError,
+)
 from taskhub.services import group_commit
 from taskhub.services.group_commit import GroupCommit, Ticket
 from tests.waiting import pause, wait_until
@@ -178,7 +184,9 @@ def test_flushes_at_once_are_few_and_who_waits_longer_than_its_time_hears_so() -
         assert [each.result(10) for each in flushing] == [["done 0"], ["done 1"], ["done 2"]]
 
 
-@pytest.mark.parametrize("error", [BlockedError("locked"), MemoryError(), StatementError("no", "23514")])
+@pytest.mark.parametrize(
+    "error", [BlockedError("locked"), MemoryError(), StatementError("no", "23514"), SchemaOutdatedError("a trigger's")]
+)
 def test_rows_whose_flush_failed_go_alone_so_that_each_raises_its_own(error: Exception) -> None:
     lane = Lane()
     lane.fail = error
