@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 
+gc.disable()  # imports make nothing but what stays: looking through it again and again is a fifth of the start
 signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is a queue for it: all that it asks for is yet to be read
 
 import contextlib
@@ -28,6 +30,8 @@ from taskhub.config import Settings, SettingsError
 from taskhub.execution import trial
 from taskhub.execution.setters import watch_setters
 from taskhub.metrics import multiprocess as shared_metrics
+
+gc.enable()
 
 HANDOVER = "_SUPERVISOR_MEMORY"
 REPORT = "_SUPERVISOR_REPORT"
