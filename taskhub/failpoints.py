@@ -1,8 +1,9 @@
 """Named points where a test can make a process die, stop, wait or fail; nothing in production.
 
 `TASKHUB_FAILPOINTS="api.after_commit=kill;worker.after_claim=sleep:0.2*3;clock.wall=value:-600"`
-(settings refuse it unless `TASKHUB_ENV=test`). A `*N` limits an action to its first N hits. `raise:OSError`,
-`raise:psycopg2.DataError`: an exception of that class; `hang`: the calling thread stands still for ever.
+(settings refuse it unless `TASKHUB_ENV=test`). A `*N` limits an action to the first N hits of each process, a `**N` to
+those of all: of the process that armed it first, and whatever it forks. `raise:OSError`, `raise:psycopg2.DataError`:
+an exception of that class; `hang`: the calling thread stands still for ever.
 Every statement has a point `store.NAME`, every script and command of Redis `broker.NAME`, every role `role.NAME`.
 While nothing is armed, a point costs one look at an empty dictionary.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 import builtins
 import errno
 import importlib
+import mmap
 import os
 import signal
 import time
@@ -29,27 +31,30 @@ class _Point:
     action: str
     argument: float
     raises: type[BaseException]
-    hits_left: int
+    hits_left: memoryview | list[int]  # one number; -1 is for ever
 
 
 _points: dict[str, _Point] = {}
+_shared: dict[str, memoryview] = {}  # hits left of the parts with `**`: a fork that arms anew finds them again
 
 
 def arm(specification: str) -> None:
-    """Arm the points named in `name=action[:argument][*times];...`; an empty text disarms all.
+    """Arm the points named in `name=action[:argument][*N|**N];...`; an empty text disarms all.
 
     Raises ValueError for a part that cannot be read.
     """
     _points.clear()
+    if not specification:
+        _shared.clear()
     for part in filter(None, specification.split(";")):
         name, separator, rest = part.strip().partition("=")
-        rest, _, times = rest.partition("*")
+        rest, limit, times = rest.partition("**" if "**" in rest else "*")
         action, _, argument = rest.partition(":")
         if not separator or action not in ACTIONS:
-            raise ValueError(f"failpoint {part!r}: write name=action[:argument][*times], action one of {ACTIONS}")
+            raise ValueError(f"failpoint {part!r}: write name=action[:argument][*N|**N], action one of {ACTIONS}")
         raises = _exception_class(argument) if action == "raise" and argument else FailpointError
         number = 0.0 if action == "raise" else float(argument or 0)
-        _points[name] = _Point(action, number, raises, int(times or -1))
+        _points[name] = _Point(action, number, raises, _hits(part, limit, int(times or -1)))
 
 
 def hit(name: str, detail: str = "") -> None:
@@ -58,9 +63,9 @@ def hit(name: str, detail: str = "") -> None:
         return
     name += detail
     point = _points.get(name)
-    if point is None or point.hits_left == 0 or point.action == "value":
+    if point is None or point.hits_left[0] == 0 or point.action == "value":
         return
-    point.hits_left -= 1
+    point.hits_left[0] -= 1
     _act(name, point)
 
 
@@ -68,6 +73,15 @@ def value(name: str) -> float:
     """The number armed at `name`, or 0."""
     point = _points.get(name)
     return point.argument if point is not None else 0.0
+
+
+def _hits(part: str, limit: str, times: int) -> memoryview | list[int]:
+    if limit != "**":
+        return [times]
+    if part not in _shared:
+        _shared[part] = memoryview(mmap.mmap(-1, mmap.PAGESIZE)).cast("q")
+        _shared[part][0] = times
+    return _shared[part]
 
 
 def _act(name: str, point: _Point) -> None:

@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 COPIED = ("taskhub", "supervisor", "db", "tests", "setup.cfg", "pyproject.toml")
 AT_ONCE = 2
 TEST_S = 120
+CHECK = "--check"
 RED, GREEN, BROKEN = "red", "GREEN", "BROKEN"
 TESTS_FAILED = 1  # exit status of pytest; anything else but 0 means that it could not run them
 
@@ -42,10 +43,13 @@ class DoesNotApplyError(Exception):
 def main() -> int:
     """Returns 0 if every chosen sabotage turned its test red."""
     console = Console(width=None if sys.stdout.isatty() else 140)  # a file has no width to fit
-    chosen = [s for s in SABOTAGES if not sys.argv[1:] or any(word in s.name for word in sys.argv[1:])]
+    words = [word for word in sys.argv[1:] if word != CHECK]
+    chosen = [s for s in SABOTAGES if not words or any(word in s.name for word in words)]
     if not chosen:
         console.print("no sabotage has such a name")
         return 2
+    if CHECK in sys.argv[1:]:
+        return _check(console, chosen)
     with tempfile.TemporaryDirectory(prefix="th-sabotage-") as folder:
         if not _is_sound(console, Path(folder), chosen):
             return 1
@@ -54,6 +58,20 @@ def main() -> int:
     caught = sum(finding.colour == RED for finding in findings)
     console.print(f"{caught} of {len(findings)} sabotages were caught")
     return 0 if caught == len(findings) else 1
+
+
+def _check(console: Console, chosen: list[Sabotage]) -> int:
+    """Tell which no longer fit the code, without a run; returns 0 if all do."""
+    broken = 0
+    for sabotage in chosen:
+        try:
+            _edited(ROOT, sabotage)
+            _require_test(sabotage.test)
+        except DoesNotApplyError as error:
+            broken += 1
+            console.print(f"{sabotage.name}: {error}", markup=False, highlight=False)
+    console.print(f"{len(chosen) - broken} of {len(chosen)} sabotages apply")
+    return 1 if broken else 0
 
 
 def _is_sound(console: Console, folder: Path, chosen: list[Sabotage]) -> bool:
@@ -83,8 +101,8 @@ def _try(folder: Path, sabotage: Sabotage) -> Finding:
     began = time.monotonic()
     copy = _copy(folder)
     try:
-        for file, text, replacement in sabotage.edits:
-            _replace(copy / file, text, replacement)
+        for file, content in _edited(copy, sabotage).items():
+            file.write_text(content, encoding="utf-8")
         status, output = _run(copy, [sabotage.test])
     except DoesNotApplyError as error:
         return Finding(sabotage, BROKEN, str(error), 0.0)
@@ -109,11 +127,25 @@ def _copy(folder: Path) -> Path:
     return folder
 
 
-def _replace(file: Path, text: str, replacement: str) -> None:
-    content = file.read_text(encoding="utf-8")
-    if content.count(text) != 1:
-        raise DoesNotApplyError(f"{file.name} has {content.count(text)} times: {text.strip()}")
-    file.write_text(content.replace(text, replacement), encoding="utf-8")
+def _edited(root: Path, sabotage: Sabotage) -> dict[Path, str]:
+    """What its files hold after a sabotage. Raises DoesNotApplyError."""
+    edited: dict[Path, str] = {}
+    for name, text, replacement in sabotage.edits:
+        file = root / name
+        if not file.is_file():
+            raise DoesNotApplyError(f"there is no {name}")
+        content = edited.get(file) or file.read_text(encoding="utf-8")
+        if content.count(text) != 1:
+            raise DoesNotApplyError(f"{name} has {content.count(text)} times: {text.strip()}")
+        edited[file] = content.replace(text, replacement)
+    return edited
+
+
+def _require_test(test: str) -> None:
+    name, _, function = test.partition("::")
+    file = ROOT / name
+    if not file.is_file() or (function and f"def {function.partition('[')[0]}(" not in file.read_text()):
+        raise DoesNotApplyError(f"there is no test {test}")
 
 
 def _run(copy: Path, tests: list[str]) -> tuple[int, str]:

@@ -608,7 +608,13 @@ SABOTAGES = [
     Sabotage(
         "an unknown outcome is forgotten, not sent again",
         CLAIMS + "test_w2_claim_committed_every_answer_lost_until_the_next_turn",
-        [("taskhub/services/claim.py", "        self._unresolved = sending\n", "        self._unresolved = None\n")],
+        [
+            (
+                "taskhub/services/claim.py",
+                "        if self._unresolved is not None:\n            return self._claim_taken(",
+                "        if False:\n            return self._claim_taken(",
+            )
+        ],
     ),
     Sabotage(
         "no PDEATHSIG: children outlive their supervisor",

@@ -133,7 +133,7 @@ def test_another_thread_of_the_handlers_may_not_begin_its_jobs_transaction(bench
         with ThreadPoolExecutor() as pool:
             return type(pool.submit(lambda: job.transaction().__enter__()).exception()).__name__
 
-    completed = bench.run(run)
+    completed = bench.run(run, timeout_s=1)
     assert isinstance(completed, Completed)
     assert completed.result == '"TransactionStateError"'
 

@@ -68,6 +68,12 @@ def test_a_limit_counts_hits() -> None:
     failpoints.hit("here")
 
 
+def test_a_limit_counts_the_hits_of_each_process_or_of_all() -> None:
+    for limit, statuses in (("*1", [3, 3]), ("**1", [3, 0])):
+        failpoints.arm(f"here=exit:3{limit}")
+        assert [os.WEXITSTATUS(exit_status(f"here=exit:3{limit}")) for _ in range(2)] == statuses
+
+
 def test_a_point_can_sleep_and_bear_a_value() -> None:
     failpoints.arm("here=sleep:0.05; clock=value:-600")
     began = time.monotonic()
@@ -86,7 +92,7 @@ def test_arming_again_disarms_the_rest() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["here", "here=", "here=explode", "here=sleep:long", "here=raise*often", "here=raise:os", "here=raise:No.Such"],
+    ["here", "here=", "here=explode", "here=sleep:long", "here=raise***1", "here=raise:os", "here=raise:No.Such"],
 )
 def test_what_cannot_be_read_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
