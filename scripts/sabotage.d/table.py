@@ -462,6 +462,11 @@ SABOTAGES = [
         ],
     ),
     Sabotage(
+        "what a job replaces of the language's own names stays so",
+        LEFTOVERS + "test_a_child_whose_builtins_a_job_has_replaced_serves_the_next",
+        [("taskhub/execution/borrowed.py", "if names != found:", "if False:")],
+    ),
+    Sabotage(
         "a job that a rule of the database refuses is told to be tried again",
         LANES + "test_a_row_that_a_rule_of_the_database_refuses_is_told_so[an exception-plain]",
         [("taskhub/services/submit.py", "if error.sqlstate.startswith(_IN_TROUBLE):", "if True:")],

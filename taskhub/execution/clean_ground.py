@@ -4,7 +4,8 @@ Invariants:
 - After a job that has called one of the noticed setters, after every job of more than a millisecond and
   after every batch, everything below is as it was when the child began.
 - What cannot be made so again (`spoilt` says what) ends the child, in order, before its next job.
-- Left alone: threads, sub-processes, modules and their globals, which people keep on purpose.
+- Left alone: threads, sub-processes, modules and their globals, which people keep on purpose; but not what
+  `borrowed` names.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from taskhub.execution.borrowed import Borrowed
 from taskhub.execution.setters import TOUCHED
 from taskhub.logs import get_logger
 
@@ -55,6 +57,8 @@ class CleanGround:
 
     def __init__(self) -> None:
         self.spoilt: str | None = None
+        self.job_type = ""  # of the last job that ran here
+        self._borrowed = Borrowed()
         self._descriptors: list[int | None] = []
         self._cwd = self._wakeup = -1
         self._umask = 0o077
@@ -63,6 +67,7 @@ class CleanGround:
 
     def begin(self) -> None:
         """As it is now, so it will be for every job."""
+        self._borrowed = Borrowed()
         self._descriptors = [_copy(number) for number in range(3)]
         self._cwd = _open_cwd()
         self._wakeup = signal.set_wakeup_fd(-1)
@@ -74,6 +79,7 @@ class CleanGround:
 
     def clean(self) -> None:
         """Make everything as it was when it began."""
+        self.put_back()
         for which in _TIMERS:
             _c.setitimer(which, 0)
         is_touched = TOUCHED.is_set
@@ -84,6 +90,14 @@ class CleanGround:
         if TOUCHED.seed:
             random.seed()
         TOUCHED.is_set = TOUCHED.seed = False
+
+    def put_back(self) -> None:
+        """Before anything else, for nothing of ours works without."""
+        if changed := self._borrowed.put_back():
+            text = (
+                f"a job of type {self.job_type}, or one shortly before it, has replaced {', '.join(changed)}; put back"
+            )
+            log.warning("ground.put_back", extra={"text": text})
 
     def _restore(self, thing: Thing, found: Any) -> None:
         try:

@@ -175,13 +175,13 @@ class Consumer:
             self._rest()
             return
         self._lifeline.idle()
+        if self._jobs_run:
+            self._ground.put_back()  # a thread that a job has left may have done it since
         self._relief.ensure()
         if self._claim_next():
             self._run_batch()
         else:
             self._wait_for_bell()
-
-    # Claiming
 
     def _claim_next(self) -> bool:
         """Settle what is finished and claim a batch; False: there is nothing to do anywhere."""
@@ -239,8 +239,6 @@ class Consumer:
         self._lifeline.hold(self._holding.token)
         return claim
 
-    # Running
-
     def _run_batch(self) -> None:
         count, seconds = 0, 0.0
         pending = self._holding.pending
@@ -286,6 +284,7 @@ class Consumer:
                 self._put_back(job)
                 return 0.0
             self._reporter.started(self._holding.queue, job)
+            self._ground.job_type = job.type
             outcome = self._executor.run(handler, job, self._holding.queue, self._holding.lease or "")
         except BaseException:
             self._put_back(job)
@@ -328,8 +327,6 @@ class Consumer:
         with self._lock:
             self._settler.release_cancelled()
         self._cancel_serial = serial
-
-    # Waiting
 
     def _settle_until_done(self) -> None:
         """Settle everything, however long PostgreSQL is away. What the record says of the job stays as it is."""

@@ -46,6 +46,18 @@ def test_a_timer_that_one_job_leaves_does_not_meet_the_next_of_its_batch(
     assert rows.value("SELECT count(*) FROM job_errors") == 0
 
 
+def test_a_child_whose_builtins_a_job_has_replaced_serves_the_next(
+    stage: Stage, store: Connection, broker: Broker, rows: Rows, ledger: Ledger
+) -> None:
+    child = stage.child()
+    submit(store, broker, "litter.break_len")
+    rows.wait_counts({"completed": 1}, 10)
+    submit(store, broker, "ledger.echo", 3)
+    rows.wait_counts({"completed": 4}, 10)
+    assert alive(child.pid)
+    assert rows.value("SELECT count(*) FROM job_errors") == 0
+
+
 def test_a_process_that_a_job_has_spoilt_is_replaced_before_the_next_and_nobody_pays(
     stage: Stage, store: Connection, broker: Broker, rows: Rows, ledger: Ledger
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import os
 import signal
 import subprocess
@@ -31,6 +32,12 @@ def arm_raising(job: Any) -> None:
 
     signal.signal(signal.SIGALRM, late)
     signal.setitimer(signal.ITIMER_REAL, job.payload["seconds"], job.payload["seconds"])
+
+
+@recorded("litter.break_len")
+def break_len(job: Any) -> None:
+    """Replace what everybody counts with."""
+    builtins.len = lambda _: 0  # type: ignore[assignment]
 
 
 @recorded("litter.spoil")

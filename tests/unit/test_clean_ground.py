@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import builtins
 import contextlib
 import faulthandler
 import gc
+import json
 import locale
 import logging
 import os
 import random
 import resource
+import select
 import signal
 import socket
+import struct
 import sys
 import tempfile
 import threading
@@ -223,3 +227,35 @@ def test_ordinary_work_touches_nothing() -> None:
         assert ground.spoilt is None
 
     on_ground(work)
+
+
+def break_len() -> None:
+    builtins.len = lambda _: 0  # type: ignore[assignment,misc]
+
+
+def break_many() -> None:
+    for module, name in ((builtins, "dict"), (builtins, "map"), (builtins, "isinstance"), (json, "dumps")):
+        setattr(module, name, None)
+    for module, name in (
+        (select, "poll"),
+        (struct, "pack"),
+        (time, "monotonic"),
+        (builtins, "zip"),
+        (builtins, "getattr"),
+    ):
+        del module.__dict__[name]
+
+
+@pytest.mark.parametrize("act", [break_len, break_many])
+def test_what_our_own_code_lives_by_is_put_back(act: Act) -> None:
+    def child() -> None:
+        ground = CleanGround()
+        ground.begin()
+        act()
+        builtins.__dict__["added"] = 1
+        ground.clean()
+        assert (len([1, 2]), callable(map), callable(isinstance)) == (2, True, True)
+        assert time.monotonic() > 0
+        assert (builtins.__dict__["added"], ground.spoilt) == (1, None)
+
+    assert in_fork(child) == 0
