@@ -26,10 +26,10 @@ from supervisor.reload import Attempt, Handover, Reload
 from supervisor.shutdown import BEGIN_ANEW, DRAINED
 from supervisor.signals import Signals
 from taskhub import failpoints, ids, installation, logs
-from taskhub.config import Settings, SettingsError
-from taskhub.execution import trial
 from taskhub.execution.setters import watch_setters
+from taskhub.handlers import import_check
 from taskhub.metrics import multiprocess as shared_metrics
+from taskhub.settings.fields import Settings, SettingsError
 
 gc.enable()
 
@@ -82,7 +82,7 @@ def _run(settings: Settings) -> int:
     failpoints.arm(settings.failpoints)
     command = [sys.executable, "-m", "supervisor", TRIAL]
     names, limit_s = Handover(HANDOVER, REPORT, OUTPUTS), settings.timers.import_s
-    attempt = Attempt(command, limit_s, trial.WELL)
+    attempt = Attempt(command, limit_s, import_check.WELL)
     reload = Reload(memory, names, attempt, signals, outputs, is_continued=is_continued)
     programs = Programs(
         partial(program.child, settings), partial(program.sidecar, settings, handlers.types), handlers.boot_s
@@ -117,7 +117,7 @@ def _answer_reload(settings: Settings, report: int) -> int:
     """For a supervisor that thinks of re-executing itself: say what is wrong with the new code, if anything is."""
     shared_metrics.leave()
     importlib.import_module("supervisor.program")
-    return trial.run(settings.handlers, report)
+    return import_check.run(settings.handlers, report)
 
 
 if __name__ == "__main__":

@@ -16,10 +16,10 @@ from supervisor.processes import rss_mb, spawn, unheard
 from supervisor.signals import Interrupted, Signals
 from supervisor.trial import Trial, Verdict
 from taskhub import clock
-from taskhub.config import Settings
-from taskhub.execution import registry, trial
-from taskhub.execution.trial import Report
+from taskhub.handlers import import_check, registry
+from taskhub.handlers.import_check import Report
 from taskhub.logs import get_logger
+from taskhub.settings.fields import Settings
 
 log = get_logger("supervisor")
 
@@ -44,13 +44,13 @@ def first_trial(settings: Settings, signals: Signals) -> Report | None:
     def run(output: int, report: int) -> int:
         for number in (1, 2):
             os.dup2(output, number)
-        return trial.run(settings.handlers, report)
+        return import_check.run(settings.handlers, report)
 
     def start(output: int, report: int) -> int:
         return spawn(lambda: run(output, report), signals)
 
     began_s = clock.monotonic_s()
-    attempt = Trial(start, settings.timers.import_s, began_s, wanted=trial.WELL)
+    attempt = Trial(start, settings.timers.import_s, began_s, wanted=import_check.WELL)
     told_at_s = began_s + _LONG_S
     while (verdict := attempt.verdict(clock.monotonic_s())) is None:
         if clock.monotonic_s() > told_at_s:

@@ -26,8 +26,8 @@ from supervisor.signals import Signals
 from supervisor.slot import BOOT_DEATHS_LIMIT, Slot
 from supervisor.watch import SidecarWatch
 from taskhub import clock
-from taskhub.config import Timers
 from taskhub.logs import get_logger
+from taskhub.settings.fields import Timers
 
 log = get_logger(__name__)
 

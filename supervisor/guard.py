@@ -18,8 +18,8 @@ from supervisor.memory import Bank, now_ns
 from supervisor.processes import is_stopped, kill_group, rss_mb, send
 from supervisor.slot import Slot, Suspect
 from supervisor.steps import Steps
-from taskhub.config import Settings
 from taskhub.logs import get_logger
+from taskhub.settings.fields import Settings
 
 log = get_logger(__name__)
 

@@ -22,8 +22,8 @@ from supervisor.sidecar import Sidecar
 from supervisor.signals import MEANINGLESS, Signals, say_meaningless
 from supervisor.steps import LongestTurn, Steps
 from taskhub import clock
-from taskhub.config import Settings
 from taskhub.logs import get_logger
+from taskhub.settings.fields import Settings
 
 log = get_logger(__name__)
 

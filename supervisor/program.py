@@ -8,12 +8,12 @@ from __future__ import annotations
 from supervisor.lifeline import Lifeline
 from supervisor.processes import take_back
 from supervisor.watch import SidecarWatch
-from taskhub.config import Settings
-from taskhub.execution import registry
 from taskhub.execution.child import run_child
+from taskhub.handlers import registry
 from taskhub.maintenance.sidecar import run_sidecar
 from taskhub.metrics import multiprocess
 from taskhub.metrics.recorder import JobRecorder, seed
+from taskhub.settings.fields import Settings
 
 
 def child(settings: Settings, lifeline: Lifeline) -> int:

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from taskhub.client import Client
-    from taskhub.execution.control import Fail, Retry
-    from taskhub.execution.registry import handler
+    from taskhub.handlers.raises import Fail, Retry
+    from taskhub.handlers.registry import handler
     from taskhub.producer import Producer
 
 __all__ = ["Client", "Fail", "Producer", "Retry", "handler"]
 
 # Each is imported when it is first used: a child needs neither of the last two in its memory, a command none.
 _PLACES = {
-    "Fail": "taskhub.execution.control",
-    "Retry": "taskhub.execution.control",
-    "handler": "taskhub.execution.registry",
+    "Fail": "taskhub.handlers.raises",
+    "Retry": "taskhub.handlers.raises",
+    "handler": "taskhub.handlers.registry",
     "Client": "taskhub.client",
     "Producer": "taskhub.producer",
 }

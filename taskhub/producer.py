@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
-from taskhub.config import Settings
 from taskhub.domain import strict_json
 from taskhub.domain.envelope import Envelope, read_envelope
 from taskhub.domain.errors import FieldProblem, InvalidPayloadError, InvalidRequestError
 from taskhub.domain.job import TERMINAL
 from taskhub.domain.job_object import job_object
 from taskhub.execution.acceptance import Acceptor
-from taskhub.execution.registry import registry
+from taskhub.handlers.registry import registry
 from taskhub.queue.broker import Broker
 from taskhub.services.doorbell import Doorbell
 from taskhub.services.inspect import get_job, wait_for_end
 from taskhub.services.submit import Submitter
+from taskhub.settings.fields import Settings
 from taskhub.store.connection import Connection
 from taskhub.store.pool import Pool
 

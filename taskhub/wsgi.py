@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from taskhub import failpoints, installation, logs
 from taskhub.api.app import create_app
-from taskhub.config import Settings
-from taskhub.execution import registry
+from taskhub.handlers import registry
+from taskhub.settings.fields import Settings
 
 settings = Settings.load()
 logs.configure(settings)

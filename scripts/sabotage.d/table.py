@@ -664,12 +664,12 @@ SABOTAGES = [
     Sabotage(
         "descriptors that a handler module opens are not looked for",
         "tests/unit/test_trial.py::test_what_a_module_leaves_behind_is_told_with_its_name[sources0]",
-        [("taskhub/execution/surroundings.py", "not _HARMLESS.match(target)", "not target")],
+        [("taskhub/handlers/surroundings.py", "not _HARMLESS.match(target)", "not target")],
     ),
     Sabotage(
         "an async handler is accepted, and does nothing",
         "tests/unit/test_registry.py::test_what_a_call_would_not_run_is_refused_in_one_sentence[async]",
-        [("taskhub/execution/registry.py", "    if _is_deferred(declared.function):", "    if False:")],
+        [("taskhub/handlers/registry.py", "    if _is_deferred(declared.function):", "    if False:")],
     ),
     Sabotage(
         "blind kill: no stop, no second look at what runs",

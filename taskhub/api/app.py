@@ -8,8 +8,8 @@ from taskhub.api import errors, health, jobs, submit
 from taskhub.api.gates import Gated
 from taskhub.api.observe import NO_ROUTE, ROUTE, Observed
 from taskhub.api.services import Services, make_services
-from taskhub.config import Settings
-from taskhub.execution.registry import Registry
+from taskhub.handlers.registry import Registry
+from taskhub.settings.fields import Settings
 
 EXTENSION = "taskhub"
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from taskhub import logs
-from taskhub.config import Settings, SettingsError
 from taskhub.metrics import multiprocess
+from taskhub.settings.fields import Settings, SettingsError
 
 _DEFER_S = 10
 _SPARE_THREADS = 16  # for probes, and for those who wait aside or for their turn

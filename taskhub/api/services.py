@@ -6,14 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from taskhub.api.gates import Gate
-from taskhub.config import Settings
 from taskhub.execution.acceptance import Acceptor
-from taskhub.execution.registry import Registry
+from taskhub.handlers.registry import Registry
 from taskhub.queue.broker import Broker
 from taskhub.services.depth import Depths, Limits
 from taskhub.services.doorbell import Doorbell
 from taskhub.services.submit import Submitter
 from taskhub.services.waiting import Hub
+from taskhub.settings.fields import Settings
 from taskhub.store.connection import Connection
 from taskhub.store.pool import Pool
 

@@ -12,7 +12,6 @@ from taskhub.api.body import read_json
 from taskhub.api.errors import RequestError
 from taskhub.api.observe import request_id
 from taskhub.api.services import Services
-from taskhub.config import Settings
 from taskhub.domain import strict_json
 from taskhub.domain.envelope import Envelope, is_key, read_envelope
 from taskhub.domain.errors import FieldProblem, InvalidInputError, InvalidRequestError
@@ -22,6 +21,7 @@ from taskhub.logs import get_logger
 from taskhub.metrics import definitions as metrics
 from taskhub.metrics.recorder import QueueLabels
 from taskhub.services.keyed import CREATED, DUPLICATE, REPLAYED
+from taskhub.settings.fields import Settings
 
 log = get_logger(__name__)
 

@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from taskhub.config import Settings
+from taskhub.settings.fields import Settings
 
 ARGV = [sys.executable, "-m", "gunicorn", "--config", "python:taskhub.api.gunicorn_conf", "taskhub.wsgi:app"]
 

@@ -8,9 +8,9 @@ import click
 
 from taskhub import addresses
 from taskhub.cli.shadow import ShadowedError, require_own_supervisor
-from taskhub.config import Settings
 from taskhub.domain.errors import SchemaOutdatedError, UnavailableError
 from taskhub.queue import client
+from taskhub.settings.fields import Settings
 from taskhub.store.connection import Connection
 from taskhub.store.migrations import require_current
 

@@ -11,7 +11,7 @@ from taskhub import logs
 from taskhub.cli.development import Development
 from taskhub.cli.interrupts import Interrupts
 from taskhub.cli.shadow import require_own_supervisor
-from taskhub.config import Settings
+from taskhub.settings.fields import Settings
 
 
 @click.command()

@@ -19,10 +19,10 @@ from taskhub.cli.folder import locked
 from taskhub.cli.interrupts import Interrupts, Stopping
 from taskhub.cli.program import Program
 from taskhub.cli.restarts import Restarts
-from taskhub.config import SECRETS, Settings, SettingsError
 from taskhub.embedded.postgres import EmbeddedPostgres
 from taskhub.embedded.process import EmbeddedError
 from taskhub.embedded.redis import EmbeddedRedis
+from taskhub.settings.fields import SECRETS, Settings, SettingsError
 from taskhub.settings.sources import PREFIX
 from taskhub.store.migrations import migrate
 

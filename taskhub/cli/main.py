@@ -10,9 +10,9 @@ import sys
 
 import click
 
-from taskhub.config import SettingsError
 from taskhub.domain.errors import SchemaOutdatedError, TaskhubError, UnavailableError
 from taskhub.embedded.process import EmbeddedError
+from taskhub.settings.fields import SettingsError
 
 REFUSED, SETTINGS, AWAY = 1, 2, 3
 COMMANDS = ("dev", "api", "worker", "migrate", "check")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from taskhub.config import Settings
+from taskhub.settings.fields import Settings
 from taskhub.store.migrations import migrate
 
 

@@ -11,7 +11,7 @@ from taskhub.domain.envelope import MAX_PROBLEMS, Envelope, shown
 from taskhub.domain.errors import FieldProblem, InvalidInputError, InvalidPayloadError, UnknownTypeError
 from taskhub.domain.job import DEFAULT_PRIORITY, DEFAULT_QUEUE
 from taskhub.domain.submission import Submission
-from taskhub.execution.registry import Handler, Registry
+from taskhub.handlers.registry import Handler, Registry
 from taskhub.logs import get_logger
 
 log = get_logger(__name__)

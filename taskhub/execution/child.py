@@ -7,20 +7,20 @@ import signal
 from typing import Any
 
 from taskhub import clock, failpoints
-from taskhub.config import Settings
 from taskhub.execution.clean_ground import CleanGround
 from taskhub.execution.consumer import LEFT_IN_ORDER, SLOT_WAS_CLOSED, Consumer, Timing
 from taskhub.execution.executor import INTERRUPT, Executor, Policy
 from taskhub.execution.lifeline import Lifeline
 from taskhub.execution.own_memory import OwnMemory
-from taskhub.execution.registry import Registry
 from taskhub.execution.reporter import Recorder, Reporter
 from taskhub.execution.setters import watch_setters
 from taskhub.execution.turns import Turns
+from taskhub.handlers.registry import Registry
 from taskhub.logs import get_logger
 from taskhub.outage import Outage
 from taskhub.queue.broker import Broker
 from taskhub.services.claim import Claimer, Slot
+from taskhub.settings.fields import Settings
 from taskhub.store.connection import Connection
 from taskhub.store.transaction import HandlerSession
 

@@ -31,11 +31,11 @@ from taskhub.execution.holding import Holding, raw_id, split
 from taskhub.execution.lifeline import Lifeline
 from taskhub.execution.own_memory import OwnMemory
 from taskhub.execution.pacing import Pacing
-from taskhub.execution.registry import Registry
 from taskhub.execution.relief import Relief
 from taskhub.execution.reporter import Reporter
 from taskhub.execution.settler import Settler
 from taskhub.execution.turns import Turns
+from taskhub.handlers.registry import Registry
 from taskhub.logs import get_logger
 from taskhub.outage import Outage
 from taskhub.queue.broker import Broker

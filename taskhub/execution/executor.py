@@ -21,11 +21,11 @@ from taskhub.domain.errors import TransactionLostError, TransactionStateError
 from taskhub.domain.job import INTERRUPTED, NON_RETRYABLE, ClaimedJob
 from taskhub.domain.outcome import Completed, Failed, Fate, Outcome
 from taskhub.execution.clean_ground import CleanGround
-from taskhub.execution.context import Job
-from taskhub.execution.control import Fail, JobCancelled, JobTimeout, Retry, asked_delay
 from taskhub.execution.lifeline import Lifeline
-from taskhub.execution.registry import Handler
 from taskhub.execution.setters import TOUCHED
+from taskhub.handlers.job import Job
+from taskhub.handlers.raises import Fail, JobCancelled, JobTimeout, Retry, asked_delay
+from taskhub.handlers.registry import Handler
 from taskhub.logs import get_logger
 from taskhub.logs.output import Output
 from taskhub.services.transaction import JobTransaction

@@ -8,13 +8,13 @@ from typing import Any
 
 from pythonjsonlogger.core import RESERVED_ATTRS
 
-from taskhub.config import Settings
 from taskhub.logs import loggers
 from taskhub.logs.console_lines import ConsoleLines
 from taskhub.logs.escaping import attempt, text_of
 from taskhub.logs.json_lines import JsonLines
 from taskhub.logs.loggers import error_of, message_of
 from taskhub.logs.process_log import Form, ProcessLog
+from taskhub.settings.fields import Settings
 
 _NOT_FIELDS = frozenset([*RESERVED_ATTRS, "message"])
 

@@ -11,11 +11,11 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from taskhub.config import Settings
 from taskhub.domain.errors import TaskhubError
 from taskhub.maintenance.role_state import RoleState
 from taskhub.queue import client
 from taskhub.queue.broker import Broker
+from taskhub.settings.fields import Settings
 from taskhub.store.connection import Connection, Row
 from taskhub.store.pool import Pool
 

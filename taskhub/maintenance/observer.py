@@ -8,9 +8,9 @@ together by both clocks, on one and the same start of the server. Any failure at
 from __future__ import annotations
 
 from taskhub import clock
-from taskhub.config import Timers
 from taskhub.logs import get_logger
 from taskhub.maintenance.records import Watch
+from taskhub.settings.fields import Timers
 from taskhub.store.connection import Store
 
 log = get_logger(__name__)

@@ -13,10 +13,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from taskhub import clock
-from taskhub.config import Settings
 from taskhub.domain.errors import QueueUnavailableError
 from taskhub.logs import get_logger
 from taskhub.queue.broker import Broker
+from taskhub.settings.fields import Settings
 from taskhub.store.connection import Store
 
 log = get_logger(__name__)

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from taskhub import clock, failpoints
-from taskhub.config import Settings
 from taskhub.logs import get_logger
 from taskhub.maintenance.cancellation import Cancellation
 from taskhub.maintenance.dispatcher import Dispatcher
@@ -33,6 +32,7 @@ from taskhub.maintenance.role_state import RoleState
 from taskhub.maintenance.roles import Role, RoleKeeper, RolePlan
 from taskhub.maintenance.undertaker import Undertaker
 from taskhub.maintenance.worker_metrics import WorkerMetrics
+from taskhub.settings.fields import Settings
 
 log = get_logger(__name__)
 

@@ -8,7 +8,6 @@ cannot be understood stops no other: in the end its bytes are kept aside, and it
 from __future__ import annotations
 
 from taskhub import clock
-from taskhub.config import Settings
 from taskhub.domain.backoff import retry_delay_s
 from taskhub.domain.journal import read_journal, undated
 from taskhub.domain.outcome import Failed, Fate, Outcome
@@ -19,6 +18,7 @@ from taskhub.maintenance.report import RescueReport
 from taskhub.maintenance.returns import Returns
 from taskhub.services.claim import Slot
 from taskhub.services.rescue import Death, Remains, rescue
+from taskhub.settings.fields import Settings
 from taskhub.store.connection import Row, Store
 from taskhub.store.statements import uuid_array
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from taskhub import clock
-from taskhub.config import Timers
 from taskhub.queue.broker import Place
+from taskhub.settings.fields import Timers
 from taskhub.store.connection import Store
 from taskhub.store.statements import number_array, text_array, uuid_array
 

@@ -1,1 +1,1 @@
-"""What `taskhub.config` is made of: kinds of values, and the places that settings come from."""
+"""Settings: their fields, the kinds of their values, and the places that they come from."""

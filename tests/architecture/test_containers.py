@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from taskhub.config import Settings
+from taskhub.settings.fields import Settings
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILES = [ROOT / "docker" / "Dockerfile", ROOT / "docker" / "gateway" / "Dockerfile"]

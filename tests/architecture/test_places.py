@@ -18,7 +18,7 @@ SQL_PLACES = {
     "taskhub/store/session.py",  # the session's settings
 }
 ENVIRON_PLACES = {
-    "taskhub/config.py",
+    "taskhub/settings/fields.py",
     "taskhub/metrics/multiprocess.py",  # where prometheus-client looks for its folder
     "taskhub/api/gunicorn_conf.py",  # what gunicorn would believe of it
     "supervisor/__main__.py",  # what one re-execution
@@ -71,7 +71,7 @@ def test_the_wall_clock_is_read_in_one_module(source: Source) -> None:
 
 @everywhere
 def test_nothing_sleeps_but_the_clock_and_a_handler(source: Source) -> None:
-    allowed = CLOCK_PLACES | {"taskhub/execution/builtin.py"}  # the sleep job
+    allowed = CLOCK_PLACES | {"taskhub/handlers/builtin.py"}  # the sleep job
     if source.name not in allowed:
         assert [line for name, line in source.calls if name == "time.sleep"] == []
 

@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from taskhub.config import Settings
 from taskhub.queue.broker import Broker
+from taskhub.settings.fields import Settings
 from taskhub.store.connection import Connection
 from taskhub.store.migrations import migrate
 from tests.harness.audit import keep_history

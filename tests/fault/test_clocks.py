@@ -7,9 +7,9 @@ from datetime import timedelta
 
 import pytest
 
-from taskhub.config import Settings
 from taskhub.maintenance.reconciler import Reconciler
 from taskhub.queue.broker import Broker
+from taskhub.settings.fields import Settings
 from taskhub.store.connection import Connection
 from tests.harness.rows import Rows
 from tests.waiting import wait_for_value

@@ -12,7 +12,6 @@ import pytest
 from supervisor import memory as m
 from supervisor.memory import now_ns
 from supervisor.watch import SidecarWatch
-from taskhub.config import Settings
 from taskhub.domain.errors import SchemaOutdatedError, StoreUnavailableError
 from taskhub.maintenance.cancellation import Cancellation
 from taskhub.maintenance.heartbeat import Heartbeat
@@ -21,6 +20,7 @@ from taskhub.maintenance.recoverer import Recoverer
 from taskhub.maintenance.report import RescueReport
 from taskhub.maintenance.returns import Returner, Returns
 from taskhub.queue.broker import Broker
+from taskhub.settings.fields import Settings
 from taskhub.store.connection import Connection
 from tests.harness.audit import history
 from tests.harness.isolating import isolation

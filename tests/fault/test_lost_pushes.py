@@ -7,10 +7,10 @@ from collections.abc import Callable
 import pytest
 from redis import Redis
 
-from taskhub.config import Settings
 from taskhub.maintenance.reconciler import Reconciler
 from taskhub.queue import keys
 from taskhub.queue.broker import Broker
+from taskhub.settings.fields import Settings
 from taskhub.store.connection import Connection
 from tests.harness.rows import Rows
 

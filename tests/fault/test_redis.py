@@ -11,11 +11,11 @@ import redis as redis_client
 
 from supervisor import memory as m
 from taskhub import ids
-from taskhub.config import Settings
 from taskhub.maintenance.dispatcher import Dispatcher
 from taskhub.maintenance.reconciler import Reconciler
 from taskhub.queue import keys
 from taskhub.queue.broker import Broker
+from taskhub.settings.fields import Settings
 from taskhub.store.connection import Connection
 from tests.harness.audit import history
 from tests.harness.isolating import isolation

@@ -10,7 +10,6 @@ import pytest
 import redis as redis_client
 
 from taskhub import failpoints, ids
-from taskhub.config import Settings
 from taskhub.domain.errors import StoreUnavailableError
 from taskhub.domain.submission import Submission
 from taskhub.maintenance.reconciler import Reconciler
@@ -18,6 +17,7 @@ from taskhub.queue import keys
 from taskhub.queue.broker import Broker
 from taskhub.services.doorbell import Doorbell
 from taskhub.services.submit import Submitter
+from taskhub.settings.fields import Settings
 from taskhub.store.connection import Connection
 from tests.harness.background import Background
 from tests.harness.forks import in_fork

@@ -13,10 +13,10 @@ import pytest
 from flask import Flask
 
 from taskhub.api.app import create_app, services_of
-from taskhub.config import Settings
-from taskhub.execution import registry as registries
+from taskhub.handlers import registry as registries
 from taskhub.queue import keys
 from taskhub.queue.broker import Broker
+from taskhub.settings.fields import Settings
 from tests.harness.proxy import Proxy
 from tests.harness.rows import Rows
 from tests.harness.servers import Postgres, Redis

@@ -22,8 +22,8 @@ from supervisor.reload import Attempt, Handover, Reload
 from supervisor.signals import Signals
 from supervisor.watch import SidecarWatch
 from taskhub import failpoints, ids, logs
-from taskhub.config import Settings
 from taskhub.maintenance.raw_output import RawOutput
+from taskhub.settings.fields import Settings
 
 log = logs.get_logger("taskhub.dummy")
 

@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from taskhub.execution.control import Fail, Retry
-from taskhub.execution.registry import handler
+from taskhub.handlers.raises import Fail, Retry
+from taskhub.handlers.registry import handler
 from tests.harness.ledger import note
 
 Run = Callable[[Any], Any]

@@ -13,7 +13,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from taskhub.execution.control import Fail, JobCancelled, JobTimeout, Retry
+from taskhub.handlers.raises import Fail, JobCancelled, JobTimeout, Retry
 
 
 class Rude(Exception):

@@ -25,14 +25,14 @@ from supervisor.slot import Slot
 from supervisor.steps import Steps
 from supervisor.watch import SidecarWatch
 from taskhub import clock, ids, logs
-from taskhub.config import Settings
-from taskhub.execution import registry
 from taskhub.execution.child import run_child
+from taskhub.handlers import registry
 from taskhub.maintenance.report import RescueReport
 from taskhub.maintenance.returns import Returner, Returns
 from taskhub.maintenance.undertaker import Undertaker
 from taskhub.metrics.recorder import JobRecorder
 from taskhub.queue.broker import Broker
+from taskhub.settings.fields import Settings
 from taskhub.store.connection import Connection
 from tests.harness.isolating import isolation
 from tests.harness.rows import run

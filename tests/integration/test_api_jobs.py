@@ -11,8 +11,8 @@ import pytest
 from flask.testing import FlaskClient
 
 from taskhub.api.app import create_app, services_of
-from taskhub.config import Settings
-from taskhub.execution import registry as registries
+from taskhub.handlers import registry as registries
+from taskhub.settings.fields import Settings
 from taskhub.store.connection import Connection
 from tests.harness.metrics import Samples
 from tests.harness.rows import Rows, claim, open_child, run

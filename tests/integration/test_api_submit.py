@@ -13,11 +13,11 @@ from marshmallow import Schema, fields
 from redis import Redis
 
 from taskhub.api.app import create_app, services_of
-from taskhub.config import Settings
-from taskhub.execution import registry as registries
-from taskhub.execution.registry import Handler, Registry
+from taskhub.handlers import registry as registries
+from taskhub.handlers.registry import Handler, Registry
 from taskhub.queue import keys
 from taskhub.queue.broker import Broker
+from taskhub.settings.fields import Settings
 from tests.harness.rows import Rows
 
 MakeClient = Callable[..., FlaskClient]

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from taskhub import Producer
-from taskhub.config import SettingsError
 from taskhub.domain.errors import InvalidInputError, JobNotFoundError, StoreUnavailableError
 from taskhub.queue.broker import Broker
+from taskhub.settings.fields import SettingsError
 from tests.harness.background import Background
 from tests.harness.forks import in_fork
 from tests.harness.rows import Rows
@@ -96,7 +96,7 @@ def test_bad_options_are_refused(producer: Producer, options: dict[str, Any]) ->
 
 
 def test_a_known_types_schema_holds(producer: Producer) -> None:
-    import taskhub.execution.builtin  # noqa: F401 (declares the type)
+    import taskhub.handlers.builtin  # noqa: F401 (declares the type)
 
     with pytest.raises(InvalidInputError, match="sleep"):
         producer.submit("sleep", {"seconds": "long"})

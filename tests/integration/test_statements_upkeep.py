@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from taskhub import ids
-from taskhub.config import Settings
 from taskhub.maintenance.pruner import Pruner
 from taskhub.queue.broker import Broker
+from taskhub.settings.fields import Settings
 from taskhub.store.connection import Connection
 from tests.harness.background import Background
 from tests.harness.rows import DUE, Child, Rows, claim, open_child, run

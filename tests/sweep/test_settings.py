@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from taskhub.config import TIMER_PREFIX, Settings, SettingsError, table
+from taskhub.settings.fields import TIMER_PREFIX, Settings, SettingsError, table
 from tests.sweep.drawing import drawn, rng
 
 NAMES = [described.name for described in table()]

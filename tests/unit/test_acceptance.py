@@ -11,7 +11,7 @@ from marshmallow import Schema, ValidationError, validates_schema
 from taskhub.domain.envelope import Envelope
 from taskhub.domain.errors import InvalidPayloadError
 from taskhub.execution.acceptance import Acceptor
-from taskhub.execution.registry import Handler, Registry
+from taskhub.handlers.registry import Handler, Registry
 
 
 class _Unreadable:

@@ -8,7 +8,7 @@ import pytest
 from psycopg2 import extensions
 
 from taskhub import addresses, masking
-from taskhub.config import Settings, SettingsError
+from taskhub.settings.fields import Settings, SettingsError
 from tests.sweep.drawing import rng
 
 MEANINGFUL = "#?/@%[]\\\"'<>^`{|} \t\n\x7f\u00fc\U0001f642,&=+:;~"

@@ -9,10 +9,10 @@ import pytest
 
 from taskhub.api.app import create_app
 from taskhub.api.errors import STATUSES
-from taskhub.config import Settings
 from taskhub.domain import errors
 from taskhub.domain.envelope import FIELDS
-from taskhub.execution import registry
+from taskhub.handlers import registry
+from taskhub.settings.fields import Settings
 
 _TEXT = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
 _LATER = {"unauthorized", "forbidden", "not_failed", "not_finished"}  # codes of calls that are still to come

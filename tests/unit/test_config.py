@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from supervisor.memory import MAX_SLOTS
-from taskhub.config import Settings, SettingsError
+from taskhub.settings.fields import Settings, SettingsError
 from taskhub.settings.kinds import MAX_CHILDREN
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from taskhub.config import Described, table
+from taskhub.settings.fields import Described, table
 
 PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
 ROW = re.compile(r"^\| `(TASKHUB_\w+)` \| `(.*?)` \| (.*?) \| (.*) \|$", re.MULTILINE)

@@ -19,10 +19,10 @@ from taskhub.domain.job import NON_RETRYABLE, RESULT_UNSTORABLE, ClaimedJob
 from taskhub.domain.outcome import Completed, Failed, Outcome
 from taskhub.domain.storable import MAX_JSON_BYTES
 from taskhub.execution.clean_ground import CleanGround
-from taskhub.execution.control import Fail, Retry
 from taskhub.execution.executor import Executor, Policy
 from taskhub.execution.holding import raw_id
-from taskhub.execution.registry import Handler
+from taskhub.handlers.raises import Fail, Retry
+from taskhub.handlers.registry import Handler
 from taskhub.store.connection import Connection
 from taskhub.store.transaction import HandlerSession
 from tests.waiting import pause

@@ -19,9 +19,9 @@ from typing import Any
 import pytest
 
 from taskhub import logs
-from taskhub.config import Settings
-from taskhub.execution.context import Job
-from taskhub.execution.control import JobTimeout
+from taskhub.handlers.job import Job
+from taskhub.handlers.raises import JobTimeout
+from taskhub.settings.fields import Settings
 from tests.waiting import stretched
 
 Records = list[dict[str, Any]]

@@ -18,7 +18,7 @@ from supervisor.processes import is_stopped
 from supervisor.slot import Slot
 from supervisor.steps import Steps
 from taskhub import ids
-from taskhub.config import Settings
+from taskhub.settings.fields import Settings
 from tests.waiting import wait_until
 
 PROGRAM = """

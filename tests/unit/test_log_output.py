@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from taskhub import logs
-from taskhub.config import Settings
 from taskhub.logs.bounded import MAX_LINES_PER_S
 from taskhub.logs.output import Output
+from taskhub.settings.fields import Settings
 
 
 def told(folder: Path, print_it: Callable[[], object]) -> list[dict[str, Any]]:

@@ -14,11 +14,11 @@ from typing import Any, TextIO
 import pytest
 
 from taskhub import logs
-from taskhub.config import Settings
 from taskhub.logs import loggers
 from taskhub.logs.console_lines import ConsoleLines
 from taskhub.logs.json_lines import JsonLines
 from taskhub.logs.process_log import ProcessLog
+from taskhub.settings.fields import Settings
 
 HOSTILE = "one\ntwo\r\x1b[31m\x00\x7f\x85\x9b\u2028\u202e\ud800"
 CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202e\ud800-\udfff]")

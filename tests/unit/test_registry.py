@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from marshmallow import Schema, fields
 
-from taskhub.execution.registry import Handler, HandlerError, Registry, load, registry
-from taskhub.execution.registry import handler as declare
+from taskhub.handlers.registry import Handler, HandlerError, Registry, load, registry
+from taskhub.handlers.registry import handler as declare
 from tests.harness.odd_values import NumpyLike, Rude, Slippery, Trap
 
 
@@ -104,7 +104,7 @@ def test_modules_of_the_working_directory_can_be_loaded(tmp_path: Path, monkeypa
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     (tmp_path / "chores_of_this_test.py").write_text(
-        "from taskhub.execution.registry import handler\n@handler('chore.test')\ndef run(job):\n    pass\n"
+        "from taskhub.handlers.registry import handler\n@handler('chore.test')\ndef run(job):\n    pass\n"
     )
     assert "chore.test" in load(["chores_of_this_test"]).types()
     registry._handlers.pop("chore.test")

@@ -18,9 +18,9 @@ from supervisor.processes import reap, spawn, take_back
 from supervisor.signals import Signals
 from supervisor.trial import Trial, Verdict
 from taskhub import clock
-from taskhub.config import Settings
-from taskhub.execution import trial
-from taskhub.execution.trial import Report
+from taskhub.handlers import import_check
+from taskhub.handlers.import_check import Report
+from taskhub.settings.fields import Settings
 from tests.waiting import wait_until
 
 Try = Callable[..., Verdict]
@@ -90,12 +90,12 @@ def tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Try:
 
         def run_trial(report: int) -> int:
             gc.freeze()  # the test runner's own heap is large
-            return trial.run(names, report)
+            return import_check.run(names, report)
 
         def start(_output: int, report: int) -> int:
             return spawn(lambda: run_trial(report), signals)
 
-        attempt = Trial(start, limit_s, clock.monotonic_s(), wanted=trial.WELL)
+        attempt = Trial(start, limit_s, clock.monotonic_s(), wanted=import_check.WELL)
         return wait_until(lambda: attempt.verdict(clock.monotonic_s()), limit_s + 5, "the trial ends")
 
     return run
@@ -150,11 +150,11 @@ def test_a_child_goes_on_whatever_a_module_has_made_of_the_streams(stream: io.St
     def run() -> int:
         sys.stdout = sys.stderr = stream  # type: ignore[assignment]
         take_back()
-        return trial.WELL
+        return import_check.WELL
 
     child = spawn(run, Signals())
     ended = wait_until(lambda: reap(child), 10, "it ends")
-    assert os.waitstatus_to_exitcode(ended.status) == trial.WELL
+    assert os.waitstatus_to_exitcode(ended.status) == import_check.WELL
 
 
 def test_a_start_that_waits_long_for_an_import_names_the_module(

@@ -7,7 +7,7 @@ from typing import Any
 
 from marshmallow import Schema, fields, validate
 
-from taskhub.execution.registry import handler
+from taskhub.handlers.registry import handler
 
 
 class SleepPayload(Schema):

@@ -25,7 +25,7 @@ F = TypeVar("F", bound=HandlerFunction)
 N = TypeVar("N", int, float)
 
 
-BUILT_IN = "taskhub.execution.builtin"
+BUILT_IN = "taskhub.handlers.builtin"
 
 
 class HandlerError(TaskhubError):

@@ -18,8 +18,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from taskhub import clock
-from taskhub.execution import registry
-from taskhub.execution.surroundings import Surroundings
+from taskhub.handlers import registry
+from taskhub.handlers.surroundings import Surroundings
 
 WELL = 87  # exit status: the trial came to its end; 0 is what a module's own exit may give
 FAILED = 1
