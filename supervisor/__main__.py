@@ -26,7 +26,7 @@ from supervisor.reload import Attempt, Handover, Reload
 from supervisor.shutdown import BEGIN_ANEW, DRAINED
 from supervisor.signals import Signals
 from taskhub import failpoints, ids, installation, logs
-from taskhub.execution.setters import watch_setters
+from taskhub.child.setters import watch_setters
 from taskhub.handlers import import_check
 from taskhub.metrics import multiprocess as shared_metrics
 from taskhub.settings.fields import Settings, SettingsError

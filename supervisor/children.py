@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from supervisor import memory as m
-from supervisor.lifeline import Lifeline
 from supervisor.memory import BANKS, MAX_SLOTS, Bank, Memory
 from supervisor.output_pipes import OutputPipes
 from supervisor.processes import (
@@ -22,6 +21,7 @@ from supervisor.processes import (
     reap,
     spawn,
 )
+from supervisor.shared.child_link import ChildLink
 from supervisor.signals import Signals
 from supervisor.slot import BOOT_DEATHS_LIMIT, Slot
 from supervisor.watch import SidecarWatch
@@ -37,7 +37,7 @@ UNKILLABLE_S = 5.0  # so long after SIGKILL, a child is stuck in a system call: 
 class Programs(NamedTuple):
     """What the forked processes run; each returns its exit status."""
 
-    child: Callable[[Lifeline], int]
+    child: Callable[[ChildLink], int]
     sidecar: Callable[[SidecarWatch], int]
     boot_s: float = 0.0  # a child may be silent for so long at its beginning: it imports what it runs
 
@@ -167,9 +167,9 @@ class Children:
         bank.begin(slot.generation)
         bank[m.B_TICK] += int(self._programs.boot_s * 1e9)  # in the future: silent on purpose until then
         self._outputs.prepare(slot.number, len(self.slots))
-        lifeline = Lifeline(self._memory, slot.number, slot.generation)
+        link = ChildLink(self._memory, slot.number, slot.generation)
         try:
-            slot.pid = spawn(lambda: self._run(lifeline), self._signals)
+            slot.pid = spawn(lambda: self._run(link), self._signals)
         except Exception as error:  # noqa: BLE001 (told, and the slot waits)
             self._not_forked(slot, bank, error)
             return
@@ -177,10 +177,10 @@ class Children:
         slot.forked_at_s = now_s
         log.info("child.started", extra={"slot": slot.number, "pid": slot.pid, "generation": slot.generation})
 
-    def _run(self, lifeline: Lifeline) -> int:
-        self._outputs.take_place(lifeline.slot)
-        lifeline.arrive()
-        return self._programs.child(lifeline)
+    def _run(self, link: ChildLink) -> int:
+        self._outputs.take_place(link.slot)
+        link.arrive()
+        return self._programs.child(link)
 
     def _not_forked(self, slot: Slot, bank: Bank, error: Exception) -> None:
         bank[m.B_CONFIRMED] = 1

@@ -5,10 +5,10 @@ Imported once the metrics' folder is known, because metrics are made at import.
 
 from __future__ import annotations
 
-from supervisor.lifeline import Lifeline
 from supervisor.processes import take_back
+from supervisor.shared.child_link import ChildLink
 from supervisor.watch import SidecarWatch
-from taskhub.execution.child import run_child
+from taskhub.child.program import run_child
 from taskhub.handlers import registry
 from taskhub.maintenance.sidecar import run_sidecar
 from taskhub.metrics import multiprocess
@@ -16,13 +16,13 @@ from taskhub.metrics.recorder import JobRecorder, seed
 from taskhub.settings.fields import Settings
 
 
-def child(settings: Settings, lifeline: Lifeline) -> int:
+def child(settings: Settings, link: ChildLink) -> int:
     """A child process's whole life; returns its exit status."""
-    multiprocess.become(f"w{lifeline.slot}")
+    multiprocess.become(f"w{link.slot}")
     known = registry.load(settings.handlers)  # the supervisor has, unless they are not to be shared
     take_back()
-    lifeline.waiting()
-    return run_child(settings, known, JobRecorder(), lifeline)
+    link.waiting()
+    return run_child(settings, known, JobRecorder(), link)
 
 
 def sidecar(settings: Settings, types: tuple[tuple[str, str], ...], watch: SidecarWatch) -> int:

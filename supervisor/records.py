@@ -129,7 +129,7 @@ class RecordView:
 
     @property
     def unrelieved_for_s(self) -> float:
-        """How long its own relief thread has not looked after the batch; 0 without a batch."""
+        """How long its own helper thread has not looked after the batch; 0 without a batch."""
         last = self._bank[m.B_RELIEVED]
         return (now_ns() - last) / 1e9 if last else 0.0
 

@@ -14,8 +14,8 @@ from taskhub.queue import scripts
 from taskhub.store import migrations, statements
 
 _EVERYWHERE = ("taskhub.domain", "taskhub.store", "taskhub.queue", "taskhub.metrics", "taskhub.services")
-_OF_WORKERS = ("taskhub.execution", "taskhub.maintenance", "supervisor")
-_OF_THE_API = ("taskhub.execution", "taskhub.api")
+_OF_WORKERS = ("taskhub.child", "taskhub.handlers", "taskhub.maintenance", "supervisor")
+_OF_THE_API = ("taskhub.handlers", "taskhub.api")
 # What the standard library and the drivers import in the middle of their work.
 _IMPORTED_LATE = (
     "concurrent.futures.thread",  # the first pool of threads
@@ -44,9 +44,9 @@ def read_for_api() -> None:
 
 def _read(packages: Iterable[str]) -> None:
     for package in packages:
-        for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
-            if module.name not in _NO_MODULES_OF_OURS:
-                importlib.import_module(f"{package}.{module.name}")
+        for module in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}."):
+            if module.name.rpartition(".")[2] not in _NO_MODULES_OF_OURS:
+                importlib.import_module(module.name)
     for name in _IMPORTED_LATE:
         importlib.import_module(name)
     statements.load_all()

@@ -19,11 +19,11 @@ from taskhub.domain.envelope import Envelope, read_envelope
 from taskhub.domain.errors import FieldProblem, InvalidPayloadError, InvalidRequestError
 from taskhub.domain.job import TERMINAL
 from taskhub.domain.job_object import job_object
-from taskhub.execution.acceptance import Acceptor
 from taskhub.handlers.registry import registry
 from taskhub.queue.broker import Broker
 from taskhub.services.doorbell import Doorbell
 from taskhub.services.inspect import get_job, wait_for_end
+from taskhub.services.submission.validation import Validator
 from taskhub.services.submit import Submitter
 from taskhub.settings.fields import Settings
 from taskhub.store.connection import Connection
@@ -70,7 +70,7 @@ class Producer:
 
         self._make_connections = connections
         self._by_process: dict[int, _Connections] = {}
-        self._acceptor = Acceptor(
+        self._validator = Validator(
             registry,
             max_attempts=settings.max_attempts,
             max_payload_bytes=settings.max_body_bytes,
@@ -83,7 +83,7 @@ class Producer:
 
         Raises InvalidInputError; StoreUnavailableError, after which the job may or may not be there.
         """
-        [submission] = self._acceptor.accept([_envelope(type, payload or {}, options)], [""])
+        [submission] = self._validator.accept([_envelope(type, payload or {}, options)], [""])
         return self._own().submitter.submit(submission).row.id
 
     def submit_many(self, jobs: Iterable[tuple[str, Mapping[str, Any]]], **options: Any) -> list[str]:
@@ -99,7 +99,7 @@ class Producer:
             envelopes = [Envelope(_payload(type, payload), type, *model[2:]) for type, payload in chunk]
             first = len(submitted)
             paths = [f"jobs.{first + number}." for number in range(len(chunk))]
-            submitted += self._own().submitter.submit_all(self._acceptor.accept(envelopes, paths))
+            submitted += self._own().submitter.submit_all(self._validator.accept(envelopes, paths))
         return submitted
 
     def wait(self, job_id: str, timeout_s: float) -> dict[str, Any]:

@@ -45,7 +45,7 @@ SQL = "taskhub/store/sql/"
 
 PUSHED_RETRIES = """\
         again = [(0.0, job_id) for job_id, status in result.statuses.items() if status == "queued"]
-        self._broker.push_again(self._holding.queue, 4, again)
+        self._broker.push_again(self._batch.queue, 4, again)
 """
 
 SABOTAGES = [
@@ -169,8 +169,8 @@ SABOTAGES = [
     ),
     Sabotage(
         "a job's transaction belongs to whoever uses it first",
-        "tests/unit/test_executor.py::test_another_thread_of_the_handlers_may_not_begin_its_jobs_transaction",
-        [("taskhub/execution/executor.py", "return (os.getpid(), threading.get_ident()) == self._home", "return True")],
+        "tests/unit/test_run_job.py::test_another_thread_of_the_handlers_may_not_begin_its_jobs_transaction",
+        [("taskhub/child/run_job.py", "return (os.getpid(), threading.get_ident()) == self._home", "return True")],
     ),
     Sabotage(
         "a clock that was set back is not noticed",
@@ -243,10 +243,10 @@ SABOTAGES = [
     ),
     Sabotage(
         "outcomes that could not be settled are gone",
-        "tests/unit/test_holding.py::test_outcomes_whose_settlement_fails_come_before_newer_ones_in_their_old_order",
+        "tests/unit/test_batch.py::test_outcomes_whose_settlement_fails_come_before_newer_ones_in_their_old_order",
         [
             (
-                "taskhub/execution/holding.py",
+                "taskhub/child/batch.py",
                 "            kept = list(taken)\n            yield taken",
                 "            yield taken",
             )
@@ -336,12 +336,12 @@ SABOTAGES = [
     Sabotage(
         "a quick job's timer is only found after the batch",
         LEFTOVERS + "test_a_timer_that_one_job_leaves_does_not_meet_the_next_of_its_batch",
-        [("taskhub/execution/setters.py", "        TOUCHED.is_set = True\n", "")],
+        [("taskhub/child/setters.py", "        TOUCHED.is_set = True\n", "")],
     ),
     Sabotage(
         "a process that a job has spoilt goes on",
         LEFTOVERS + "test_a_process_that_a_job_has_spoilt_is_replaced_before_the_next_and_nobody_pays",
-        [("taskhub/execution/clean_ground.py", "self.spoilt = self.spoilt or reason", "self.spoilt = None")],
+        [("taskhub/child/clean_ground.py", "self.spoilt = self.spoilt or reason", "self.spoilt = None")],
     ),
     Sabotage(
         "a fork of a handler is deaf to signals",
@@ -356,7 +356,7 @@ SABOTAGES = [
     Sabotage(
         "a child in which a job has broken our own code waits for ever",
         LEFTOVERS + "test_a_child_in_which_our_own_code_fails_for_good_after_a_job_is_replaced_and_nobody_pays",
-        [("taskhub/execution/consumer.py", "if self._jobs_run and not is_lack and", "if False and")],
+        [("taskhub/child/loop.py", "if self._jobs_run and not is_lack and", "if False and")],
     ),
     Sabotage(
         "a start says nothing while an import takes long",
@@ -377,7 +377,7 @@ SABOTAGES = [
     Sabotage(
         "a child beyond its hard limit starts the next job",
         LEFTOVERS + "test_a_child_that_a_job_left_too_large_is_replaced_before_the_next",
-        [("taskhub/execution/consumer.py", "if self._memory.is_limited and self._memory.is_beyond():", "if False:")],
+        [("taskhub/child/loop.py", "if self._memory.is_limited and self._memory.is_beyond():", "if False:")],
     ),
     Sabotage(
         "no lease guard: whoever has run a job may settle it",
@@ -464,7 +464,7 @@ SABOTAGES = [
     Sabotage(
         "what a job replaces of the language's own names stays so",
         LEFTOVERS + "test_a_child_whose_builtins_a_job_has_replaced_serves_the_next",
-        [("taskhub/execution/borrowed.py", "if names != found:", "if False:")],
+        [("taskhub/child/borrowed.py", "if names != found:", "if False:")],
     ),
     Sabotage(
         "a job that a rule of the database refuses is told to be tried again",
@@ -593,9 +593,9 @@ SABOTAGES = [
         SETTLING + "test_the_journal_is_kept_until_its_settlement_is_committed",
         [
             (
-                "taskhub/execution/consumer.py",
+                "taskhub/child/loop.py",
                 "            claim = self._claimer.claim(",
-                "            self._lifeline.clear_notes()\n            claim = self._claimer.claim(",
+                "            self._link.clear_notes()\n            claim = self._claimer.claim(",
             )
         ],
     ),
@@ -604,7 +604,7 @@ SABOTAGES = [
         SETTLING + "test_what_was_finished_is_settled_from_the_journal_of_the_dead",
         [
             (
-                "supervisor/lifeline.py",
+                "supervisor/shared/child_link.py",
                 "        self._words[m.B_JOURNAL_END] = self._journal_end = end  # last",
                 "        self._journal_end = end  # last",
             )
@@ -709,7 +709,7 @@ SABOTAGES = [
         LIVENESS + "test_w11_a_zombie_does_not_start_what_was_taken_from_it",
         [
             (
-                "supervisor/lifeline.py",
+                "supervisor/shared/child_link.py",
                 "        return time.clock_gettime_ns(_BOOTTIME) < self._header[m.H_VALID_UNTIL]\n",
                 "        return True\n",
             )
@@ -749,7 +749,7 @@ SABOTAGES = [
                 "        run_at = NULL,\n",
             ),
             (
-                "taskhub/execution/settler.py",
+                "taskhub/child/settling.py",
                 '        failpoints.hit("worker.after_settle")\n',
                 PUSHED_RETRIES + '        failpoints.hit("worker.after_settle")\n',
             ),
@@ -972,7 +972,7 @@ SABOTAGES = [
     Sabotage(
         "children write past Python's streams where the worker does",
         "tests/process/test_worker_output.py::test_what_is_written_past_pythons_streams_is_told_with_its_slot_and_job",
-        [("supervisor/children.py", "        self._outputs.take_place(lifeline.slot)\n", "")],
+        [("supervisor/children.py", "        self._outputs.take_place(link.slot)\n", "")],
     ),
     Sabotage(
         "a reload closes the pipes under those who write",

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from taskhub.api.gates import Gate
-from taskhub.execution.acceptance import Acceptor
 from taskhub.handlers.registry import Registry
 from taskhub.queue.broker import Broker
 from taskhub.services.depth import Depths, Limits
 from taskhub.services.doorbell import Doorbell
+from taskhub.services.submission.validation import Validator
 from taskhub.services.submit import Submitter
 from taskhub.services.waiting import Hub
 from taskhub.settings.fields import Settings
@@ -34,7 +34,7 @@ class Services:
     registry: Registry
     store: Pool
     submitter: Submitter
-    acceptor: Acceptor
+    validator: Validator
     doorbell: Doorbell
     depths: Depths
     limits: Limits
@@ -79,7 +79,7 @@ def make_services(settings: Settings, registry: Registry) -> Services:
         registry=registry,
         store=store,
         submitter=Submitter(connect, doorbell, gate.aside),
-        acceptor=Acceptor(registry, max_attempts=settings.max_attempts, max_payload_bytes=settings.max_body_bytes),
+        validator=Validator(registry, max_attempts=settings.max_attempts, max_payload_bytes=settings.max_body_bytes),
         doorbell=doorbell,
         depths=depths,
         limits=Limits(depths, store.read, settings.queue_max_depth, settings.queue_max_age_s),

@@ -16,11 +16,11 @@ from taskhub.domain import strict_json
 from taskhub.domain.envelope import Envelope, is_key, read_envelope
 from taskhub.domain.errors import FieldProblem, InvalidInputError, InvalidRequestError
 from taskhub.domain.submission import Submission
-from taskhub.execution.acceptance import merged
 from taskhub.logs import get_logger
 from taskhub.metrics import definitions as metrics
 from taskhub.metrics.recorder import QueueLabels
 from taskhub.services.keyed import CREATED, DUPLICATE, REPLAYED
+from taskhub.services.submission.validation import merged
 from taskhub.settings.fields import Settings
 
 log = get_logger(__name__)
@@ -44,7 +44,7 @@ def blueprint(services: Services) -> Blueprint:
     def post_job() -> Response:
         key = _idempotency_key()
         body = read_json(request, settings.max_body_bytes)
-        [submission] = services.acceptor.accept([read_envelope(body)], [""])
+        [submission] = services.validator.accept([read_envelope(body)], [""])
         services.limits.check([submission.queue])
         if key is not None:
             fingerprint = hashlib.sha256(strict_json.canonical(body)).hexdigest()
@@ -66,7 +66,7 @@ def blueprint(services: Services) -> Blueprint:
             raise RequestError("invalid_header", "Idempotency-Key is for POST /jobs; in bulk, give jobs a unique_key")
         envelopes = _read_bulk(read_json(request, settings.max_bulk_bytes))
         paths = [f"jobs.{number}." for number in range(len(envelopes))]
-        submissions = services.acceptor.accept(envelopes, paths)
+        submissions = services.validator.accept(envelopes, paths)
         services.limits.check({submission.queue for submission in submissions})
         accepted = services.submitter.submit_all(submissions)
         created = set(accepted)

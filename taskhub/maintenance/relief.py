@@ -1,6 +1,6 @@
 """Help a living child from outside while its handler holds the interpreter.
 
-A handler that holds the interpreter in C stops the child's own relief thread too. So its finished
+A handler that holds the interpreter in C stops the child's own helper thread too. So its finished
 neighbours are settled from the journal, and what it has not begun is given back. The child is told first
 (`revoke`): it looks at that word after it has announced a job and before it runs it, and this side looks
 at the announcement after a pause, so a job is never both given back and begun.

@@ -90,7 +90,7 @@ class _Plans:
             RolePlan("heartbeat", timers.heartbeat_s, self._heartbeat, limit_s / 2, retry_cap_s=2.0),
             RolePlan("undertaker", 0.25, self._undertaker, limit_s, retry_cap_s=5.0, has_farewell=True, wait=wake),
             RolePlan("returner", 0.5, self._returner, limit_s, wait=news),
-            RolePlan("relief", 0.2, self._relief, limit_s),
+            RolePlan("relief", 0.2, self._helper, limit_s),
             RolePlan("cancellation", 0.5, self._cancellation, limit_s),
             RolePlan("output", EVERY_S, self._output, limit_s, retry_cap_s=2.0, has_farewell=True),
             RolePlan("heir", timers.recover_s, self._registered(self._heir), limit_s),
@@ -137,7 +137,7 @@ class _Plans:
     def _returner(self, state: RoleState) -> Role:
         return Role(self._make_returner(state).step)
 
-    def _relief(self, state: RoleState) -> Role:
+    def _helper(self, state: RoleState) -> Role:
         store, broker = self._lending.store(state), self._lending.broker(state)
         hold_s = self._settings.timers.interpreter_hold_s
         return Role(OutsideRelief(store, broker, self._watch, hold_s, Isolation(state)).step)

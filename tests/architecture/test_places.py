@@ -24,7 +24,7 @@ ENVIRON_PLACES = {
     "supervisor/__main__.py",  # what one re-execution
     "supervisor/processes.py",  # hands on to the next
     "supervisor/leftovers.py",  # what programs that a job starts are known by
-    "taskhub/execution/clean_ground.py",  # what a job changes is put back
+    "taskhub/child/clean_ground.py",  # what a job changes is put back
 }
 CLOCK_PLACES = {"taskhub/clock.py", "taskhub/failpoints.py"}
 WALL_CLOCKS = {"time.time", "time.time_ns", "datetime.now", "datetime.utcnow", "datetime.datetime.now"}
@@ -82,7 +82,7 @@ def test_threads_are_born_in_few_places(source: Source) -> None:
     places = {
         "taskhub/maintenance/roles.py",
         "taskhub/maintenance/http.py",
-        "taskhub/execution/relief.py",  # beside a long job
+        "taskhub/child/long_job.py",  # beside a long job
         "taskhub/services/waiting.py",  # looks for all requests that wait
         "taskhub/resolver.py",  # a name that is looked up for ever
     }

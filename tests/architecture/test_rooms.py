@@ -36,7 +36,7 @@ FLOORS: list[dict[str, tuple[str, ...]]] = [
     {"services": ("taskhub.services",)},
     {"maintenance": ("taskhub.maintenance",)},
     {  # what a worker's processes run
-        "child": ("taskhub.child", "taskhub.execution"),
+        "child": ("taskhub.child", "taskhub.child"),
         "sidecar": ("taskhub.sidecar",),
     },
     {

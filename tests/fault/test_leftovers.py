@@ -11,7 +11,7 @@ import pytest
 
 from supervisor import memory as m
 from supervisor.processes import kill_group
-from taskhub.execution.consumer import LEFT_BROKEN
+from taskhub.child.loop import LEFT_BROKEN
 from taskhub.queue.broker import Broker
 from taskhub.store.connection import Connection
 from tests.harness.ledger import Ledger

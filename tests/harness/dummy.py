@@ -14,11 +14,11 @@ import time
 import uuid
 from pathlib import Path
 
-from supervisor.lifeline import Lifeline
 from supervisor.memory import Memory
 from supervisor.output_pipes import OutputPipes
 from supervisor.parent import Parent, Programs
 from supervisor.reload import Attempt, Handover, Reload
+from supervisor.shared.child_link import ChildLink
 from supervisor.signals import Signals
 from supervisor.watch import SidecarWatch
 from taskhub import failpoints, ids, logs
@@ -34,40 +34,40 @@ _OUTPUTS = "_DUMMY_OUTPUTS"
 _TURN_S = 0.01
 
 
-def target(lifeline: Lifeline) -> int:
+def target(link: ChildLink) -> int:
     """A child: does as its file says until it is unwanted."""
-    orders = Path(os.environ[VARIABLE]) / f"slot-{lifeline.slot}"
+    orders = Path(os.environ[VARIABLE]) / f"slot-{link.slot}"
     signal.signal(signal.SIGUSR2, lambda *_: None)
-    lifeline.idle()
-    log.info("dummy.works", extra={"slot": lifeline.slot})
-    while lifeline.is_wanted():
+    link.idle()
+    log.info("dummy.works", extra={"slot": link.slot})
+    while link.is_wanted():
         order, _, argument = (orders.read_text() if orders.exists() else "idle").partition(":")
         if order == "exit":
             os._exit(int(argument))
         elif order == "busy":
-            _work(lifeline, orders)
+            _work(link, orders)
         elif order == "idle":
-            lifeline.idle()
+            link.idle()
         elif order == "stuck":
-            _get_stuck(lifeline, orders.with_name("fifo"))
+            _get_stuck(link, orders.with_name("fifo"))
         elif order == "orphan":
             _leave_an_orphan()
         time.sleep(_TURN_S)
-    lifeline.leaving()
+    link.leaving()
     return 0
 
 
-def _work(lifeline: Lifeline, orders: Path) -> None:
+def _work(link: ChildLink, orders: Path) -> None:
     """One task, as long as the file says so."""
-    lifeline.begin(uuid.uuid4().bytes, 3600)
+    link.begin(uuid.uuid4().bytes, 3600)
     while orders.read_text() == "busy":
         time.sleep(_TURN_S)
-    lifeline.end()
+    link.end()
 
 
-def _get_stuck(lifeline: Lifeline, fifo: Path) -> None:
+def _get_stuck(link: ChildLink, fifo: Path) -> None:
     """A task whose time is over, in a system call that SIGSTOP does not end: the wait for a vfork's other half."""
-    lifeline.begin(uuid.uuid4().bytes, 0)
+    link.begin(uuid.uuid4().bytes, 0)
     os.posix_spawn("/bin/true", ["true"], {}, file_actions=[(os.POSIX_SPAWN_OPEN, 0, str(fifo), os.O_RDONLY, 0)])
 
 

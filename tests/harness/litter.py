@@ -9,7 +9,7 @@ import subprocess
 import time
 from typing import Any
 
-from taskhub.execution.settler import Settler
+from taskhub.child.settling import Settler
 from taskhub.services.claim import Claimer
 from tests.harness.handlers import recorded
 from tests.harness.ledger import note

@@ -17,15 +17,15 @@ from pathlib import Path
 
 from supervisor import memory as m
 from supervisor.guard import Guard
-from supervisor.lifeline import Lifeline
 from supervisor.memory import Bank, Memory, now_ns
 from supervisor.processes import is_stopped, kill_group, spawn
+from supervisor.shared.child_link import ChildLink
 from supervisor.signals import Signals
 from supervisor.slot import Slot
 from supervisor.steps import Steps
 from supervisor.watch import SidecarWatch
 from taskhub import clock, ids, logs
-from taskhub.execution.child import run_child
+from taskhub.child.program import run_child
 from taskhub.handlers import registry
 from taskhub.maintenance.report import RescueReport
 from taskhub.maintenance.returns import Returner, Returns
@@ -98,14 +98,14 @@ class Stage:
         generation = self._generations[slot] = self._generations.get(slot, 0) + 1
         bank = self.memory.bank(slot, generation)
         bank.begin(generation)
-        lifeline = Lifeline(self.memory, slot, generation)
+        link = ChildLink(self.memory, slot, generation)
 
         def live() -> int:
-            lifeline.arrive()
+            link.arrive()
             faulthandler.disable()  # the test runner's: its word of a crash is meant for its own crashes
             self._redirect(slot)
             logs.configure(own)
-            return run_child(own, registry.load(own.handlers), JobRecorder(), lifeline)
+            return run_child(own, registry.load(own.handlers), JobRecorder(), link)
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # the test's other threads are of no use to a child

@@ -53,7 +53,7 @@ def test_a_job_that_ends_its_child_runs_again_within_two_seconds_and_three_times
 def test_of_a_dead_childs_batch_the_finished_stays_finished_and_the_unstarted_is_freed_uncharged(
     worker: MakeWorker, ledger: Ledger, rows: Rows, broker: Broker
 ) -> None:
-    """Nothing of the batch is settled before the death: the relief thread is kept out."""
+    """Nothing of the batch is settled before the death: the helper thread is kept out."""
     alone = {"TASKHUB_WORKER_PROCESSES": "1", "TASKHUB_INTERNAL_BATCH_BUDGET_S": "60"}
     with worker(**SOON, **alone, TASKHUB_INTERNAL_SETTLE_WITHIN_S="60") as running:
         warm = place(rows, broker, "ledger.noop", count=100)  # the child learns that these take no time

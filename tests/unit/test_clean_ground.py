@@ -27,8 +27,8 @@ from typing import Any
 
 import pytest
 
-from taskhub.execution import setters
-from taskhub.execution.clean_ground import CleanGround
+from taskhub.child import setters
+from taskhub.child.clean_ground import CleanGround
 from tests.harness.forks import in_fork
 
 Act = Callable[[], object]

@@ -25,7 +25,7 @@ from taskhub.settings.fields import Settings
 from tests.waiting import stretched
 
 Records = list[dict[str, Any]]
-OURS = logs.get_logger("taskhub.execution")
+OURS = logs.get_logger("taskhub.child")
 
 
 def job() -> Job:

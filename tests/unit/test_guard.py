@@ -12,9 +12,9 @@ import pytest
 
 from supervisor import memory as m
 from supervisor.guard import Guard, runs
-from supervisor.lifeline import Lifeline
 from supervisor.memory import Memory, now_ns
 from supervisor.processes import is_stopped
+from supervisor.shared.child_link import ChildLink
 from supervisor.slot import Slot
 from supervisor.steps import Steps
 from taskhub import ids
@@ -40,7 +40,7 @@ class Ward:
         )
         self.bank = memory.bank(number, 1)
         self.bank.begin(1)
-        self.lifeline = Lifeline(memory, number, 1)
+        self.link = ChildLink(memory, number, 1)
         self.slot = Slot(number, generation=1, pid=self.process.pid, bank=self.bank)
         assert self.said() == "ready"
 
@@ -90,7 +90,7 @@ def decided(watcher: Guard, child: Ward, now_s: float) -> None:
 
 def test_an_overdue_task_is_asked_first_and_killed_after_the_grace(ward: MakeWard) -> None:
     child, watcher = ward(), guard(internal_kill_grace_s="5")
-    child.lifeline.begin(TASK, 0)
+    child.link.begin(TASK, 0)
     watcher.look([child.slot], 100)
     assert child.said() == "asked"
     watcher.look([child.slot], 101)
@@ -103,7 +103,7 @@ def test_an_overdue_task_is_asked_first_and_killed_after_the_grace(ward: MakeWar
 
 def test_a_task_that_is_in_time_is_left_alone(ward: MakeWard) -> None:
     child, watcher = ward(), guard()
-    child.lifeline.begin(TASK, 3600)
+    child.link.begin(TASK, 3600)
     for now_s in range(100, 160):
         watcher.look([child.slot], now_s)
     assert child.is_alive()
@@ -113,12 +113,12 @@ def test_a_task_that_is_in_time_is_left_alone(ward: MakeWard) -> None:
 def test_a_child_that_went_on_to_its_next_task_in_the_last_moment_is_let_go(ward: MakeWard) -> None:
     """The record changes between the decision and the stop: the guard reads it again and sees that."""
     child, watcher = ward(), guard(internal_kill_grace_s="1")
-    child.lifeline.begin(TASK, 0)
+    child.link.begin(TASK, 0)
     watcher.look([child.slot], 100)
     stale = child.slot.asked
     assert stale is not None
-    child.lifeline.end()
-    child.lifeline.begin(NEXT, 3600)
+    child.link.end()
+    child.link.begin(NEXT, 3600)
     watcher._suspect(child.slot, lambda: runs(child.bank, stale), m.REASON_TIMEOUT, 100)
     decided(watcher, child, 100)
     wait_until(lambda: not is_stopped(child.process.pid), 5, "it goes on")
@@ -128,10 +128,10 @@ def test_a_child_that_went_on_to_its_next_task_in_the_last_moment_is_let_go(ward
 
 def test_the_same_job_begun_anew_has_its_whole_time_again(ward: MakeWard) -> None:
     child, watcher = ward(), guard(internal_kill_grace_s="1")
-    child.lifeline.begin(TASK, 0)
+    child.link.begin(TASK, 0)
     watcher.look([child.slot], 100)
-    child.lifeline.end()
-    child.lifeline.begin(TASK, 0)
+    child.link.end()
+    child.link.begin(TASK, 0)
     watcher.look([child.slot], 101.5)
     assert child.is_alive()
 
@@ -139,7 +139,7 @@ def test_the_same_job_begun_anew_has_its_whole_time_again(ward: MakeWard) -> Non
 def test_a_cancelled_task_is_asked_and_killed_and_its_neighbour_is_not(ward: MakeWard) -> None:
     child, neighbour, watcher = ward(0), ward(1), guard(internal_kill_grace_s="1")
     for each, task in ((child, TASK), (neighbour, NEXT)):
-        each.lifeline.begin(task, 3600)
+        each.link.begin(task, 3600)
         each.bank.bytes[m.B_CANCEL * 8 : m.B_CANCEL * 8 + 16] = TASK
     for now_s in (100.0, 101.5):
         watcher.look([child.slot, neighbour.slot], now_s)
@@ -177,8 +177,8 @@ def test_of_two_children_that_grew_too_large_one_is_asked_to_leave_at_a_time(war
     size = 80 * 2**20
     first, second, watcher = ward(0, size), ward(1, size), guard(max_rss_mb="60")
     for each in (first, second):
-        each.lifeline.begin(TASK, 3600)
-        each.lifeline.end()
+        each.link.begin(TASK, 3600)
+        each.link.end()
     for now_s in (100.0, 101.0, 102.0):
         watcher.look([first.slot, second.slot], now_s)
     assert [first.bank[m.B_ORDERS], second.bank[m.B_ORDERS]] == [1, 0]
@@ -191,7 +191,7 @@ def test_a_child_beyond_the_hard_limit_is_killed_in_mid_task(ward: MakeWard) -> 
     child, watcher = ward(0, 80 * 2**20), guard(hard_rss_mb="60")
     watcher.look([child.slot], 100)
     assert child.is_alive(), "not between tasks"
-    child.lifeline.begin(TASK, 3600)
+    child.link.begin(TASK, 3600)
     decided(watcher, child, 101)
     assert child.death() == -signal.SIGKILL
     assert child.bank[m.B_DEATH_REASON] == m.REASON_MEMORY

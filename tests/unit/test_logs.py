@@ -53,7 +53,7 @@ def records(lines: list[str]) -> list[dict[str, Any]]:
 def test_a_record_is_one_object_with_the_agreed_keys_first(configured: Any) -> None:
     lines = configured()
 
-    logs.get_logger("taskhub.execution").info("job.completed", extra={"job_id": "a", "type": "demo", "attempt": 1})
+    logs.get_logger("taskhub.child").info("job.completed", extra={"job_id": "a", "type": "demo", "attempt": 1})
 
     [record] = records(lines())
     assert list(record) == ["timestamp", "level", "event", "message", "job_id", "type", "attempt"]

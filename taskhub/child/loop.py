@@ -15,6 +15,16 @@ from dataclasses import dataclass
 from operator import attrgetter
 
 from taskhub import clock, failpoints
+from taskhub.child.batch import Batch, raw_id, split
+from taskhub.child.batch_size import BatchSize
+from taskhub.child.clean_ground import LONG_JOB_S
+from taskhub.child.link import SupervisorLink
+from taskhub.child.long_job import LongJobHelper
+from taskhub.child.own_memory import OwnMemory
+from taskhub.child.queue_rotation import QueueRotation
+from taskhub.child.reporter import Reporter
+from taskhub.child.run_job import JobRunner
+from taskhub.child.settling import Settler
 from taskhub.domain.errors import (
     QueueUnavailableError,
     SchemaOutdatedError,
@@ -25,16 +35,6 @@ from taskhub.domain.errors import (
 from taskhub.domain.job import ClaimedJob
 from taskhub.domain.journal import journal_entry
 from taskhub.domain.outcome import Outcome
-from taskhub.execution.clean_ground import LONG_JOB_S
-from taskhub.execution.executor import Executor
-from taskhub.execution.holding import Holding, raw_id, split
-from taskhub.execution.lifeline import Lifeline
-from taskhub.execution.own_memory import OwnMemory
-from taskhub.execution.pacing import Pacing
-from taskhub.execution.relief import Relief
-from taskhub.execution.reporter import Reporter
-from taskhub.execution.settler import Settler
-from taskhub.execution.turns import Turns
 from taskhub.handlers.registry import Registry
 from taskhub.logs import get_logger
 from taskhub.outage import Outage
@@ -59,7 +59,7 @@ _POLL_S = 0.1  # between two looks into PostgreSQL while Redis is away
 
 @dataclass(frozen=True)
 class Timing:
-    """The waits of a consumer, in seconds, and its limit of jobs."""
+    """The waits of a loop, in seconds, and its limit of jobs."""
 
     block_s: float
     budget_s: float
@@ -67,45 +67,45 @@ class Timing:
     max_jobs: int | None
 
 
-class Consumer:
+class ChildLoop:
     """Runs in the child's main thread; `run` returns the exit status."""
 
     def __init__(
         self,
-        lifeline: Lifeline,
+        link: SupervisorLink,
         store: Connection,
         broker: Broker,
         claimer: Claimer,
         registry: Registry,
-        executor: Executor,
+        runner: JobRunner,
         reporter: Reporter,
-        turns: Turns,
+        rotation: QueueRotation,
         timing: Timing,
         memory: OwnMemory,
         *,
         serves_all: bool,
     ) -> None:
-        self._lifeline = lifeline
+        self._link = link
         self._store = store
         self._broker = broker
         self._claimer = claimer
         self._registry = registry
-        self._executor = executor
+        self._runner = runner
         self._reporter = reporter
-        self._turns = turns
+        self._rotation = rotation
         self._timing = timing
         self._memory = memory
-        self._ground = executor.ground
+        self._ground = runner.ground
         self._serves_all = serves_all
-        self._holding = Holding()
-        self._settler = Settler(self._holding, store, broker, reporter)
-        self._pacing = Pacing(timing.budget_s, MAX_BATCH_BYTES)
-        self._postgres = Outage(log, "postgres.lost", "postgres.back", slot=lifeline.slot)
-        self._trouble = Outage(log, "child.waits", "child.goes_on", slot=lifeline.slot)
+        self._batch = Batch()
+        self._settler = Settler(self._batch, store, broker, reporter)
+        self._batch_size = BatchSize(timing.budget_s, MAX_BATCH_BYTES)
+        self._postgres = Outage(log, "postgres.lost", "postgres.back", slot=link.slot)
+        self._trouble = Outage(log, "child.waits", "child.goes_on", slot=link.slot)
         self._lock = threading.Lock()
-        self._relief = Relief(
-            self._holding,
-            lifeline,
+        self._helper = LongJobHelper(
+            self._batch,
+            link,
             self._lock,
             settle=self._settler.settle_all,
             give_back=self._settler.give_back,
@@ -122,7 +122,7 @@ class Consumer:
         try:
             while self._is_wanted():
                 self._guarded(self._turn)
-            while self._holds_something() and not self._executor.must_leave:
+            while self._holds_something() and not self._runner.must_leave:
                 if self._trouble.failures >= _LAST_TROUBLES and self._ground.spoilt is not None:
                     log.warning("child.broken", extra={"text": f"{self._ground.spoilt}; leaving what was in hand"})
                     return LEFT_BROKEN  # others settle the journal and give back the rest
@@ -131,21 +131,21 @@ class Consumer:
             self._settler.abandon()
             log.warning("child.fenced", extra={"text": "a rescuer closed this slot; leaving what was in hand to it"})
             return SLOT_WAS_CLOSED
-        if self._executor.must_leave:  # the journal is settled by others, once this process and its locks are gone
+        if self._runner.must_leave:  # the journal is settled by others, once this process and its locks are gone
             log.warning("child.locked", extra={"text": "a job left a transaction of its own open; leaving, to end it"})
             return LEFT_LOCKED
-        self._lifeline.clear_notes()
+        self._link.clear_notes()
         self._guarded(self._say_goodbye)
-        self._lifeline.leaving()
+        self._link.leaving()
         if self._ground.spoilt:
-            log.info("child.recycled", extra={"slot": self._lifeline.slot, "text": self._ground.spoilt})
+            log.info("child.recycled", extra={"slot": self._link.slot, "text": self._ground.spoilt})
         return LEFT_IN_ORDER
 
     def _is_wanted(self) -> bool:
         limit = self._timing.max_jobs
-        if self._ground.spoilt is not None or self._executor.must_leave:
+        if self._ground.spoilt is not None or self._runner.must_leave:
             return False
-        is_wanted = self._lifeline.is_wanted() and self._lifeline.has_supervisor()
+        is_wanted = self._link.is_wanted() and self._link.has_supervisor()
         return is_wanted and not (limit and self._jobs_run >= limit)
 
     def _guarded(self, step: Callable[[], None]) -> None:
@@ -166,18 +166,18 @@ class Consumer:
             self._wait(pause_s)
 
     def _wait(self, pause_s: float) -> None:
-        self._lifeline.waiting()
+        self._link.waiting()
         clock.sleep(pause_s)
 
     def _turn(self) -> None:
         """One batch, or one wait."""
-        if self._lifeline.is_quiet() or not self._lifeline.may_start():
+        if self._link.is_quiet() or not self._link.may_start():
             self._rest()
             return
-        self._lifeline.idle()
+        self._link.idle()
         if self._jobs_run:
             self._ground.put_back()  # a thread that a job has left may have done it since
-        self._relief.ensure()
+        self._helper.ensure()
         if self._claim_next():
             self._run_batch()
         else:
@@ -192,24 +192,24 @@ class Consumer:
                 self._settler.settle_all()
             else:
                 self._settler.settle_apart()
-            peers = self._lifeline.peers()
+            peers = self._link.peers()
             now = clock.monotonic_s()
             for patient in (True, False):  # first pass over queues that were not empty a moment ago
-                for queue in self._turns.order():
+                for queue in self._rotation.order():
                     if patient == (self._empty_until.get(queue, 0.0) > now):
                         continue
                     if self._claim_from(queue, peers):
                         self._empty_until.pop(queue, None)
-                        self._turns.served(queue)
+                        self._rotation.served(queue)
                         return True
                     # Among many queues a look at each empty one is dear; before it waits, it looks at them all.
-                    lasts_s = _EMPTY_LASTS_S * max(1.0, len(self._turns.queues) / _FEW_QUEUES)
+                    lasts_s = _EMPTY_LASTS_S * max(1.0, len(self._rotation.queues) / _FEW_QUEUES)
                     self._empty_until[queue] = clock.monotonic_s() + lasts_s
             self._settler.settle_all()
         return False
 
     def _claim_from(self, queue: str, peers: int) -> bool:
-        want = self._pacing.want(queue)
+        want = self._batch_size.want(queue)
         if self._timing.max_jobs:
             want = min(want, self._timing.max_jobs - self._jobs_run)
         try:
@@ -225,47 +225,47 @@ class Consumer:
 
     def _claim(self, queue: str, want: int, peers: int) -> Claim | None:
         """Settle what is finished, and hold what the claim brought."""
-        with self._holding.finished_taken() as outcomes:
+        with self._batch.finished_taken() as outcomes:
             finished, others = split(outcomes)
-            claim = self._claimer.claim(queue, want, peers, self._holding.lease, finished)
+            claim = self._claimer.claim(queue, want, peers, self._batch.lease, finished)
             if claim is None:
                 return None
             outcomes[:] = others
         self._settler.settled_by(claim, finished)
-        self._holding.take_over(claim.queue, claim.lease, _ordered(claim.jobs), claim.withheld)
+        self._batch.take_over(claim.queue, claim.lease, _ordered(claim.jobs), claim.withheld)
         self._claimer.confirm()
-        self._pacing.received(queue, len(claim.jobs), sum(map(len, map(_PAYLOAD, claim.jobs))))
-        self._lifeline.clear_notes()
-        self._lifeline.hold(self._holding.token)
+        self._batch_size.received(queue, len(claim.jobs), sum(map(len, map(_PAYLOAD, claim.jobs))))
+        self._link.clear_notes()
+        self._link.hold(self._batch.token)
         return claim
 
     def _run_batch(self) -> None:
         count, seconds = 0, 0.0
-        pending = self._holding.pending
+        pending = self._batch.pending
         try:
-            while pending and self._ground.spoilt is None and self._lifeline.is_wanted() and self._may_go_on():
+            while pending and self._ground.spoilt is None and self._link.is_wanted() and self._may_go_on():
                 try:
                     job = pending.popleft()
-                except IndexError:  # the relief thread took the last
+                except IndexError:  # the helper thread took the last
                     break
                 count += 1
                 seconds += self._run_one(job)
         finally:
             self._ground.clean()
-            self._relief.batch_ends()
+            self._helper.batch_ends()
             self._jobs_run += count
-        self._pacing.record(self._holding.queue, count, seconds)
+        self._batch_size.record(self._batch.queue, count, seconds)
         if pending:
             with self._lock:
                 self._settler.give_back()
 
     def _may_go_on(self) -> bool:
-        if self._lifeline.cancel_serial() != self._cancel_serial:
+        if self._link.cancel_serial() != self._cancel_serial:
             self._look_for_cancellations()
-        if self._lifeline.is_revoked(self._holding.token):
+        if self._link.is_revoked(self._batch.token):
             log.info("child.relieved", extra={"text": "unstarted jobs were given back from outside"})
             return False
-        return self._lifeline.may_start() and not self._executor.must_leave
+        return self._link.may_start() and not self._runner.must_leave
 
     def _run_one(self, job: ClaimedJob) -> float:
         """Run a job and keep its outcome; returns the seconds it took. Before it has begun, a failure returns it."""
@@ -278,14 +278,14 @@ class Consumer:
             if job.crashes:
                 self._run_alone()
             raw = raw_id(job.id)
-            self._relief.job_begins()
-            self._lifeline.begin(raw, self._executor.timeout_s(handler, job))
-            if self._lifeline.is_revoked(self._holding.token):  # only now: who revokes looks at what has begun after
+            self._helper.job_begins()
+            self._link.begin(raw, self._runner.timeout_s(handler, job))
+            if self._link.is_revoked(self._batch.token):  # only now: who revokes looks at what has begun after
                 self._put_back(job)
                 return 0.0
-            self._reporter.started(self._holding.queue, job)
+            self._reporter.started(self._batch.queue, job)
             self._ground.job_type = job.type
-            outcome = self._executor.run(handler, job, self._holding.queue, self._holding.lease or "")
+            outcome = self._runner.run(handler, job, self._batch.queue, self._batch.lease or "")
         except BaseException:
             self._put_back(job)
             raise
@@ -294,26 +294,26 @@ class Consumer:
         return duration_s
 
     def _put_back(self, job: ClaimedJob) -> None:
-        self._lifeline.settling()
-        self._holding.pending.appendleft(job)
+        self._link.settling()
+        self._batch.pending.appendleft(job)
 
     def _keep(self, outcome: Outcome, raw: bytes, duration_s: float) -> None:
-        """From here on the outcome is in the holding, whatever fails."""
-        self._holding.finished.append(outcome)
+        """From here on the outcome is in the batch, whatever fails."""
+        self._batch.finished.append(outcome)
         is_noted = False
         try:
             failpoints.hit("worker.after_handler")
-            is_noted = self._lifeline.note(journal_entry(outcome, raw))
+            is_noted = self._link.note(journal_entry(outcome, raw))
         finally:
             if not is_noted:  # no room: then it must be settled before anything else starts
-                self._lifeline.finishing()
+                self._link.finishing()
                 self._settle_until_done()
         if duration_s > LONG_JOB_S:
             self._ground.clean()  # still this job's time: what its leftovers do now is its own
         if self._memory.is_limited and self._memory.is_beyond():
             self._ground.spoil(f"it has more than TASKHUB_HARD_RSS_MB={self._memory.limit_mb} in use after a job")
-        self._lifeline.end()
-        self._executor.clean()
+        self._link.end()
+        self._runner.clean()
 
     def _run_alone(self) -> None:
         """A job that has crashed its child before runs with nothing else at stake."""
@@ -323,14 +323,14 @@ class Consumer:
 
     def _look_for_cancellations(self) -> None:
         """Cancelled jobs that have not begun never do."""
-        serial = self._lifeline.cancel_serial()
+        serial = self._link.cancel_serial()
         with self._lock:
             self._settler.release_cancelled()
         self._cancel_serial = serial
 
     def _settle_until_done(self) -> None:
         """Settle everything, however long PostgreSQL is away. What the record says of the job stays as it is."""
-        while self._holding.finished and not self._executor.must_leave:
+        while self._batch.finished and not self._runner.must_leave:
             try:
                 with self._lock:
                     self._settler.settle_all()
@@ -341,12 +341,12 @@ class Consumer:
                 clock.sleep(self._trouble.lost(f"{type(error).__name__}: {error}"[:500], trace=error))
 
     def _holds_something(self) -> bool:
-        return bool(self._holding.pending or self._holding.finished or self._holding.withheld)
+        return bool(self._batch.pending or self._batch.finished or self._batch.withheld)
 
     def _finish(self) -> None:
         """Leave nothing behind."""
-        self._relief.batch_ends()
-        self._lifeline.settling()
+        self._helper.batch_ends()
+        self._link.settling()
         with self._lock:
             self._settler.settle_all()
             self._settler.give_back()
@@ -359,20 +359,20 @@ class Consumer:
         """Nothing may be started now: settle, and look again soon."""
         with self._lock:
             self._settler.settle_all()
-            self._lifeline.clear_notes()
+            self._link.clear_notes()
         self._wait(min(0.1, self._timing.block_s))
 
     def _wait_for_bell(self) -> None:
-        self._lifeline.clear_notes()
+        self._link.clear_notes()
         self._claimer.acknowledge()
         self._reporter.flush()
-        self._holding.forget()
-        self._lifeline.idle()
+        self._batch.forget()
+        self._link.idle()
         if self._claimer.redis_is_away:
             clock.sleep(_POLL_S)
             return
         try:
-            self._broker.wait(self._turns.queues, self._timing.block_s)
+            self._broker.wait(self._rotation.queues, self._timing.block_s)
             self._empty_until.clear()
         except QueueUnavailableError:
             clock.sleep(_POLL_S)
@@ -386,8 +386,8 @@ class Consumer:
             known = {name for (name,) in self._store.run("served_queues", _ACTIVE_S, _RECENT)} | set(
                 self._registry.queues()
             )
-        if known != set(self._turns.queues):
-            self._turns.reweigh(dict.fromkeys(sorted(known), 1))
+        if known != set(self._rotation.queues):
+            self._rotation.reweigh(dict.fromkeys(sorted(known), 1))
 
 
 def _ordered(jobs: list[ClaimedJob]) -> list[ClaimedJob]:

@@ -10,8 +10,8 @@ from marshmallow import Schema, ValidationError, validates_schema
 
 from taskhub.domain.envelope import Envelope
 from taskhub.domain.errors import InvalidPayloadError
-from taskhub.execution.acceptance import Acceptor
 from taskhub.handlers.registry import Handler, Registry
+from taskhub.services.submission.validation import Validator
 
 
 class _Unreadable:
@@ -37,7 +37,7 @@ def test_a_schema_that_raises_anything_refuses_its_payload(raised: BaseException
 
     registry = Registry()
     registry.add(Handler("odd", lambda job: None, schema=Odd()))
-    acceptor = Acceptor(registry, max_attempts=1, max_payload_bytes=1000)
+    validator = Validator(registry, max_attempts=1, max_payload_bytes=1000)
     with pytest.raises(InvalidPayloadError) as refusal:
-        acceptor.accept([Envelope(type="odd", payload={"type": "odd"})], [""])
+        validator.accept([Envelope(type="odd", payload={"type": "odd"})], [""])
     assert orjson.dumps([problem.__dict__ for problem in refusal.value.problems])

@@ -7,7 +7,7 @@ served and pays the sum of all weights.
 from __future__ import annotations
 
 
-class Turns:
+class QueueRotation:
     """The order in which to try the queues; `served` settles the account."""
 
     def __init__(self, weights: dict[str, int]) -> None:
@@ -26,11 +26,11 @@ class Turns:
     def order(self) -> list[str]:
         """All queues, the one whose turn it is first.
 
-        >>> turns = Turns({"a": 2, "b": 1})
+        >>> rotation = QueueRotation({"a": 2, "b": 1})
         >>> served = []
         >>> for _ in range(6):
-        ...     served.append(turns.order()[0])
-        ...     turns.served(served[-1])
+        ...     served.append(rotation.order()[0])
+        ...     rotation.served(served[-1])
         >>> "".join(served)
         'abaaba'
         """

@@ -10,11 +10,11 @@ from taskhub.domain.job import ClaimedJob
 from taskhub.domain.outcome import Completed, Outcome
 
 
-class Holding:
+class Batch:
     """One batch under one lease.
 
     `pending` and `finished` are deques because two threads use them: the main thread takes from the left of
-    `pending`, the relief thread from its right, each with one atomic step, so a job is only ever one's.
+    `pending`, the helper thread from its right, each with one atomic step, so a job is only ever one's.
     """
 
     def __init__(self) -> None:

@@ -1,7 +1,7 @@
 """Write down what a child has finished, and give back what it has not begun. Everything here is called under its lock.
 
 Invariants:
-- Whatever a failed write leaves open stays in the holding, and the same write may be sent again.
+- Whatever a failed write leaves open stays in the batch, and the same write may be sent again.
 - What PostgreSQL refuses for what it says is settled as something else, or set aside; it stops nothing.
 """
 
@@ -11,11 +11,11 @@ import contextlib
 from collections.abc import Sequence
 
 from taskhub import clock, failpoints
+from taskhub.child.batch import Batch, split
+from taskhub.child.reporter import Reporter
 from taskhub.domain.errors import QueueUnavailableError
 from taskhub.domain.job import ClaimedJob
 from taskhub.domain.outcome import Completed, Outcome
-from taskhub.execution.holding import Holding, split
-from taskhub.execution.reporter import Reporter
 from taskhub.logs import get_logger
 from taskhub.queue.broker import Broker
 from taskhub.services.claim import Claim, requeue
@@ -33,8 +33,8 @@ _MOST_FOR_LATER = 1000
 class Settler:
     """One child's settlements, over its own connections."""
 
-    def __init__(self, holding: Holding, store: Connection, broker: Broker, reporter: Reporter) -> None:
-        self._holding = holding
+    def __init__(self, batch: Batch, store: Connection, broker: Broker, reporter: Reporter) -> None:
+        self._batch = batch
         self._store = store
         self._broker = broker
         self._reporter = reporter
@@ -43,14 +43,14 @@ class Settler:
 
     def settle_all(self) -> None:
         """Settle every outcome. Raises StoreUnavailableError: then they are all still held."""
-        with self._holding.finished_taken() as outcomes:
+        with self._batch.finished_taken() as outcomes:
             self._settle(outcomes)
             outcomes.clear()
         self._try_again()
 
     def settle_apart(self) -> None:
         """Settle all but what travels with the next claim: failures have a statement of their own."""
-        with self._holding.finished_taken() as outcomes:
+        with self._batch.finished_taken() as outcomes:
             completed, others = split(outcomes)
             self._settle(others)
             outcomes[:] = completed
@@ -65,58 +65,58 @@ class Settler:
                 self._report(finished, {}, [])
             else:  # something was lost, or an earlier sending of the claim had settled them
                 self._settle(finished)
-        except Exception as error:  # noqa: BLE001 (what the claim brought must come into the holding all the same)
+        except Exception as error:  # noqa: BLE001 (what the claim brought must come into the batch all the same)
             log.warning("job.unsettled", extra={"text": f"{len(finished)} jobs are settled later: {error}"})
             self._keep_for_later(finished, due_in_s=0.0)
 
     def give_back(self) -> None:
         """Release everything that has not begun, uncharged, and push it for others."""
-        holding = self._holding
-        with holding.pending_taken() as jobs:
-            ids = [job.id for job in jobs] + list(holding.withheld)
+        batch = self._batch
+        with batch.pending_taken() as jobs:
+            ids = [job.id for job in jobs] + list(batch.withheld)
             if not ids:
                 return
-            self._store.run("release_jobs", uuid_array(ids), holding.lease, 0.0)
+            self._store.run("release_jobs", uuid_array(ids), batch.lease, 0.0)
             jobs.clear()
-            holding.withheld.clear()
+            batch.withheld.clear()
         with contextlib.suppress(QueueUnavailableError):  # their run_at is set: the dispatcher pushes them
             requeue(self._store, self._broker, ids)
 
     def give_back_withheld(self) -> None:
         """Release what was too large to be held beside the others, so that somebody can take it at once."""
-        ids = list(self._holding.withheld)
+        ids = list(self._batch.withheld)
         if ids:
-            self._store.run("release_jobs", uuid_array(ids), self._holding.lease, 0.0)
-            self._holding.withheld.clear()
+            self._store.run("release_jobs", uuid_array(ids), self._batch.lease, 0.0)
+            self._batch.withheld.clear()
             with contextlib.suppress(QueueUnavailableError):
                 requeue(self._store, self._broker, ids)
 
     def release_cancelled(self) -> None:
         """Release what somebody has cancelled and has not begun: that makes it cancelled."""
-        waiting = [job.id for job in list(self._holding.pending)]
+        waiting = [job.id for job in list(self._batch.pending)]
         if not waiting:
             return
         flagged = {row[0] for row in self._store.run("cancelled_of", uuid_array(waiting))}
-        with self._holding.pending_taken(lambda job: job.id in flagged) as jobs:
+        with self._batch.pending_taken(lambda job: job.id in flagged) as jobs:
             if jobs:
-                self._store.run("release_jobs", uuid_array([job.id for job in jobs]), self._holding.lease, 0.0)
+                self._store.run("release_jobs", uuid_array([job.id for job in jobs]), self._batch.lease, 0.0)
                 jobs.clear()
 
     def postpone(self, job: ClaimedJob) -> None:
         """Give back a job whose type is not known here: another worker may know it, during a rolling deploy."""
-        log.warning("job.unknown_type", extra={"job_id": job.id, "type": job.type, "queue": self._holding.queue})
-        self._store.run("postpone_unknown", uuid_array([job.id]), self._holding.lease, UNKNOWN_TYPE_DELAY_S)
+        log.warning("job.unknown_type", extra={"job_id": job.id, "type": job.type, "queue": self._batch.queue})
+        self._store.run("postpone_unknown", uuid_array([job.id]), self._batch.lease, UNKNOWN_TYPE_DELAY_S)
 
     def abandon(self) -> None:
         """The slot is closed: what was finished and not settled is a rescuer's business."""
-        with self._holding.finished_taken() as outcomes:
+        with self._batch.finished_taken() as outcomes:
             self._report([], {}, [outcome.id for outcome in outcomes])
             outcomes.clear()
 
     def _settle(self, outcomes: Sequence[Outcome]) -> None:
         if not outcomes:
             return
-        result = settle(self._store, self._holding.lease or "", outcomes)
+        result = settle(self._store, self._batch.lease or "", outcomes)
         failpoints.hit("worker.after_settle")
         if result.refused:
             self._set_aside(result.refused)
@@ -131,7 +131,7 @@ class Settler:
         self._keep_for_later(refused, due_in_s=_REFUSED_AGAIN_S)
 
     def _keep_for_later(self, outcomes: Sequence[Outcome], due_in_s: float) -> None:
-        lease = self._holding.lease or ""
+        lease = self._batch.lease or ""
         self._later += [(lease, outcome) for outcome in outcomes]
         del self._later[:-_MOST_FOR_LATER]
         self._later_due_s = clock.monotonic_s() + due_in_s
@@ -142,5 +142,5 @@ class Settler:
             self._later = [(lease, o) for lease, o in self._later if settle(self._store, lease, [o]).refused]
 
     def _report(self, outcomes: Sequence[Outcome], statuses: dict[str, str], stale: list[str]) -> None:
-        self._reporter.settled(self._holding, list(outcomes), statuses, stale)
+        self._reporter.settled(self._batch, list(outcomes), statuses, stale)
         self._reporter.flush()

@@ -12,7 +12,7 @@ _GROWTH = 8  # a batch is at most this many times the last: one lucky measuremen
 _WEIGHT = 0.3  # of the newest batch in the mean
 
 
-class Pacing:
+class BatchSize:
     """Recent means by queue, over its present mix of types."""
 
     def __init__(self, budget_s: float, budget_bytes: int) -> None:

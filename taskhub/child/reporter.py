@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from typing import Protocol
 
+from taskhub.child.batch import Batch
 from taskhub.domain.job import CANCELLED, COMPLETED, FAILED, INTERRUPTED, ClaimedJob
 from taskhub.domain.outcome import Failed, Outcome
-from taskhub.execution.holding import Holding
 from taskhub.logs import get_logger, log_all
 
 log = get_logger(__name__)
@@ -37,21 +37,21 @@ class Reporter:
             fields = {"job_id": job.id, "type": job.type, "queue": queue, "attempt": job.attempt}
             log.debug("job.started", extra=fields | self._where)
 
-    def settled(self, holding: Holding, outcomes: list[Outcome], statuses: dict[str, str], stale: list[str]) -> None:
+    def settled(self, batch: Batch, outcomes: list[Outcome], statuses: dict[str, str], stale: list[str]) -> None:
         """`outcomes` are settled: `statuses` tells what became of failed ones, `stale` which were lost to others."""
         lost = set(stale)
         completed: dict[tuple[str, int], list[tuple[str, float]]] = {}
         for outcome in outcomes:
-            job = holding.jobs.get(outcome.id)
+            job = batch.jobs.get(outcome.id)
             if job is None or outcome.id in lost:
                 continue
             if not isinstance(outcome, Failed) or statuses.get(outcome.id) == COMPLETED:  # by an unknown commit
                 took_s = outcome.finished_s - outcome.started_s
                 completed.setdefault((job.type, job.attempt), []).append((outcome.id, took_s))
             else:
-                self._failed(holding.queue, job, outcome, statuses.get(outcome.id, ""))
+                self._failed(batch.queue, job, outcome, statuses.get(outcome.id, ""))
         for (job_type, attempt), jobs in completed.items():
-            self._completed(holding.queue, job_type, attempt, jobs)
+            self._completed(batch.queue, job_type, attempt, jobs)
         if stale:
             self._recorder.stale(len(stale))
             for job_id in stale:

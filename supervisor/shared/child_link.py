@@ -16,7 +16,7 @@ from supervisor.memory import Bank, Memory
 _BOOTTIME = time.CLOCK_BOOTTIME
 
 
-class Lifeline:
+class ChildLink:
     """The child's end of the line. Made by the parent before the fork, used by the child's processes only."""
 
     def __init__(self, shared: Memory, slot: int, generation: int) -> None:

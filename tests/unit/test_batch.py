@@ -7,9 +7,9 @@ import threading
 import pytest
 
 from taskhub import ids
+from taskhub.child.batch import Batch, raw_id, split
 from taskhub.domain.job import ClaimedJob
 from taskhub.domain.outcome import Completed, Failed
-from taskhub.execution.holding import Holding, raw_id, split
 
 
 def job() -> ClaimedJob:
@@ -20,72 +20,72 @@ def completed(name: str) -> Completed:
     return Completed(name, None, 0.0, 1.0)
 
 
-def names(holding: Holding) -> list[str]:
-    return [outcome.id for outcome in holding.finished]
+def names(batch: Batch) -> list[str]:
+    return [outcome.id for outcome in batch.finished]
 
 
 def test_outcomes_whose_settlement_fails_come_before_newer_ones_in_their_old_order() -> None:
-    holding = Holding()
-    holding.finished.extend([completed("a"), completed("b")])
+    batch = Batch()
+    batch.finished.extend([completed("a"), completed("b")])
 
     def fail() -> None:
-        with holding.finished_taken() as taken:
+        with batch.finished_taken() as taken:
             taken.clear()
-            holding.finished.append(completed("c"))
+            batch.finished.append(completed("c"))
             raise MemoryError
 
     with pytest.raises(MemoryError):
         fail()
-    assert names(holding) == ["a", "b", "c"]
-    with holding.finished_taken() as taken:
+    assert names(batch) == ["a", "b", "c"]
+    with batch.finished_taken() as taken:
         assert [outcome.id for outcome in taken] == ["a", "b", "c"]
         del taken[1:]  # those are settled
-    assert names(holding) == ["a"]
+    assert names(batch) == ["a"]
 
 
 def test_jobs_that_cannot_be_given_back_are_still_held_in_their_order() -> None:
-    holding, jobs = Holding(), [job() for _ in range(4)]
-    holding.take_over("q", ids.new_token(), jobs)
+    batch, jobs = Batch(), [job() for _ in range(4)]
+    batch.take_over("q", ids.new_token(), jobs)
 
     def fail() -> None:
-        with holding.pending_taken() as taken:
+        with batch.pending_taken() as taken:
             assert {found.id for found in taken} == {found.id for found in jobs}
             raise OSError("no")
 
     with pytest.raises(OSError, match="no"):
         fail()
-    assert list(holding.pending) == jobs
-    with holding.pending_taken(lambda found: found is jobs[2]) as taken:
+    assert list(batch.pending) == jobs
+    with batch.pending_taken(lambda found: found is jobs[2]) as taken:
         assert taken == [jobs[2]]
         taken.clear()
-    assert list(holding.pending) == [jobs[0], jobs[1], jobs[3]]
+    assert list(batch.pending) == [jobs[0], jobs[1], jobs[3]]
 
 
 def test_a_claim_replaces_lease_and_jobs() -> None:
-    holding, lease, jobs = Holding(), ids.new_token(), [job(), job()]
-    holding.take_over("q", lease, jobs)
-    assert (holding.queue, holding.lease, holding.token) == ("q", lease, raw_id(lease))
-    assert [found.id for found in holding.pending] == list(holding.jobs) == [found.id for found in jobs]
-    holding.take_over("q", None, [])
-    assert holding.token == bytes(16)
+    batch, lease, jobs = Batch(), ids.new_token(), [job(), job()]
+    batch.take_over("q", lease, jobs)
+    assert (batch.queue, batch.lease, batch.token) == ("q", lease, raw_id(lease))
+    assert [found.id for found in batch.pending] == list(batch.jobs) == [found.id for found in jobs]
+    batch.take_over("q", None, [])
+    assert batch.token == bytes(16)
 
 
 def test_two_threads_never_get_the_same_job() -> None:
-    holding, jobs = Holding(), [job() for _ in range(20_000)]
-    holding.take_over("q", ids.new_token(), jobs)
+    batch, jobs = Batch(), [job() for _ in range(20_000)]
+    batch.take_over("q", ids.new_token(), jobs)
     given_back: list[ClaimedJob] = []
 
     def give_back() -> None:
-        with holding.pending_taken() as taken:
+        with batch.pending_taken() as taken:
             given_back.extend(taken)
             taken.clear()
 
     helper = threading.Thread(target=give_back)
     begun = []
     helper.start()
-    while holding.pending:
+    while batch.pending:
         try:
-            begun.append(holding.pending.popleft())
+            begun.append(batch.pending.popleft())
         except IndexError:
             break
     helper.join()

@@ -7,14 +7,14 @@ import signal
 from typing import Any
 
 from taskhub import clock, failpoints
-from taskhub.execution.clean_ground import CleanGround
-from taskhub.execution.consumer import LEFT_IN_ORDER, SLOT_WAS_CLOSED, Consumer, Timing
-from taskhub.execution.executor import INTERRUPT, Executor, Policy
-from taskhub.execution.lifeline import Lifeline
-from taskhub.execution.own_memory import OwnMemory
-from taskhub.execution.reporter import Recorder, Reporter
-from taskhub.execution.setters import watch_setters
-from taskhub.execution.turns import Turns
+from taskhub.child.clean_ground import CleanGround
+from taskhub.child.link import SupervisorLink
+from taskhub.child.loop import LEFT_IN_ORDER, SLOT_WAS_CLOSED, ChildLoop, Timing
+from taskhub.child.own_memory import OwnMemory
+from taskhub.child.queue_rotation import QueueRotation
+from taskhub.child.reporter import Recorder, Reporter
+from taskhub.child.run_job import INTERRUPT, JobRunner, Policy
+from taskhub.child.setters import watch_setters
 from taskhub.handlers.registry import Registry
 from taskhub.logs import get_logger
 from taskhub.outage import Outage
@@ -29,7 +29,7 @@ log = get_logger(__name__)
 _LOCK_S = 0.5  # what others have locked for longer is left alone: a child has more to do than to wait for one row
 
 
-def run_child(settings: Settings, registry: Registry, recorder: Recorder, lifeline: Lifeline) -> int:
+def run_child(settings: Settings, registry: Registry, recorder: Recorder, link: SupervisorLink) -> int:
     """Consume jobs until told to leave; returns the exit status. Called after the fork, in the main thread."""
     watch_setters()  # the supervisor did, before it imported the handlers; a child that imports them itself does
     failpoints.arm(settings.failpoints)
@@ -37,29 +37,29 @@ def run_child(settings: Settings, registry: Registry, recorder: Recorder, lifeli
     database_url, redis_url = settings.server_urls()
     store = open_store(settings, database_url, "taskhub child")
     broker = Broker(redis_url, timeout_s=settings.timers.redis_worker_s)
-    if not _open_slot(store, lifeline):
-        if lifeline.is_wanted():
+    if not _open_slot(store, link):
+        if link.is_wanted():
             return SLOT_WAS_CLOSED
-        lifeline.leaving()
+        link.leaving()
         return LEFT_IN_ORDER
     policy = Policy(settings.retry_base_s, settings.retry_cap_s, settings.job_timeout_s)
     ground = CleanGround()
     doubts = open_store(settings, database_url, "taskhub doubt")
-    executor = Executor(lifeline, policy, ground, HandlerSession(database_url), doubts)
-    signal.signal(INTERRUPT, executor.interrupt)
-    os.register_at_fork(after_in_child=executor.forget_in_fork)
-    executor.output.capture()
+    runner = JobRunner(link, policy, ground, HandlerSession(database_url), doubts)
+    signal.signal(INTERRUPT, runner.interrupt)
+    os.register_at_fork(after_in_child=runner.forget_in_fork)
+    runner.output.capture()
     ground.begin()
-    slot = Slot(lifeline.worker, lifeline.slot, lifeline.generation)
-    consumer = Consumer(
-        lifeline,
+    slot = Slot(link.worker, link.slot, link.generation)
+    loop = ChildLoop(
+        link,
         store,
         broker,
-        Claimer(store, broker, slot, Outage(log, "redis.lost", "redis.back", base_s=0.2, slot=lifeline.slot)),
+        Claimer(store, broker, slot, Outage(log, "redis.lost", "redis.back", base_s=0.2, slot=link.slot)),
         registry,
-        executor,
-        Reporter(recorder, lifeline.worker, lifeline.slot),
-        Turns(dict(settings.queues) or dict.fromkeys(registry.queues(), 1)),
+        runner,
+        Reporter(recorder, link.worker, link.slot),
+        QueueRotation(dict(settings.queues) or dict.fromkeys(registry.queues(), 1)),
         Timing(
             block_s=settings.timers.block_s,
             budget_s=settings.timers.batch_budget_s,
@@ -69,7 +69,7 @@ def run_child(settings: Settings, registry: Registry, recorder: Recorder, lifeli
         OwnMemory(settings.hard_rss_mb),
         serves_all=not settings.queues,
     )
-    return consumer.run()
+    return loop.run()
 
 
 def open_store(settings: Settings, database_url: str, application: str, **options: Any) -> Connection:
@@ -86,17 +86,17 @@ def open_store(settings: Settings, database_url: str, application: str, **option
     )
 
 
-def _open_slot(store: Connection, lifeline: Lifeline) -> bool:
+def _open_slot(store: Connection, link: SupervisorLink) -> bool:
     """Make the slot known; waits while that cannot be. False: this worker was declared dead, or is unwanted."""
-    outage = Outage(log, "postgres.lost", "postgres.back", slot=lifeline.slot)
-    while lifeline.is_wanted():
+    outage = Outage(log, "postgres.lost", "postgres.back", slot=link.slot)
+    while link.is_wanted():
         try:
-            if lifeline.may_start():  # the worker's own row is there from its first heartbeat on
-                opened = store.run("open_slot", lifeline.worker, lifeline.slot, lifeline.generation, os.getpid())
+            if link.may_start():  # the worker's own row is there from its first heartbeat on
+                opened = store.run("open_slot", link.worker, link.slot, link.generation, os.getpid())
                 outage.back()
                 return bool(opened)
             clock.sleep(0.01)
         except Exception as error:  # noqa: BLE001 (away, altered, no descriptors: nothing of it ends a child)
             clock.sleep(outage.lost(f"{type(error).__name__}: {error}"))
-        lifeline.waiting()
+        link.waiting()
     return False

@@ -17,7 +17,7 @@ from taskhub.logs import get_logger
 log = get_logger(__name__)
 
 
-class Acceptor:
+class Validator:
     """Checks envelopes against the registered types.
 
     must_know: refuse types that are not registered here; a Producer in another program need not know them.

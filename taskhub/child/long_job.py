@@ -10,22 +10,22 @@ import threading
 from collections.abc import Callable
 
 from taskhub import clock
+from taskhub.child.batch import Batch
+from taskhub.child.link import SupervisorLink
 from taskhub.domain.errors import UnavailableError
-from taskhub.execution.holding import Holding
-from taskhub.execution.lifeline import Lifeline
 from taskhub.logs import get_logger
 from taskhub.outage import Outage
 
 log = get_logger(__name__)
 
 
-class Relief:
+class LongJobHelper:
     """Watches the present job of one child; `settle` and `give_back` are the child's own, called under `lock`."""
 
     def __init__(
         self,
-        holding: Holding,
-        lifeline: Lifeline,
+        batch: Batch,
+        link: SupervisorLink,
         lock: threading.Lock,
         *,
         settle: Callable[[], None],
@@ -33,25 +33,23 @@ class Relief:
         settle_within_s: float,
         budget_s: float,
     ) -> None:
-        self._holding = holding
-        self._lifeline = lifeline
+        self._batch = batch
+        self._link = link
         self._lock = lock
         self._settle = settle
         self._give_back = give_back
         self._settle_within_s = settle_within_s
         self._budget_s = budget_s
-        self._batch = threading.Event()
+        self._batch_runs = threading.Event()
         self._began_s = 0.0  # when the present job began; 0 between jobs
-        self._outage = Outage(
-            log, "child.helper_failed", "child.helper_back", base_s=settle_within_s, slot=lifeline.slot
-        )
+        self._outage = Outage(log, "child.helper_failed", "child.helper_back", base_s=settle_within_s, slot=link.slot)
         self._thread: threading.Thread | None = None
 
     def ensure(self) -> None:
         """Begin, also again if it has died. Where no thread can be had, the sidecar helps from outside."""
         if (self._thread is not None and self._thread.is_alive()) or not self._outage.is_due:
             return
-        thread = threading.Thread(target=self._watch, name="relief", daemon=True)
+        thread = threading.Thread(target=self._watch, name="long_job", daemon=True)
         try:
             thread.start()
             self._thread = thread
@@ -61,21 +59,21 @@ class Relief:
     def job_begins(self) -> None:
         """The main thread is about to run a job."""
         self._began_s = clock.monotonic_s()
-        if not self._batch.is_set():
-            self._lifeline.relieved(True)  # by this thread: the other may not get the interpreter in time
-            self._batch.set()
+        if not self._batch_runs.is_set():
+            self._link.relieved(True)  # by this thread: the other may not get the interpreter in time
+            self._batch_runs.set()
 
     def batch_ends(self) -> None:
         """The main thread holds nothing that this one could help with."""
         self._began_s = 0.0
-        self._batch.clear()
-        self._lifeline.relieved(False)
+        self._batch_runs.clear()
+        self._link.relieved(False)
 
     def _watch(self) -> None:
         while True:
             try:
-                self._batch.wait()
-                self._lifeline.relieved(True)
+                self._batch_runs.wait()
+                self._link.relieved(True)
                 clock.sleep(self._settle_within_s)
                 self._look()
                 self._outage.back()
@@ -91,12 +89,12 @@ class Relief:
         if not began_s:
             return
         runs_for_s = clock.monotonic_s() - began_s
-        if runs_for_s < self._settle_within_s or not (self._holding.finished or self._holding.pending):
+        if runs_for_s < self._settle_within_s or not (self._batch.finished or self._batch.pending):
             return
         with self._lock:
             if began_s != self._began_s:
                 return  # the main thread went on in the meantime
-            if self._holding.finished:
+            if self._batch.finished:
                 self._settle()
-            if runs_for_s >= self._budget_s and self._holding.pending:
+            if runs_for_s >= self._budget_s and self._batch.pending:
                 self._give_back()

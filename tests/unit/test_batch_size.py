@@ -5,17 +5,17 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskhub.execution.pacing import Pacing
+from taskhub.child.batch_size import BatchSize
 
 BUDGET_S, BUDGET_BYTES = 0.05, 1000
 
 
 def after(*batches: tuple[int, float]) -> int:
     """The next batch's size after batches of so many jobs of so many seconds each."""
-    pacing = Pacing(BUDGET_S, BUDGET_BYTES)
+    batch_size = BatchSize(BUDGET_S, BUDGET_BYTES)
     for count, seconds in batches:
-        pacing.record("q", count, count * seconds)
-    return pacing.want("q")
+        batch_size.record("q", count, count * seconds)
+    return batch_size.want("q")
 
 
 def test_what_is_unknown_comes_alone() -> None:
@@ -47,29 +47,29 @@ def test_slower_than_known_counts_at_once_and_faster_only_bit_by_bit() -> None:
 
 
 def test_queues_are_known_apart() -> None:
-    pacing = Pacing(BUDGET_S, BUDGET_BYTES)
-    pacing.record("fast", 100, 0.001)
-    assert pacing.want("fast") > 100
-    assert pacing.want("other") == 1
+    batch_size = BatchSize(BUDGET_S, BUDGET_BYTES)
+    batch_size.record("fast", 100, 0.001)
+    assert batch_size.want("fast") > 100
+    assert batch_size.want("other") == 1
 
 
 def test_a_batch_is_no_more_than_the_budgets_bytes_and_smaller_counts_only_bit_by_bit() -> None:
-    pacing = Pacing(BUDGET_S, BUDGET_BYTES)
-    pacing.record("q", 100, 0.0)
-    pacing.received("q", 10, 1000)
-    assert pacing.want("q") == 10
-    pacing.received("q", 1, 5000)
-    assert pacing.want("q") == 1
-    pacing.received("q", 1, 1)
-    assert pacing.want("q") == 1
+    batch_size = BatchSize(BUDGET_S, BUDGET_BYTES)
+    batch_size.record("q", 100, 0.0)
+    batch_size.received("q", 10, 1000)
+    assert batch_size.want("q") == 10
+    batch_size.received("q", 1, 5000)
+    assert batch_size.want("q") == 1
+    batch_size.received("q", 1, 1)
+    assert batch_size.want("q") == 1
     for _ in range(30):
-        pacing.received("q", 1, 1)
-    assert pacing.want("q") == 500
+        batch_size.received("q", 1, 1)
+    assert batch_size.want("q") == 500
 
 
 @given(st.lists(st.tuples(st.integers(0, 500), st.floats(0, 1e6)), max_size=20))
 def test_a_size_is_always_from_one_to_the_limit(batches: list[tuple[int, float]]) -> None:
-    pacing = Pacing(BUDGET_S, BUDGET_BYTES)
+    batch_size = BatchSize(BUDGET_S, BUDGET_BYTES)
     for count, seconds in batches:
-        pacing.record("q", count, seconds)
-        assert 1 <= pacing.want("q") <= 500
+        batch_size.record("q", count, seconds)
+        assert 1 <= batch_size.want("q") <= 500

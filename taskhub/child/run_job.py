@@ -15,14 +15,14 @@ from typing import Any
 import orjson
 
 from taskhub import clock
+from taskhub.child.clean_ground import CleanGround
+from taskhub.child.link import SupervisorLink
+from taskhub.child.setters import TOUCHED
 from taskhub.domain import storable
 from taskhub.domain.backoff import reconnect_delay_s, retry_delay_s
 from taskhub.domain.errors import TransactionLostError, TransactionStateError
 from taskhub.domain.job import INTERRUPTED, NON_RETRYABLE, ClaimedJob
 from taskhub.domain.outcome import Completed, Failed, Fate, Outcome
-from taskhub.execution.clean_ground import CleanGround
-from taskhub.execution.lifeline import Lifeline
-from taskhub.execution.setters import TOUCHED
 from taskhub.handlers.job import Job
 from taskhub.handlers.raises import Fail, JobCancelled, JobTimeout, Retry, asked_delay
 from taskhub.handlers.registry import Handler
@@ -49,14 +49,14 @@ class Policy:
     timeout_s: float
 
 
-class Executor:
+class JobRunner:
     """Runs jobs one after the other in this process's main thread."""
 
     def __init__(
-        self, lifeline: Lifeline, policy: Policy, ground: CleanGround, session: HandlerSession, doubts: Connection
+        self, link: SupervisorLink, policy: Policy, ground: CleanGround, session: HandlerSession, doubts: Connection
     ) -> None:
         self.ground = ground
-        self._lifeline = lifeline
+        self._link = link
         self._policy = policy
         self._session = session
         self._doubts = doubts
@@ -74,7 +74,7 @@ class Executor:
         return claimed.timeout_s or handler.timeout_s or self._policy.timeout_s
 
     def run(self, handler: Handler, claimed: ClaimedJob, queue: str, lease: str) -> Outcome:
-        """Run `claimed` with its handler, between `Lifeline.begin` and `Lifeline.end`, which the caller says.
+        """Run `claimed` with its handler, between the link's `begin` and `end`, which the caller says.
 
         What is raised here is our own trouble, and the handler has not begun.
         """
@@ -120,10 +120,10 @@ class Executor:
         """Signal handler: end an overdue or cancelled task by an exception inside its function, nowhere else."""
         if not self._may_interrupt:
             return
-        if self._lifeline.is_overdue():
+        if self._link.is_overdue():
             self._may_interrupt = False
             raise JobTimeout("the job's time is over")
-        if self._lifeline.is_cancelled_now():
+        if self._link.is_cancelled_now():
             self._may_interrupt = False
             raise JobCancelled("somebody asked for the job to be cancelled")
 
@@ -140,7 +140,7 @@ class Executor:
 
     def are_due(self) -> bool:
         """True if the job is to be cut short."""
-        return self._lifeline.is_overdue() or self._lifeline.is_cancelled_now()
+        return self._link.is_overdue() or self._link.is_cancelled_now()
 
     def are_here(self) -> bool:
         """True in the thread and the process that run the handler, and nowhere else."""
@@ -148,7 +148,7 @@ class Executor:
 
     def left_s(self) -> float:
         """The job's time that is left."""
-        return self._lifeline.left_s()
+        return self._link.left_s()
 
     def _transaction_of(self, job: Job) -> JobTransaction:
         if job.id != self._running:
@@ -160,7 +160,7 @@ class Executor:
     def _concluded(self, claimed: ClaimedJob, outcome: Outcome) -> Outcome:
         assert self._transaction is not None
         if self._transaction.must_ask:
-            self._lifeline.finishing()  # its time does not run while PostgreSQL is away
+            self._link.finishing()  # its time does not run while PostgreSQL is away
         concluded = self._transaction.conclude(outcome, self._usual(claimed))
         self.must_leave = self._transaction.is_open
         return concluded

@@ -1,11 +1,11 @@
-"""What execution needs of the process that watches over it; `supervisor.lifeline.Lifeline` is the real one."""
+"""What execution needs of the process that watches over it; `supervisor.shared.child_link` has the real one."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
 
-class Lifeline(Protocol):
+class SupervisorLink(Protocol):
     """Orders and permissions from above; signs of life, the present task and the journal to above."""
 
     worker: str

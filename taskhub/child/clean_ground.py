@@ -28,8 +28,8 @@ import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from taskhub.execution.borrowed import Borrowed
-from taskhub.execution.setters import TOUCHED
+from taskhub.child.borrowed import Borrowed
+from taskhub.child.setters import TOUCHED
 from taskhub.logs import get_logger
 
 log = get_logger(__name__)

@@ -12,15 +12,15 @@ from typing import Any
 import pytest
 
 from supervisor import memory as m
-from supervisor.lifeline import Lifeline
 from supervisor.memory import Memory
+from supervisor.shared.child_link import ChildLink
 from taskhub import ids
+from taskhub.child.batch import raw_id
+from taskhub.child.clean_ground import CleanGround
+from taskhub.child.run_job import JobRunner, Policy
 from taskhub.domain.job import NON_RETRYABLE, RESULT_UNSTORABLE, ClaimedJob
 from taskhub.domain.outcome import Completed, Failed, Outcome
 from taskhub.domain.storable import MAX_JSON_BYTES
-from taskhub.execution.clean_ground import CleanGround
-from taskhub.execution.executor import Executor, Policy
-from taskhub.execution.holding import raw_id
 from taskhub.handlers.raises import Fail, Retry
 from taskhub.handlers.registry import Handler
 from taskhub.store.connection import Connection
@@ -33,21 +33,21 @@ Run = Callable[[Any], Any]
 
 
 class Bench:
-    """An executor with a real record."""
+    """An runner with a real record."""
 
     def __init__(self, folder: Path) -> None:
         self.memory = Memory.create(folder, ids.new_token(), 1)
         self.bank = self.memory.bank(0, 1)
         self.bank.begin(1)
-        self.lifeline = Lifeline(self.memory, 0, 1)
+        self.link = ChildLink(self.memory, 0, 1)
         session, doubts = HandlerSession(NOWHERE), Connection(NOWHERE)
-        self.executor = Executor(self.lifeline, POLICY, CleanGround(), session, doubts)
+        self.runner = JobRunner(self.link, POLICY, CleanGround(), session, doubts)
 
     def run(self, function: Run, *, timeout_s: float = 60, **changes: Any) -> Outcome:
         job = ClaimedJob(ids.new_token(), "t", 1, 5, 0, 0, None, '{"type":"t","a":1}')._replace(**changes)
-        self.lifeline.begin(raw_id(job.id), timeout_s)
-        outcome = self.executor.run(Handler("t", function), job, "q", ids.new_token())
-        self.lifeline.end()
+        self.link.begin(raw_id(job.id), timeout_s)
+        outcome = self.runner.run(Handler("t", function), job, "q", ids.new_token())
+        self.link.end()
         return outcome
 
 
@@ -99,7 +99,7 @@ def test_an_exception_is_a_failure_with_its_place_and_a_delay_of_full_jitter(ben
         assert isinstance(failed, Failed)
         assert (failed.type, failed.cause, failed.reason) == ("ValueError", "exception", None)
         assert "no such customer (at " in failed.message
-        assert "test_executor.py" in failed.message
+        assert "test_run_job.py" in failed.message
         delays.append(failed.retry_in_s or 0)
     assert 0 <= min(delays) < max(delays) <= 8
 
@@ -165,7 +165,7 @@ def test_the_time_is_the_jobs_else_its_types_else_the_settings(
     bench: Bench, job_s: float | None, type_s: float | None, taken_s: float
 ) -> None:
     job = ClaimedJob(ids.new_token(), "t", 1, 5, 0, 0, job_s, "{}")
-    assert bench.executor.timeout_s(Handler("t", lambda job: None, timeout_s=type_s), job) == taken_s
+    assert bench.runner.timeout_s(Handler("t", lambda job: None, timeout_s=type_s), job) == taken_s
 
 
 def test_an_interrupt_ends_an_overdue_task_by_an_exception_that_no_except_exception_stops(bench: Bench) -> None:
@@ -176,7 +176,7 @@ def test_an_interrupt_ends_an_overdue_task_by_an_exception_that_no_except_except
         except Exception:
             pytest.fail("a broad except has caught it")
 
-    before = signal.signal(signal.SIGUSR2, bench.executor.interrupt)
+    before = signal.signal(signal.SIGUSR2, bench.runner.interrupt)
     try:
         failed = bench.run(stubborn, timeout_s=0)
     finally:
@@ -186,11 +186,11 @@ def test_an_interrupt_ends_an_overdue_task_by_an_exception_that_no_except_except
 
 
 def test_an_interrupt_for_another_task_or_between_tasks_is_ignored(bench: Bench) -> None:
-    bench.executor.interrupt(signal.SIGUSR2, None)
+    bench.runner.interrupt(signal.SIGUSR2, None)
     bench.bank.set_id(m.B_CANCEL, ids.new_token())
 
     def calm(_: Any) -> str:
-        bench.executor.interrupt(signal.SIGUSR2, None)
+        bench.runner.interrupt(signal.SIGUSR2, None)
         return "done"
 
     completed = bench.run(calm)
@@ -200,7 +200,7 @@ def test_an_interrupt_for_another_task_or_between_tasks_is_ignored(bench: Bench)
 def test_an_interrupt_for_a_cancelled_task_is_told_as_such(bench: Bench) -> None:
     def run(job: Any) -> None:
         bench.bank.set_id(m.B_CANCEL, job.id)
-        bench.executor.interrupt(signal.SIGUSR2, None)
+        bench.runner.interrupt(signal.SIGUSR2, None)
 
     failed = bench.run(run)
     assert isinstance(failed, Failed)

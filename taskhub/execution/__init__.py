@@ -1,1 +1,0 @@
-"""Running jobs: the registry of handlers, the consumer that claims batches, the executor that runs one job."""

@@ -1,0 +1,1 @@
+"""Submit jobs: validated, committed in PostgreSQL in groups, then rung in Redis."""
