@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 
 from taskhub.domain import strict_json
-from taskhub.domain.envelope import Envelope, read_envelope
 from taskhub.domain.errors import FieldProblem, InvalidPayloadError, InvalidRequestError
 from taskhub.domain.job import TERMINAL
-from taskhub.domain.job_object import job_object
+from taskhub.domain.job_request import JobRequest, read_job_request
+from taskhub.domain.job_view import job_view
 from taskhub.handlers.registry import registry
 from taskhub.queue.broker import Broker
-from taskhub.services.doorbell import Doorbell
-from taskhub.services.inspect import get_job, wait_for_end
+from taskhub.services.queries.jobs import get_job, wait_for_end
+from taskhub.services.submission.doorbell import Doorbell
+from taskhub.services.submission.submitter import Submitter
 from taskhub.services.submission.validation import Validator
-from taskhub.services.submit import Submitter
 from taskhub.settings.fields import Settings
 from taskhub.store.connection import Connection
 from taskhub.store.pool import Pool
@@ -83,23 +83,23 @@ class Producer:
 
         Raises InvalidInputError; StoreUnavailableError, after which the job may or may not be there.
         """
-        [submission] = self._validator.accept([_envelope(type, payload or {}, options)], [""])
-        return self._own().submitter.submit(submission).row.id
+        [new_job] = self._validator.validate([_job_request(type, payload or {}, options)], [""])
+        return self._own().submitter.submit(new_job).row.id
 
     def submit_many(self, jobs: Iterable[tuple[str, Mapping[str, Any]]], **options: Any) -> list[str]:
         """Commit many jobs with the same options, 1,000 in a transaction; returns their ids in order.
 
         Raises as `submit`; then chunks before the failing one are committed.
         """
-        model = _envelope("any", {}, options)
+        model = _job_request("any", {}, options)
         waiting, submitted = iter(jobs), list[str]()
         while chunk := list(islice(waiting, _CHUNK)):
             for type in {type for type, _ in chunk}:
-                _envelope(type, {}, {})
-            envelopes = [Envelope(_payload(type, payload), type, *model[2:]) for type, payload in chunk]
+                _job_request(type, {}, {})
+            requests = [JobRequest(_payload(type, payload), type, *model[2:]) for type, payload in chunk]
             first = len(submitted)
             paths = [f"jobs.{first + number}." for number in range(len(chunk))]
-            submitted += self._own().submitter.submit_all(self._validator.accept(envelopes, paths))
+            submitted += self._own().submitter.submit_all(self._validator.validate(requests, paths))
         return submitted
 
     def wait(self, job_id: str, timeout_s: float) -> dict[str, Any]:
@@ -111,7 +111,7 @@ class Producer:
         row = get_job(store, job_id)
         if row.status not in TERMINAL:
             row = wait_for_end(store, row.id, timeout_s)
-        return job_object(row, orjson.loads)
+        return job_view(row, orjson.loads)
 
     def close(self) -> None:
         """Leave the connections, those in use when their call has ended. If it is used again, it connects again."""
@@ -133,12 +133,12 @@ class Producer:
         return found or self._by_process.setdefault(os.getpid(), self._make_connections())
 
 
-def _envelope(type: str, payload: Mapping[str, Any], options: Mapping[str, Any]) -> Envelope:
+def _job_request(type: str, payload: Mapping[str, Any], options: Mapping[str, Any]) -> JobRequest:
     """The same checks as a client's JSON gets; the payload's own are made where it is encoded."""
     if "payload" in options:
         raise InvalidRequestError("payload is no option", [FieldProblem("payload", "is given twice")])
     listed = {name: list(value) if isinstance(value, tuple) else value for name, value in options.items()}
-    return read_envelope({"payload": _payload(type, payload), **listed})
+    return read_job_request({"payload": _payload(type, payload), **listed})
 
 
 def _payload(type: str, payload: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import time
 from taskhub import ids
 from taskhub.queue import keys
 from taskhub.queue.broker import Broker
-from taskhub.services.claim import MAX_BATCH_BYTES
+from taskhub.services.execution.claim import MAX_BATCH_BYTES
 from taskhub.store.connection import Connection
 from taskhub.store.statements import number_array, text_array, uuid_array
 

@@ -187,7 +187,7 @@ SABOTAGES = [
         CLAIMS + "test_a_row_that_somebody_has_locked_holds_up_no_other_of_its_batch",
         [
             (
-                "taskhub/services/claim.py",
+                "taskhub/services/execution/claim.py",
                 "                    sending = self._without_locked(sending)\n        raise",
                 "                    pass\n        raise",
             )
@@ -196,7 +196,7 @@ SABOTAGES = [
     Sabotage(
         "a locked row of a claim in doubt is left out",
         CLAIMS + "test_a_locked_row_of_a_claim_that_may_have_been_carried_out_is_not_left_out",
-        [("taskhub/services/claim.py", "        if sending.is_in_doubt:\n            return sending\n", "")],
+        [("taskhub/services/execution/claim.py", "        if sending.is_in_doubt:\n            return sending\n", "")],
     ),
     Sabotage(
         "the completion goes to whatever table the handler made",
@@ -219,7 +219,7 @@ SABOTAGES = [
         TRANSACTION + "test_a_commit_in_doubt_that_happened_counts",
         [
             (
-                "taskhub/services/transaction.py",
+                "taskhub/services/execution/transaction.py",
                 "            self._state = State.DOUBTFUL\n            self._resolve(error)",
                 "            self._undo()\n            raise",
             )
@@ -285,7 +285,7 @@ SABOTAGES = [
         "tests/integration/test_settle.py::test_what_the_gate_let_through_by_mistake_fails_alone",
         [
             (
-                "taskhub/services/settle.py",
+                "taskhub/services/execution/settle.py",
                 "        if len(outcomes) > 1:\n            return _by_halves(",
                 "        if len(outcomes) > 99:\n            return _by_halves(",
             )
@@ -411,7 +411,7 @@ SABOTAGES = [
         SUBMISSION + "test_a2_the_push_comes_after_the_commit",
         [
             (
-                "taskhub/services/submit.py",
+                "taskhub/services/submission/submitter.py",
                 "        for _ in range(_KEY_TRIES):\n",
                 "        self._doorbell.ring(rows)\n        for _ in range(_KEY_TRIES):\n",
             )
@@ -421,22 +421,22 @@ SABOTAGES = [
         "a group waits as long for a lock as anybody",
         LANES + "test_one_blocked_row_holds_up_only_itself[a unique key]",
         [
-            ("taskhub/services/submit.py", "_GROUP_LOCK_S = 0.1", "_GROUP_LOCK_S = 4.0"),
-            ("taskhub/services/submit.py", "_GROUP_STATEMENT_S = 0.6", "_GROUP_STATEMENT_S = 5.0"),
+            ("taskhub/services/submission/submitter.py", "_GROUP_LOCK_S = 0.1", "_GROUP_LOCK_S = 4.0"),
+            ("taskhub/services/submission/submitter.py", "_GROUP_STATEMENT_S = 0.6", "_GROUP_STATEMENT_S = 5.0"),
         ],
     ),
     Sabotage(
         "a late flush keeps the next from beginning",
         LANES + "test_a_flush_that_takes_long_holds_up_only_itself",
-        [("taskhub/services/group_commit.py", "LATE_S = 0.1", "LATE_S = 60.0")],
+        [("taskhub/services/submission/group_commit.py", "LATE_S = 0.1", "LATE_S = 60.0")],
     ),
     Sabotage(
         "small requests go with large ones",
         LANES + "test_small_requests_do_not_wait_for_a_large_one",
         [
-            ("taskhub/services/submit.py", "if is_large(rows) else", "if False else"),
-            ("taskhub/services/group_commit.py", "LATE_S = 0.1", "LATE_S = 60.0"),
-            ("taskhub/services/submit.py", "_GROUP_STATEMENT_S = 0.6", "_GROUP_STATEMENT_S = 5.0"),
+            ("taskhub/services/submission/submitter.py", "if is_large(rows) else", "if False else"),
+            ("taskhub/services/submission/group_commit.py", "LATE_S = 0.1", "LATE_S = 60.0"),
+            ("taskhub/services/submission/submitter.py", "_GROUP_STATEMENT_S = 0.6", "_GROUP_STATEMENT_S = 5.0"),
         ],
     ),
     Sabotage(
@@ -444,7 +444,7 @@ SABOTAGES = [
         "tests/unit/test_group_commit.py::test_when_the_leader_is_interrupted_the_others_go_with_the_next",
         [
             (
-                "taskhub/services/group_commit.py",
+                "taskhub/services/submission/group_commit.py",
                 "            self._put_back([ticket for ticket in others if not ticket.is_settled])\n",
                 "",
             )
@@ -455,7 +455,7 @@ SABOTAGES = [
         LANES + "test_known_queues_are_asked_for_again_after_a_reconnect_and_after_a_while",
         [
             (
-                "taskhub/services/insertion.py",
+                "taskhub/services/submission/inserts.py",
                 "not self.store.is_open or now_s - self._known_since_s > _KNOWN_FOR_S or",
                 "",
             )
@@ -469,7 +469,7 @@ SABOTAGES = [
     Sabotage(
         "a job that a rule of the database refuses is told to be tried again",
         LANES + "test_a_row_that_a_rule_of_the_database_refuses_is_told_so[an exception-plain]",
-        [("taskhub/services/submit.py", "if error.sqlstate.startswith(_IN_TROUBLE):", "if True:")],
+        [("taskhub/services/submission/submitter.py", "if error.sqlstate.startswith(_IN_TROUBLE):", "if True:")],
     ),
     Sabotage(
         "a chunked body is read to the limit and no further",
@@ -490,12 +490,12 @@ SABOTAGES = [
     Sabotage(
         "a thread that stands still is trusted for ever",
         WAITING + "test_whatever_becomes_of_the_one_that_looks_the_waits_end",
-        [("taskhub/services/waiting.py", " and clock.monotonic_s() - self._turned_s < _HUNG_S", "")],
+        [("taskhub/services/queries/waiting.py", " and clock.monotonic_s() - self._turned_s < _HUNG_S", "")],
     ),
     Sabotage(
         "whoever waits keeps waiting though it hung up",
         WAITING + "test_one_that_is_not_wanted_any_more_goes",
-        [("taskhub/services/waiting.py", " and is_wanted():", ":")],
+        [("taskhub/services/queries/waiting.py", " and is_wanted():", ":")],
     ),
     Sabotage(
         "a place at work is kept while its request waits",
@@ -515,7 +515,7 @@ SABOTAGES = [
     Sabotage(
         "those who wait keep their own pace for ever",
         "tests/process/test_api_waiters.py::test_two_hundred_who_wait_leave_all_others_room",
-        [("taskhub/services/waiting.py", "if now_s - self._since_s < _YOUNG_S:", "if True:")],
+        [("taskhub/services/queries/waiting.py", "if now_s - self._since_s < _YOUNG_S:", "if True:")],
     ),
     Sabotage(
         "a cancellation waits for its row on one of the few connections",
@@ -553,8 +553,8 @@ SABOTAGES = [
         "tests/process/test_api_waiters.py::"
         "test_all_who_wait_are_answered_within_a_second_when_the_api_is_told_to_stop",
         [
-            ("taskhub/services/waiting.py", "            if self._is_draining():\n", "            if False:\n"),
-            ("taskhub/services/waiting.py", " and not self._is_draining() and is_wanted()", " and is_wanted()"),
+            ("taskhub/services/queries/waiting.py", "            if self._is_draining():\n", "            if False:\n"),
+            ("taskhub/services/queries/waiting.py", " and not self._is_draining() and is_wanted()", " and is_wanted()"),
         ],
     ),
     Sabotage(
@@ -582,7 +582,7 @@ SABOTAGES = [
         CLAIMS + "test_w1_killed_between_the_take_and_the_claim",
         [
             (
-                "taskhub/services/claim.py",
+                "taskhub/services/execution/claim.py",
                 "            if not taken:\n                self._require_room(queue)\n",
                 "            self._broker.forget(target)\n",
             )
@@ -615,7 +615,7 @@ SABOTAGES = [
         CLAIMS + "test_w2_claim_committed_every_answer_lost_until_the_next_turn",
         [
             (
-                "taskhub/services/claim.py",
+                "taskhub/services/execution/claim.py",
                 "        if self._unresolved is not None:\n            return self._claim_taken(",
                 "        if False:\n            return self._claim_taken(",
             )

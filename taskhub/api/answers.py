@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from flask import Response
 
-from taskhub.domain.job_object import JobRow, job_object
+from taskhub.domain.job_view import JobRow, job_view
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -30,7 +30,7 @@ def json_answer(value: Any, status: int = 200, media_type: str = "application/js
 
 def job_answer(row: JobRow, status: int = 200, *, location: bool = False, duplicate: bool = False) -> Answer:
     """A job object; `location` adds where it is found, `duplicate` that it stands for the one submitted."""
-    shown = job_object(row, orjson.Fragment)
+    shown = job_view(row, orjson.Fragment)
     if duplicate:
         shown["duplicate"] = True
     answer = json_answer(shown, status)

@@ -17,8 +17,8 @@ from taskhub.api.services import Services
 from taskhub.domain.errors import FieldProblem, InvalidRequestError
 from taskhub.domain.job import TERMINAL
 from taskhub.logs import get_logger
-from taskhub.services.cancel import cancel_job
-from taskhub.services.inspect import get_errors, get_job
+from taskhub.services.operations.cancel import cancel_job
+from taskhub.services.queries.jobs import get_errors, get_job
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment

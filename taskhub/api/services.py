@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from taskhub.api.gates import Gate
 from taskhub.handlers.registry import Registry
 from taskhub.queue.broker import Broker
-from taskhub.services.depth import Depths, Limits
-from taskhub.services.doorbell import Doorbell
+from taskhub.services.queries.depth import Depths, Limits
+from taskhub.services.queries.waiting import Hub
+from taskhub.services.submission.doorbell import Doorbell
+from taskhub.services.submission.submitter import Submitter
 from taskhub.services.submission.validation import Validator
-from taskhub.services.submit import Submitter
-from taskhub.services.waiting import Hub
 from taskhub.settings.fields import Settings
 from taskhub.store.connection import Connection
 from taskhub.store.pool import Pool

@@ -13,13 +13,13 @@ from taskhub.api.errors import RequestError
 from taskhub.api.observe import request_id
 from taskhub.api.services import Services
 from taskhub.domain import strict_json
-from taskhub.domain.envelope import Envelope, is_key, read_envelope
 from taskhub.domain.errors import FieldProblem, InvalidInputError, InvalidRequestError
-from taskhub.domain.submission import Submission
+from taskhub.domain.job_request import JobRequest, is_key, read_job_request
+from taskhub.domain.new_job import NewJob
 from taskhub.logs import get_logger
 from taskhub.metrics import definitions as metrics
 from taskhub.metrics.recorder import QueueLabels
-from taskhub.services.keyed import CREATED, DUPLICATE, REPLAYED
+from taskhub.services.submission.idempotency import CREATED, DUPLICATE, REPLAYED
 from taskhub.services.submission.validation import merged
 from taskhub.settings.fields import Settings
 
@@ -44,14 +44,14 @@ def blueprint(services: Services) -> Blueprint:
     def post_job() -> Response:
         key = _idempotency_key()
         body = read_json(request, settings.max_body_bytes)
-        [submission] = services.validator.accept([read_envelope(body)], [""])
-        services.limits.check([submission.queue])
+        [new_job] = services.validator.validate([read_job_request(body)], [""])
+        services.limits.check([new_job.queue])
         if key is not None:
             fingerprint = hashlib.sha256(strict_json.canonical(body)).hexdigest()
-            submission = submission._replace(idempotency_key=key, fingerprint=fingerprint)
-        submitted = services.submitter.submit(submission)
+            new_job = new_job._replace(idempotency_key=key, fingerprint=fingerprint)
+        submitted = services.submitter.submit(new_job)
         if submitted.kind == CREATED:
-            _note([submission], labels)
+            _note([new_job], labels)
             return job_answer(submitted.row, 202, location=True)
         if submitted.kind == REPLAYED:
             answer = job_answer(submitted.row, 200, location=True)
@@ -64,13 +64,13 @@ def blueprint(services: Services) -> Blueprint:
     def post_jobs() -> Response:
         if "Idempotency-Key" in request.headers:
             raise RequestError("invalid_header", "Idempotency-Key is for POST /jobs; in bulk, give jobs a unique_key")
-        envelopes = _read_bulk(read_json(request, settings.max_bulk_bytes))
-        paths = [f"jobs.{number}." for number in range(len(envelopes))]
-        submissions = services.validator.accept(envelopes, paths)
-        services.limits.check({submission.queue for submission in submissions})
-        accepted = services.submitter.submit_all(submissions)
+        requests = _read_bulk(read_json(request, settings.max_bulk_bytes))
+        paths = [f"jobs.{number}." for number in range(len(requests))]
+        new_jobs = services.validator.validate(requests, paths)
+        services.limits.check({new_job.queue for new_job in new_jobs})
+        accepted = services.submitter.submit_all(new_jobs)
         created = set(accepted)
-        _note([submission for submission in submissions if submission.id in created], labels)
+        _note([new_job for new_job in new_jobs if new_job.id in created], labels)
         return json_answer({"ids": accepted}, 202)
 
     return routes
@@ -83,8 +83,8 @@ def _idempotency_key() -> str | None:
     return key
 
 
-def _read_bulk(body: object) -> list[Envelope]:
-    """The envelopes of a bulk request. Raises InvalidRequestError that tells all that is wrong, to a bound."""
+def _read_bulk(body: object) -> list[JobRequest]:
+    """The requests of a bulk request. Raises InvalidRequestError that tells all that is wrong, to a bound."""
     if type(body) is not dict:
         raise InvalidRequestError("the request is a JSON object", [FieldProblem("", "must be an object")])
     unknown = [FieldProblem(name[:64], "is not a field") for name in body if name != "jobs"]
@@ -93,30 +93,30 @@ def _read_bulk(body: object) -> list[Envelope]:
         unknown.append(FieldProblem("jobs", f"must be an array of 1 to {MAX_BULK_JOBS} jobs"))
     if unknown:
         raise InvalidRequestError("the request has bad fields", unknown[:_MAX_BAD])
-    envelopes: list[Envelope] = []
+    requests: list[JobRequest] = []
     errors: list[InvalidInputError] = []
     for number, job in enumerate(jobs or ()):
         try:
-            envelopes.append(read_envelope(job, f"jobs.{number}"))
+            requests.append(read_job_request(job, f"jobs.{number}"))
         except InvalidRequestError as error:
             errors.append(error)
             if len(errors) >= _MAX_BAD:
                 break
     if errors:
         raise merged(errors)
-    return envelopes
+    return requests
 
 
-def _note(submissions: list[Submission], labels: QueueLabels) -> None:
+def _note(new_jobs: list[NewJob], labels: QueueLabels) -> None:
     """Count and log jobs that are committed."""
     counts: dict[tuple[str, str], int] = {}
     is_logged = log.isEnabledFor(logging.INFO)
     asked_by = request_id(request.environ)
-    for submission in submissions:
-        place = (labels.label(submission.queue), submission.type)
+    for new_job in new_jobs:
+        place = (labels.label(new_job.queue), new_job.type)
         counts[place] = counts.get(place, 0) + 1
         if is_logged:
-            fields = {"job_id": submission.id, "type": submission.type, "queue": submission.queue}
+            fields = {"job_id": new_job.id, "type": new_job.type, "queue": new_job.queue}
             log.info("job.submitted", extra={**fields, "request_id": asked_by})
     for place, count in counts.items():
         metrics.JOBS_SUBMITTED.labels(*place).inc(count)

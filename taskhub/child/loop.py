@@ -39,7 +39,7 @@ from taskhub.handlers.registry import Registry
 from taskhub.logs import get_logger
 from taskhub.outage import Outage
 from taskhub.queue.broker import Broker
-from taskhub.services.claim import MAX_BATCH_BYTES, Claim, Claimer, SlotClosedError
+from taskhub.services.execution.claim import MAX_BATCH_BYTES, Claim, Claimer, SlotClosedError
 from taskhub.store.connection import Connection
 
 log = get_logger(__name__)

@@ -19,7 +19,7 @@ from taskhub.handlers.registry import Registry
 from taskhub.logs import get_logger
 from taskhub.outage import Outage
 from taskhub.queue.broker import Broker
-from taskhub.services.claim import Claimer, Slot
+from taskhub.services.execution.claim import Claimer, Slot
 from taskhub.settings.fields import Settings
 from taskhub.store.connection import Connection
 from taskhub.store.transaction import HandlerSession

@@ -28,7 +28,7 @@ from taskhub.handlers.raises import Fail, JobCancelled, JobTimeout, Retry, asked
 from taskhub.handlers.registry import Handler
 from taskhub.logs import get_logger
 from taskhub.logs.output import Output
-from taskhub.services.transaction import JobTransaction
+from taskhub.services.execution.transaction import JobTransaction
 from taskhub.store.connection import Connection
 from taskhub.store.transaction import HandlerSession
 

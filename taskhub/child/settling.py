@@ -18,8 +18,8 @@ from taskhub.domain.job import ClaimedJob
 from taskhub.domain.outcome import Completed, Outcome
 from taskhub.logs import get_logger
 from taskhub.queue.broker import Broker
-from taskhub.services.claim import Claim, requeue
-from taskhub.services.settle import settle
+from taskhub.services.execution.claim import Claim, requeue
+from taskhub.services.execution.settle import settle
 from taskhub.store.connection import Connection
 from taskhub.store.statements import uuid_array
 

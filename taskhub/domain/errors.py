@@ -70,7 +70,7 @@ class TooDeepError(InvalidInputError):
 
 
 class InvalidRequestError(InvalidInputError):
-    """The envelope around the payload is wrong."""
+    """What surrounds the payload is wrong."""
 
     code = "invalid_request"
 

@@ -12,8 +12,8 @@ from taskhub.maintenance.isolation import Isolation
 from taskhub.maintenance.records import Watch
 from taskhub.maintenance.report import RescueReport
 from taskhub.maintenance.returns import Returns
-from taskhub.services.claim import Slot
-from taskhub.services.rescue import Death, Remains, rescue
+from taskhub.services.execution.claim import Slot
+from taskhub.services.recovery.rescue import Death, Remains, rescue
 from taskhub.store.connection import Store
 
 _PAGE = 32

@@ -15,8 +15,8 @@ from taskhub.logs import get_logger
 from taskhub.maintenance.isolation import Isolation
 from taskhub.maintenance.records import Record, Watch
 from taskhub.queue.broker import Broker
-from taskhub.services.claim import requeue
-from taskhub.services.rescue import release_from_outside
+from taskhub.services.execution.claim import requeue
+from taskhub.services.recovery.rescue import release_from_outside
 from taskhub.store.connection import Store
 
 log = get_logger(__name__)

@@ -7,8 +7,8 @@ from taskhub.domain.outcome import Committed, Completed, Failed, Outcome
 from taskhub.logs import get_logger
 from taskhub.metrics import definitions as metrics
 from taskhub.metrics.recorder import JobRecorder
-from taskhub.services.claim import Slot
-from taskhub.services.rescue import Death, Rescued
+from taskhub.services.execution.claim import Slot
+from taskhub.services.recovery.rescue import Death, Rescued
 from taskhub.store.connection import Row
 
 log = get_logger(__name__)

@@ -11,8 +11,8 @@ from collections import OrderedDict
 
 from taskhub.maintenance.isolation import Isolation
 from taskhub.queue.broker import Broker
-from taskhub.services.claim import Slot, requeue
-from taskhub.services.rescue import forget_slot, return_lists
+from taskhub.services.execution.claim import Slot, requeue
+from taskhub.services.recovery.rescue import forget_slot, return_lists
 from taskhub.store.connection import Store
 
 _SLOTS = 10_000  # more are left to be found again by their rows

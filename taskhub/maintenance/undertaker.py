@@ -16,8 +16,8 @@ from taskhub.maintenance.isolation import Isolation
 from taskhub.maintenance.records import Record, Records, Watch
 from taskhub.maintenance.report import RescueReport
 from taskhub.maintenance.returns import Returns
-from taskhub.services.claim import Slot
-from taskhub.services.rescue import Death, Remains, rescue
+from taskhub.services.execution.claim import Slot
+from taskhub.services.recovery.rescue import Death, Remains, rescue
 from taskhub.settings.fields import Settings
 from taskhub.store.connection import Row, Store
 from taskhub.store.statements import uuid_array

@@ -15,7 +15,7 @@ from taskhub.metrics import definitions as metrics
 from taskhub.metrics import exposition
 from taskhub.metrics.exposition import Metric
 from taskhub.queue.broker import Broker
-from taskhub.services.depth import COUNTED_TO
+from taskhub.services.queries.depth import COUNTED_TO
 from taskhub.store.connection import Store
 
 log = get_logger(__name__)

@@ -83,7 +83,7 @@ def test_threads_are_born_in_few_places(source: Source) -> None:
         "taskhub/maintenance/roles.py",
         "taskhub/maintenance/http.py",
         "taskhub/child/long_job.py",  # beside a long job
-        "taskhub/services/waiting.py",  # looks for all requests that wait
+        "taskhub/services/queries/waiting.py",  # looks for all requests that wait
         "taskhub/resolver.py",  # a name that is looked up for ever
     }
     if source.name not in places:

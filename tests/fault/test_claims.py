@@ -9,8 +9,8 @@ import pytest
 from supervisor import memory as m
 from taskhub.queue import keys
 from taskhub.queue.broker import Broker
-from taskhub.services.claim import Slot
-from taskhub.services.rescue import Death, Remains, rescue
+from taskhub.services.execution.claim import Slot
+from taskhub.services.recovery.rescue import Death, Remains, rescue
 from taskhub.store.connection import Connection
 from tests.harness.audit import history
 from tests.harness.ledger import Ledger

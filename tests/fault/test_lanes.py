@@ -10,11 +10,11 @@ import pytest
 
 from taskhub import ids
 from taskhub.domain.errors import JobRefusedError, StoreUnavailableError
-from taskhub.domain.submission import Submission
+from taskhub.domain.new_job import NewJob
 from taskhub.queue.broker import Broker
-from taskhub.services.doorbell import Doorbell
-from taskhub.services.insertion import Deadline, Inserter
-from taskhub.services.submit import Submitter
+from taskhub.services.submission.doorbell import Doorbell
+from taskhub.services.submission.inserts import Deadline, Inserter
+from taskhub.services.submission.submitter import Submitter
 from taskhub.store.connection import Connection
 from tests.harness.background import Background
 from tests.harness.rows import Rows
@@ -24,8 +24,8 @@ _SOON_S = 1.0
 _NOBODY = "00000000-0000-7000-8000-000000000001"
 
 
-def job(payload: str = '{"type":"t"}', **fields: Any) -> Submission:
-    made = Submission(ids.new_id(), "default", "t", 4, payload, 5, fingerprint="same")
+def job(payload: str = '{"type":"t"}', **fields: Any) -> NewJob:
+    made = NewJob(ids.new_id(), "default", "t", 4, payload, 5, fingerprint="same")
     return made._replace(**fields)
 
 
@@ -105,7 +105,7 @@ def _is_refused(submitting: Background) -> bool:
     return False
 
 
-def _took_s(submitter: Submitter, submission: Submission) -> float:
+def _took_s(submitter: Submitter, submission: NewJob) -> float:
     began = time.monotonic()
     submitter.submit(submission)
     return time.monotonic() - began
@@ -137,7 +137,7 @@ def test_of_many_blocked_rows_a_few_wait_and_the_rest_hear_it_at_once(submitter:
     assert _took_s(submitter, job(unique_key="held1")) < stretched(_SOON_S)
 
 
-def _refused_after_s(submitter: Submitter, submission: Submission) -> float:
+def _refused_after_s(submitter: Submitter, submission: NewJob) -> float:
     began = time.monotonic()
     with pytest.raises(StoreUnavailableError):
         submitter.submit(submission)
@@ -179,7 +179,10 @@ def test_known_queues_are_asked_for_again_after_a_reconnect_and_after_a_while(
     """A restored database may not know them."""
     inserter = Inserter(Connection(pg_url))
     assert inserter.insert([job()], Deadline.of(time.monotonic(), []))
-    for forget in (inserter.store.close, lambda: monkeypatch.setattr("taskhub.services.insertion._KNOWN_FOR_S", 0.0)):
+    for forget in (
+        inserter.store.close,
+        lambda: monkeypatch.setattr("taskhub.services.submission.inserts._KNOWN_FOR_S", 0.0),
+    ):
         rows.sql("DELETE FROM marks")
         rows.sql("DELETE FROM queues")
         inserter.insert([job()], Deadline.of(time.monotonic(), []))

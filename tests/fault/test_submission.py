@@ -11,12 +11,12 @@ import redis as redis_client
 
 from taskhub import failpoints, ids
 from taskhub.domain.errors import StoreUnavailableError
-from taskhub.domain.submission import Submission
+from taskhub.domain.new_job import NewJob
 from taskhub.maintenance.reconciler import Reconciler
 from taskhub.queue import keys
 from taskhub.queue.broker import Broker
-from taskhub.services.doorbell import Doorbell
-from taskhub.services.submit import Submitter
+from taskhub.services.submission.doorbell import Doorbell
+from taskhub.services.submission.submitter import Submitter
 from taskhub.settings.fields import Settings
 from taskhub.store.connection import Connection
 from tests.harness.background import Background
@@ -53,8 +53,8 @@ def eager(settings: Callable[..., Settings], store: Connection, broker: Broker) 
     return Reconciler(store, broker, settings(internal_reconcile_s=0, internal_reconcile_slack_s=0).timers)
 
 
-def submission(key: str | None = None) -> Submission:
-    return Submission(
+def submission(key: str | None = None) -> NewJob:
+    return NewJob(
         ids.new_id(), "default", "ledger.noop", 4, '{"type":"ledger.noop"}', 5, idempotency_key=key, fingerprint="same"
     )
 

@@ -49,14 +49,14 @@ class Http:
             self.close()
             raise
 
-    def submit(self, type: str, payload: dict[str, Any] | None = None, **envelope: Any) -> str:
+    def submit(self, type: str, payload: dict[str, Any] | None = None, **fields: Any) -> str:
         """POST a job that must be accepted; returns its id."""
-        answer = self.post("/jobs", {"payload": {"type": type, **(payload or {})}, **envelope})
+        answer = self.post("/jobs", {"payload": {"type": type, **(payload or {})}, **fields})
         assert answer.status == 202, (answer.status, answer.body)
         return str(answer.json["id"])
 
     def submit_many(self, jobs: list[dict[str, Any]]) -> list[str]:
-        """POST envelopes in one request that must be accepted; returns the ids in order."""
+        """POST fields in one request that must be accepted; returns the ids in order."""
         answer = self.post("/jobs/bulk", {"jobs": jobs})
         assert answer.status == 202, (answer.status, answer.body)
         return [str(found) for found in answer.json["ids"]]

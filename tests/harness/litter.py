@@ -10,7 +10,7 @@ import time
 from typing import Any
 
 from taskhub.child.settling import Settler
-from taskhub.services.claim import Claimer
+from taskhub.services.execution.claim import Claimer
 from tests.harness.handlers import recorded
 from tests.harness.ledger import note
 

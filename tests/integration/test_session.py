@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from taskhub.domain.errors import StatementError
-from taskhub.services.claim import Slot
-from taskhub.services.rescue import Death, Remains, rescue
+from taskhub.services.execution.claim import Slot
+from taskhub.services.recovery.rescue import Death, Remains, rescue
 from taskhub.store import session
 from taskhub.store.connection import Connection
 from taskhub.store.migrations import migrate

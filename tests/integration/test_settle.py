@@ -5,7 +5,7 @@ from __future__ import annotations
 from taskhub import clock
 from taskhub.domain.job import RESULT_UNSTORABLE
 from taskhub.domain.outcome import ERROR_UNSTORABLE, Committed, Completed, Failed, Outcome
-from taskhub.services.settle import settle
+from taskhub.services.execution.settle import settle
 from taskhub.store.connection import Connection
 from tests.harness.rows import Rows, claim, open_child
 

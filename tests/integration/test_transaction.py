@@ -12,7 +12,7 @@ import pytest
 from taskhub import failpoints, ids
 from taskhub.domain.errors import LeaseLostError, TransactionLostError, TransactionStateError
 from taskhub.domain.outcome import Committed, Completed, Failed, Fate, Outcome
-from taskhub.services.transaction import JobTransaction
+from taskhub.services.execution.transaction import JobTransaction
 from taskhub.store.connection import Connection
 from taskhub.store.transaction import HandlerSession
 from tests.harness.rows import Child, Rows, claim, open_child

@@ -10,8 +10,8 @@ import pytest
 
 from taskhub import failpoints
 from taskhub.domain.errors import TooManyWaitersError
-from taskhub.services import waiting
-from taskhub.services.waiting import Hub
+from taskhub.services.queries import waiting
+from taskhub.services.queries.waiting import Hub
 from taskhub.store.connection import Connection
 from tests.harness.background import Background
 from tests.harness.rows import Rows

@@ -188,6 +188,6 @@ def _livez_comes_soon(program: Api) -> bool:
     return not are_answered or plain_s > _BUSY_S
 
 
-def _submit(program: Api, **envelope: str) -> int:
+def _submit(program: Api, **fields: str) -> int:
     with program.http() as client:
-        return client.post("/jobs", {"payload": {"type": "echo"}, **envelope}).status
+        return client.post("/jobs", {"payload": {"type": "echo"}, **fields}).status

@@ -56,10 +56,10 @@ def test_of_jobs_that_always_fail_each_ends_as_a_dead_letter_after_its_attempts(
 ) -> None:
     quick = {"TASKHUB_RETRY_BASE_S": "0.05", "TASKHUB_RETRY_CAP_S": "0.2", "TASKHUB_MAX_ATTEMPTS": "3"}
     with api(**quick) as running, worker(**quick) as working, running.http() as client:
-        envelopes = [{"payload": {"type": "ledger.fail" if n % 10 < 3 else "ledger.noop"}} for n in range(500)]
-        made = client.submit_many(envelopes)
+        requests = [{"payload": {"type": "ledger.fail" if n % 10 < 3 else "ledger.noop"}} for n in range(500)]
+        made = client.submit_many(requests)
         rows.wait_counts({"completed": 350, "failed": 150}, 30)
-        failing = {job for job, envelope in zip(made, envelopes, strict=True) if "fail" in envelope["payload"]["type"]}
+        failing = {job for job, request in zip(made, requests, strict=True) if "fail" in request["payload"]["type"]}
         dead = client.job(min(failing))
         assert (dead["failure_reason"], dead["attempts"], dead["error"]["cause"]) == (
             "attempts_exhausted", 3, "exception",

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from taskhub import clock
 from taskhub.domain.outcome import Completed, Failed, Fate, Outcome
-from taskhub.services.settle import settle
+from taskhub.services.execution.settle import settle
 from taskhub.store.connection import Connection
 from tests.harness import odd_values
 from tests.harness.rows import Rows, claim, open_child

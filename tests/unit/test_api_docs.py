@@ -10,7 +10,7 @@ import pytest
 from taskhub.api.app import create_app
 from taskhub.api.errors import STATUSES
 from taskhub.domain import errors
-from taskhub.domain.envelope import FIELDS
+from taskhub.domain.job_request import FIELDS
 from taskhub.handlers import registry
 from taskhub.settings.fields import Settings
 

@@ -20,11 +20,11 @@ from taskhub.domain.errors import (
     StatementError,
     StoreUnavailableError,
 )
-from taskhub.services import group_commit
-from taskhub.services.group_commit import GroupCommit, Ticket
+from taskhub.services.submission import group_commit
+from taskhub.services.submission.group_commit import GroupCommit, PendingCommit
 from tests.waiting import pause, wait_until
 
-Batch = list[Ticket[int, list[str]]]
+Batch = list[PendingCommit[int, list[str]]]
 
 
 class Lane:
@@ -45,7 +45,7 @@ class Lane:
 
     def commit(self, rows: list[int], within_s: float = 30.0) -> list[str] | None:
         """None: the rows are to go alone."""
-        return self.commits.commit(Ticket(rows, time.monotonic() + within_s))
+        return self.commits.commit(PendingCommit(rows, time.monotonic() + within_s))
 
     def waiting(self) -> int:
         return len(self.commits._waiting)
@@ -263,7 +263,7 @@ def test_threads_that_are_interrupted_at_any_line_strand_nobody(is_slow: bool) -
             ticket.result = [f"done {ticket.rows[0]}"]
 
     def commit(row: int) -> list[str] | None:
-        return commits.commit(Ticket([row], time.monotonic() + 5.0))
+        return commits.commit(PendingCommit([row], time.monotonic() + 5.0))
 
     def steady() -> list[list[str] | None]:
         answers = []
@@ -294,5 +294,5 @@ def test_a_flush_whose_thread_is_interrupted_at_any_line_is_over_at_once() -> No
 
     commits = GroupCommit[int, list[str]](flush, lambda batch, ticket: True, lambda batch: None, late_s=60.0)
     for line in range(1, 120):
-        interrupted_at(line, lambda row: commits.commit(Ticket([row], time.monotonic() + 60.0)))
-        assert commits.commit(Ticket([3], time.monotonic() + 5.0)) == ["done 3"], f"after line {line}"
+        interrupted_at(line, lambda row: commits.commit(PendingCommit([row], time.monotonic() + 60.0)))
+        assert commits.commit(PendingCommit([3], time.monotonic() + 5.0)) == ["done 3"], f"after line {line}"

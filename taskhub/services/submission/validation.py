@@ -7,10 +7,10 @@ from typing import Any
 
 from taskhub import ids
 from taskhub.domain import storable, strict_json
-from taskhub.domain.envelope import MAX_PROBLEMS, Envelope, shown
 from taskhub.domain.errors import FieldProblem, InvalidInputError, InvalidPayloadError, UnknownTypeError
 from taskhub.domain.job import DEFAULT_PRIORITY, DEFAULT_QUEUE
-from taskhub.domain.submission import Submission
+from taskhub.domain.job_request import MAX_PROBLEMS, JobRequest, shown
+from taskhub.domain.new_job import NewJob
 from taskhub.handlers.registry import Handler, Registry
 from taskhub.logs import get_logger
 
@@ -18,7 +18,7 @@ log = get_logger(__name__)
 
 
 class Validator:
-    """Checks envelopes against the registered types.
+    """Checks requests against the registered types.
 
     must_know: refuse types that are not registered here; a Producer in another program need not know them.
     encode: writes payloads; those of a Producer come from no JSON and must be checked by it.
@@ -39,13 +39,13 @@ class Validator:
         self._must_know = must_know
         self._encode = encode
 
-    def accept(self, envelopes: list[Envelope], paths: list[str]) -> list[Submission]:
+    def validate(self, requests: list[JobRequest], paths: list[str]) -> list[NewJob]:
         """A submission for each; `paths` tell where they stand in the request. Raises InvalidInputError."""
         errors: list[InvalidInputError] = []
-        made: list[Submission] = []
-        for job_id, envelope, path in zip(ids.new_ids(len(envelopes)), envelopes, paths, strict=True):
+        made: list[NewJob] = []
+        for job_id, request, path in zip(ids.new_ids(len(requests)), requests, paths, strict=True):
             try:
-                made.append(self._submission(job_id, envelope, path))
+                made.append(self._new_job(job_id, request, path))
             except InvalidInputError as error:
                 errors.append(error)
                 if len(errors) >= MAX_PROBLEMS:
@@ -54,32 +54,32 @@ class Validator:
             raise merged(errors)
         return made
 
-    def _submission(self, job_id: str, envelope: Envelope, path: str) -> Submission:
-        handler = self._registry.get(envelope.type)
+    def _new_job(self, job_id: str, request: JobRequest, path: str) -> NewJob:
+        handler = self._registry.get(request.type)
         if handler is None and self._must_know:
             known = ", ".join(self._registry.types())
             problem = FieldProblem(f"{path}payload.type", "is not a known type")
-            raise UnknownTypeError(f"unknown type {envelope.type}; known types: {known}", [problem])
-        payload = self._encode(envelope.payload)
+            raise UnknownTypeError(f"unknown type {request.type}; known types: {known}", [problem])
+        payload = self._encode(request.payload)
         if handler is not None and handler.schema is not None:
-            _check_schema(handler, self._as_json(envelope.payload, payload), path)
+            _check_schema(handler, self._as_json(request.payload, payload), path)
         if len(payload) > self._max_payload_bytes:
             problem = FieldProblem(f"{path}payload", f"takes more than {self._max_payload_bytes} bytes as ASCII JSON")
             raise InvalidPayloadError("the payload is too large", [problem])
         defaults = handler or _NO_HANDLER
-        return Submission(
+        return NewJob(
             job_id,
-            envelope.queue or defaults.queue,
-            envelope.type,
-            defaults.priority if envelope.priority is None else envelope.priority,
+            request.queue or defaults.queue,
+            request.type,
+            defaults.priority if request.priority is None else request.priority,
             payload,
-            envelope.max_attempts or defaults.max_attempts or self._max_attempts,
-            envelope.timeout_s,
-            envelope.delay_s,
-            envelope.run_at,
-            envelope.expires_at,
-            envelope.unique_key,
-            envelope.tags,
+            request.max_attempts or defaults.max_attempts or self._max_attempts,
+            request.timeout_s,
+            request.delay_s,
+            request.run_at,
+            request.expires_at,
+            request.unique_key,
+            request.tags,
         )
 
     def _as_json(self, payload: dict[str, Any], text: str) -> dict[str, Any]:

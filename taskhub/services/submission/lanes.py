@@ -14,11 +14,11 @@ from typing import NamedTuple
 
 from taskhub import clock
 from taskhub.domain.errors import BlockedError, TaskhubError
-from taskhub.domain.submission import Submission
-from taskhub.services.group_commit import GroupCommit, Ticket
-from taskhub.services.inserters import Inserters
-from taskhub.services.insertion import Deadline, Inserter, size_of
-from taskhub.services.keyed import CREATED, Accepted, resolve
+from taskhub.domain.new_job import NewJob
+from taskhub.services.submission.group_commit import GroupCommit, PendingCommit
+from taskhub.services.submission.idempotency import CREATED, Resolved, resolve
+from taskhub.services.submission.inserter_pool import InserterPool
+from taskhub.services.submission.inserts import Deadline, Inserter, size_of
 from taskhub.store.connection import Connection
 
 MAX_BATCH = 500
@@ -30,8 +30,8 @@ _LARGE_BYTES = 256 << 10
 _BLOCKED_FOR_S = 2.0
 _MAX_BLOCKED = 1_000
 
-Submissions = Ticket[Submission, list[Accepted]]
-Batch = list[Submissions]
+PendingSubmission = PendingCommit[NewJob, list[Resolved]]
+Batch = list[PendingSubmission]
 Ring = Callable[[Batch], None]
 Aside = Callable[[], AbstractContextManager[object]]
 Connect = Callable[[float, float | None], Connection]  # with a lock time-out and a statement's, None: the usual
@@ -41,20 +41,20 @@ class Way(NamedTuple):
     """How one kind of submissions is sent: settles tickets. fits: may this one join these?"""
 
     send: Callable[[Inserter, Batch, Deadline], None]
-    fits: Callable[[Batch, Submissions], bool]
+    fits: Callable[[Batch, PendingSubmission], bool]
 
 
 class Alone:
     """Requests on connections of their own. aside: what a thread holds while it waits for other transactions."""
 
-    def __init__(self, quick: Inserters, patient: Inserters, ring: Ring, aside: Aside) -> None:
+    def __init__(self, quick: InserterPool, patient: InserterPool, ring: Ring, aside: Aside) -> None:
         self._quick = quick
         self._patient = patient
         self._ring = ring
         self._aside = aside
         self._blocked_until_s: dict[tuple[str, str], float] = {}
 
-    def commit(self, way: Way, ticket: Submissions) -> list[Accepted]:
+    def commit(self, way: Way, ticket: PendingSubmission) -> list[Resolved]:
         """Raises StoreUnavailableError, also when as many are blocked as may be; the errors of bad requests."""
         deadline = Deadline(ticket.until_s)
         try:
@@ -70,7 +70,7 @@ class Alone:
         self._ring([ticket])
         return ticket.result
 
-    def is_for(self, rows: list[Submission]) -> bool:
+    def is_for(self, rows: list[NewJob]) -> bool:
         """True if such rows were blocked just now."""
         if not self._blocked_until_s:
             return False
@@ -81,7 +81,7 @@ class Alone:
         self._quick.close()
         self._patient.close()
 
-    def _note_blocked(self, rows: list[Submission]) -> None:
+    def _note_blocked(self, rows: list[NewJob]) -> None:
         if len(self._blocked_until_s) >= _MAX_BLOCKED:
             self._blocked_until_s.clear()
         until_s = clock.monotonic_s() + _BLOCKED_FOR_S
@@ -91,13 +91,13 @@ class Alone:
 class Lane:
     """Small requests of one kind: together as long as nothing blocks them."""
 
-    def __init__(self, way: Way, together: Inserters, alone: Alone, ring: Ring) -> None:
+    def __init__(self, way: Way, together: InserterPool, alone: Alone, ring: Ring) -> None:
         self._way = way
         self._together = together
         self._alone = alone
         self._group = GroupCommit(self._flush, way.fits, ring)
 
-    def commit(self, ticket: Submissions) -> list[Accepted]:
+    def commit(self, ticket: PendingSubmission) -> list[Resolved]:
         """Raises StoreUnavailableError; the errors of bad requests."""
         accepted = None if self._alone.is_for(ticket.rows) else self._group.commit(ticket)
         return self._alone.commit(self._way, ticket) if accepted is None else accepted
@@ -108,19 +108,19 @@ class Lane:
             self._way.send(inserter, batch, deadline)
 
 
-def is_large(rows: list[Submission]) -> bool:
+def is_large(rows: list[NewJob]) -> bool:
     """True for a request that others shall not wait for."""
     return len(rows) > _LARGE_ROWS or size_of(rows) > _LARGE_BYTES
 
 
-def rows_of(batch: Batch) -> list[Submission]:
+def rows_of(batch: Batch) -> list[NewJob]:
     return batch[0].rows if len(batch) == 1 else [row for ticket in batch for row in ticket.rows]
 
 
 def _send_plain(inserter: Inserter, batch: Batch, deadline: Deadline) -> None:
-    receipts = inserter.insert(rows_of(batch), deadline, may_be_there=_may_be_there(batch))
+    times = inserter.insert(rows_of(batch), deadline, may_be_there=_may_be_there(batch))
     for ticket in batch:
-        ticket.result = [Accepted(row.id, CREATED, receipts[row.id]) for row in ticket.rows]
+        ticket.result = [Resolved(row.id, CREATED, times[row.id]) for row in ticket.rows]
 
 
 def _send_keyed(inserter: Inserter, batch: Batch, deadline: Deadline) -> None:
@@ -132,12 +132,12 @@ def _may_be_there(batch: Batch) -> bool:
     return any(ticket.was_sent for ticket in batch)
 
 
-def _fits_plain(batch: Batch, ticket: Submissions) -> bool:
+def _fits_plain(batch: Batch, ticket: PendingSubmission) -> bool:
     rows = rows_of(batch)
     return len(rows) + len(ticket.rows) <= MAX_BATCH and size_of(rows) + size_of(ticket.rows) <= MAX_BATCH_BYTES
 
 
-def _fits_keyed(batch: Batch, ticket: Submissions) -> bool:
+def _fits_keyed(batch: Batch, ticket: PendingSubmission) -> bool:
     """No key twice in one statement."""
     rows = rows_of(batch)
     if len(rows) + len(ticket.rows) > MAX_KEYED_BATCH or not _fits_plain(batch, ticket):
@@ -146,12 +146,12 @@ def _fits_keyed(batch: Batch, ticket: Submissions) -> bool:
     return taken.isdisjoint(key for row in ticket.rows for key in _keys(row))
 
 
-def _keys(row: Submission) -> list[tuple[str, str]]:
+def _keys(row: NewJob) -> list[tuple[str, str]]:
     named = [("idempotency", row.idempotency_key), ("unique", row.unique_key)]
     return [(name, key) for name, key in named if key is not None]
 
 
-def _marks(row: Submission) -> list[tuple[str, str]]:
+def _marks(row: NewJob) -> list[tuple[str, str]]:
     """By what a row that was blocked is known again: its keys; without any, its queue and type."""
     return _keys(row) or [(row.queue, row.type)]
 

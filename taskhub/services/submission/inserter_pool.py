@@ -8,12 +8,12 @@ from types import TracebackType
 
 from taskhub import clock
 from taskhub.domain.errors import StoreUnavailableError
-from taskhub.services.insertion import Inserter
+from taskhub.services.submission.inserts import Inserter
 
 _LOOK_AGAIN_S = 0.05
 
 
-class Inserters:
+class InserterPool:
     """A bounded number of inserters, each lent to one thread at a time.
 
     Connections beyond the first `kept` are left when they are given back. An interrupted thread keeps none: who
@@ -66,7 +66,7 @@ class Inserters:
 class Loan:
     """An inserter while it is lent."""
 
-    def __init__(self, lender: Inserters, within_s: float) -> None:
+    def __init__(self, lender: InserterPool, within_s: float) -> None:
         self._lender = lender
         self._within_s = within_s
 

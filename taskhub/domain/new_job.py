@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 
-class Submission(NamedTuple):
+class NewJob(NamedTuple):
     """One row to insert. payload: JSON text with its `type`; moments: RFC 3339 texts."""
 
     id: str
@@ -33,7 +33,7 @@ class Submission(NamedTuple):
         return self.delay_s is not None or self.run_at is not None
 
 
-class Receipt(NamedTuple):
+class InsertedTimes(NamedTuple):
     """The times that PostgreSQL gave a new row, as it writes them."""
 
     created_at: str

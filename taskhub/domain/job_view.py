@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from taskhub.domain import strict_json
 from taskhub.domain.job import FAILED, QUEUED
-from taskhub.domain.submission import Receipt, Submission
+from taskhub.domain.new_job import InsertedTimes, NewJob
 
 
 class JobRow(NamedTuple):
@@ -41,39 +41,39 @@ class JobRow(NamedTuple):
     cancel_requested_at: str | None
 
 
-def new_row(submission: Submission, receipt: Receipt) -> JobRow:
+def new_row(new_job: NewJob, times: InsertedTimes) -> JobRow:
     """The row that a submission became, known without reading it."""
     return JobRow(
-        id=submission.id,
-        type=submission.type,
-        queue=submission.queue,
-        priority=submission.priority,
+        id=new_job.id,
+        type=new_job.type,
+        queue=new_job.queue,
+        priority=new_job.priority,
         status=QUEUED,
-        payload=submission.payload,
+        payload=new_job.payload,
         result=None,
         attempts=0,
-        max_attempts=submission.max_attempts,
+        max_attempts=new_job.max_attempts,
         crashes=0,
         interruptions=0,
         replays=0,
-        timeout_s=submission.timeout_s,
-        tags=strict_json.encode(submission.tags),
-        unique_key=submission.unique_key,
-        run_at=receipt.run_at,
-        expires_at=receipt.expires_at,
+        timeout_s=new_job.timeout_s,
+        tags=strict_json.encode(new_job.tags),
+        unique_key=new_job.unique_key,
+        run_at=times.run_at,
+        expires_at=times.expires_at,
         failure_reason=None,
         error=None,
         worker=None,
         slot=None,
-        created_at=receipt.created_at,
-        updated_at=receipt.created_at,
+        created_at=times.created_at,
+        updated_at=times.created_at,
         started_at=None,
         finished_at=None,
         cancel_requested_at=None,
     )
 
 
-def job_object(row: JobRow, parsed: Callable[[str], Any]) -> dict[str, Any]:
+def job_view(row: JobRow, parsed: Callable[[str], Any]) -> dict[str, Any]:
     """The job as it is shown; `parsed` makes something of JSON text (a value, or a fragment of an answer)."""
     return {
         "id": row.id,

@@ -28,7 +28,7 @@ _MOMENT = re.compile(
 )
 
 
-class Envelope(NamedTuple):
+class JobRequest(NamedTuple):
     """A submission as it was asked for; None where nothing was said. Moments are RFC 3339 texts, UTC."""
 
     payload: dict[str, Any]
@@ -47,7 +47,7 @@ class Envelope(NamedTuple):
 Read = Callable[[Any], Any]  # gives the value of a field, or raises ValueError that says what is allowed
 
 
-def read_envelope(value: Any, path: str = "") -> Envelope:
+def read_job_request(value: Any, path: str = "") -> JobRequest:
     """Check one submission; `path` is where it stands in the request. Raises InvalidRequestError."""
     if type(value) is not dict:
         raise InvalidRequestError("a job is a JSON object", [FieldProblem(path, "must be an object")])
@@ -71,7 +71,7 @@ def read_envelope(value: Any, path: str = "") -> Envelope:
         problems.append(FieldProblem(_join(path, "delay_s"), "cannot be combined with run_at"))
     if problems:
         raise InvalidRequestError("the request has bad fields", problems[:MAX_PROBLEMS])
-    return Envelope(type=given["payload"]["type"], **given)
+    return JobRequest(type=given["payload"]["type"], **given)
 
 
 def is_key(text: str) -> bool:

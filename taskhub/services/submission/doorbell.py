@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from taskhub import clock
 from taskhub.domain.errors import QueueUnavailableError
-from taskhub.domain.submission import Submission
+from taskhub.domain.new_job import NewJob
 from taskhub.logs import get_logger
 from taskhub.queue.broker import Broker
 
@@ -33,12 +33,12 @@ class Doorbell:
         """False from a failed push to the next one that works."""
         return self._is_up
 
-    def ring(self, submissions: Iterable[Submission]) -> None:
+    def ring(self, new_jobs: Iterable[NewJob]) -> None:
         """Push the ids that are to run at once. Never raises."""
         by_place: dict[tuple[str, int], list[str]] = {}
-        for submission in submissions:
-            if not submission.waits:
-                by_place.setdefault((submission.queue, submission.priority), []).append(submission.id)
+        for new_job in new_jobs:
+            if not new_job.waits:
+                by_place.setdefault((new_job.queue, new_job.priority), []).append(new_job.id)
         if not by_place or (not self._is_up and clock.monotonic_s() < self._again_at):
             return
         try:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from taskhub.domain.errors import IdempotencyInProgressError, IdempotencyMismatchError, StatementError, TaskhubError
-from taskhub.domain.job_object import JobRow
-from taskhub.domain.submission import Receipt, Submission
-from taskhub.services.group_commit import Ticket
-from taskhub.services.insertion import DROPPED, Deadline, KeyedOutcome, read_jobs
+from taskhub.domain.job_view import JobRow
+from taskhub.domain.new_job import InsertedTimes, NewJob
+from taskhub.services.submission.group_commit import PendingCommit
+from taskhub.services.submission.inserts import DROPPED, Deadline, KeyedOutcome, read_jobs
 from taskhub.store.connection import Connection
 from taskhub.store.statements import text_array, uuid_array
 
@@ -21,12 +21,12 @@ DUPLICATE: Final = "duplicate"
 REPLAYED: Final = "replayed"
 
 
-class Accepted(NamedTuple):
-    """A submission that is safe: as job `id`; `receipt` if it was inserted just now, `row` if it was read."""
+class Resolved(NamedTuple):
+    """A submission that is safe: as job `id`; `times` if it was inserted just now, `row` if it was read."""
 
     id: str
     kind: str
-    receipt: Receipt | None = None
+    times: InsertedTimes | None = None
     row: JobRow | None = None
 
 
@@ -46,12 +46,12 @@ class _Found(NamedTuple):
 
 def resolve(
     store: Connection,
-    batch: list[Ticket[Submission, list[Accepted]]],
+    batch: list[PendingCommit[NewJob, list[Resolved]]],
     outcomes: dict[str, KeyedOutcome],
     deadline: Deadline,
 ) -> None:
     """Settle each ticket of a keyed batch after its INSERT. Raises StoreUnavailableError."""
-    missing = [row for ticket in batch for row in ticket.rows if outcomes[row.id].receipt is None]
+    missing = [row for ticket in batch for row in ticket.rows if outcomes[row.id].times is None]
     found = _find(store, missing, deadline) if missing else {}
     wanted = {row.id for row in missing} | {held for each in found.values() for held in each[1:] if held}
     jobs = {job.id: job for job in read_jobs(store, sorted(wanted), deadline)} if wanted else {}
@@ -62,7 +62,7 @@ def resolve(
             ticket.error = error.with_traceback(None)  # it is raised in another thread
 
 
-def _find(store: Connection, rows: list[Submission], deadline: Deadline) -> dict[str, _Found]:
+def _find(store: Connection, rows: list[NewJob], deadline: Deadline) -> dict[str, _Found]:
     answer = store.run(
         "keyed_jobs",
         uuid_array([row.id for row in rows]),
@@ -74,15 +74,15 @@ def _find(store: Connection, rows: list[Submission], deadline: Deadline) -> dict
 
 
 def _accept(
-    store: Connection, row: Submission, outcome: KeyedOutcome, found: _Found | None, jobs: dict[str, JobRow]
-) -> Accepted:
-    if outcome.receipt is not None:
-        return Accepted(row.id, CREATED, outcome.receipt)
+    store: Connection, row: NewJob, outcome: KeyedOutcome, found: _Found | None, jobs: dict[str, JobRow]
+) -> Resolved:
+    if outcome.times is not None:
+        return Resolved(row.id, CREATED, outcome.times)
     assert found is not None
     if found.keyed_id is not None and found.keyed_id != row.id:
         return _accept_by_idempotency_key(row, outcome, found, jobs)
     if row.id in jobs:  # an earlier sending inserted it, and its answer was lost
-        return Accepted(row.id, CREATED, row=jobs[row.id])
+        return Resolved(row.id, CREATED, row=jobs[row.id])
     if found.holder in jobs:
         return _accept_as_duplicate(store, row, jobs[found.holder])
     if found.holder is not None and row.unique_key is not None:  # its job was deleted, its key not yet
@@ -92,18 +92,16 @@ def _accept(
     raise KeysMovedError("the holder of a key has gone")
 
 
-def _accept_by_idempotency_key(
-    row: Submission, outcome: KeyedOutcome, found: _Found, jobs: dict[str, JobRow]
-) -> Accepted:
+def _accept_by_idempotency_key(row: NewJob, outcome: KeyedOutcome, found: _Found, jobs: dict[str, JobRow]) -> Resolved:
     if found.fingerprint != row.fingerprint:
         raise IdempotencyMismatchError("this Idempotency-Key was used with another body; use a new key for a new job")
     assert found.keyed_id is not None
     if found.keyed_id not in jobs:
         raise IdempotencyInProgressError("this Idempotency-Key was used for a job that is not kept any more")
-    return Accepted(found.keyed_id, DUPLICATE if outcome.is_first else REPLAYED, row=jobs[found.keyed_id])
+    return Resolved(found.keyed_id, DUPLICATE if outcome.is_first else REPLAYED, row=jobs[found.keyed_id])
 
 
-def _accept_as_duplicate(store: Connection, row: Submission, holder: JobRow) -> Accepted:
+def _accept_as_duplicate(store: Connection, row: NewJob, holder: JobRow) -> Resolved:
     if row.idempotency_key is not None:  # the holder was committed after our key was
         store.run("point_key_at", row.idempotency_key, row.id, holder.id)
-    return Accepted(holder.id, DUPLICATE, row=holder)
+    return Resolved(holder.id, DUPLICATE, row=holder)

@@ -7,7 +7,7 @@ from typing import Any
 from taskhub import clock, ids
 from taskhub.domain.errors import JobNotFoundError
 from taskhub.domain.job import TERMINAL
-from taskhub.domain.job_object import JobRow, moment
+from taskhub.domain.job_view import JobRow, moment
 from taskhub.store.pool import Pool
 from taskhub.store.statements import uuid_array
 

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from taskhub import clock, ids
 from taskhub.domain.errors import JobFinishedError, JobNotFoundError, StatementError, StoreUnavailableError
 from taskhub.domain.job import COMPLETED, FAILED, RUNNING
-from taskhub.services.lanes import Aside
+from taskhub.services.submission.lanes import Aside
 from taskhub.store.pool import Pool
 
 _TIME_S = 1.5

@@ -31,7 +31,7 @@ from taskhub.domain.outcome import Completed
 from taskhub.outage import Outage
 from taskhub.queue import keys
 from taskhub.queue.broker import Broker
-from taskhub.services.settle import CompletedArrays, completed_arrays
+from taskhub.services.execution.settle import CompletedArrays, completed_arrays
 from taskhub.store.connection import Connection, Row, Store
 from taskhub.store.statements import uuid_array
 

@@ -13,14 +13,14 @@ from typing import NamedTuple
 
 from taskhub import clock, failpoints
 from taskhub.domain.errors import JobRefusedError, StatementError, StoreUnavailableError, TaskhubError
-from taskhub.domain.job_object import JobRow, new_row
-from taskhub.domain.submission import Submission
-from taskhub.services.doorbell import Doorbell
-from taskhub.services.group_commit import Ticket
-from taskhub.services.inserters import Inserters
-from taskhub.services.insertion import Deadline, Inserter
-from taskhub.services.keyed import CREATED, Accepted, KeysMovedError
-from taskhub.services.lanes import KEYED, PLAIN, Alone, Aside, Batch, Connect, Lane, is_large
+from taskhub.domain.job_view import JobRow, new_row
+from taskhub.domain.new_job import NewJob
+from taskhub.services.submission.doorbell import Doorbell
+from taskhub.services.submission.group_commit import PendingCommit
+from taskhub.services.submission.idempotency import CREATED, KeysMovedError, Resolved
+from taskhub.services.submission.inserter_pool import InserterPool
+from taskhub.services.submission.inserts import Deadline, Inserter
+from taskhub.services.submission.lanes import KEYED, PLAIN, Alone, Aside, Batch, Connect, Lane, is_large
 
 _KEY_TRIES = 5
 
@@ -43,9 +43,9 @@ class Submitter:
     """One process's submissions, from any of its threads; make it after fork."""
 
     def __init__(self, connect: Connect, doorbell: Doorbell, aside: Aside = nullcontext) -> None:
-        def inserters(size: int, lock_s: float, statement_s: float | None, kept: int = 0) -> Inserters:
+        def inserters(size: int, lock_s: float, statement_s: float | None, kept: int = 0) -> InserterPool:
             is_patient = lock_s == _PATIENT_LOCK_S
-            return Inserters(lambda: Inserter(connect(lock_s, statement_s), is_patient=is_patient), size, kept=kept)
+            return InserterPool(lambda: Inserter(connect(lock_s, statement_s), is_patient=is_patient), size, kept=kept)
 
         self._doorbell = doorbell
         self._together = inserters(6, _GROUP_LOCK_S, _GROUP_STATEMENT_S, kept=2)
@@ -60,37 +60,37 @@ class Submitter:
         )
         self._lanes = {way: Lane(way, self._together, self._alone, self._ring) for way in (PLAIN, KEYED)}
 
-    def submit(self, submission: Submission) -> Submitted:
+    def submit(self, new_job: NewJob) -> Submitted:
         """Commit one job. Raises StoreUnavailableError; the errors of bad requests."""
-        [accepted] = self._commit([submission])
+        [accepted] = self._commit([new_job])
         if accepted.row is not None:
             return Submitted(accepted.kind, accepted.row)
-        assert accepted.receipt is not None
-        return Submitted(accepted.kind, new_row(submission, accepted.receipt))
+        assert accepted.times is not None
+        return Submitted(accepted.kind, new_row(new_job, accepted.times))
 
-    def submit_all(self, submissions: list[Submission]) -> list[str]:
+    def submit_all(self, new_jobs: list[NewJob]) -> list[str]:
         """Commit all of these in one transaction or none; returns the ids in order, of holders for held unique keys."""
-        if not submissions:
+        if not new_jobs:
             return []
         first: dict[str, str] = {}
-        for submission in submissions:
-            if submission.unique_key is not None:
-                first.setdefault(submission.unique_key, submission.id)
-        stands_for = {s.id: first[s.unique_key] if s.unique_key is not None else s.id for s in submissions}
-        rows = [s for s in submissions if stands_for[s.id] == s.id]
+        for new_job in new_jobs:
+            if new_job.unique_key is not None:
+                first.setdefault(new_job.unique_key, new_job.id)
+        stands_for = {s.id: first[s.unique_key] if s.unique_key is not None else s.id for s in new_jobs}
+        rows = [s for s in new_jobs if stands_for[s.id] == s.id]
         accepted = {row.id: result.id for row, result in zip(rows, self._commit(rows), strict=True)}
-        return [accepted[stands_for[submission.id]] for submission in submissions]
+        return [accepted[stands_for[new_job.id]] for new_job in new_jobs]
 
     def close(self) -> None:
         """Leave the connections, those in use when their submission has ended. The next connects anew."""
         for each in (self._together, self._alone, self._large):
             each.close()
 
-    def _commit(self, rows: list[Submission]) -> list[Accepted]:
+    def _commit(self, rows: list[NewJob]) -> list[Resolved]:
         way = KEYED if any(row.has_key for row in rows) else PLAIN
         until_s = Deadline.of(clock.monotonic_s(), rows).at_s
         for _ in range(_KEY_TRIES):
-            ticket: Ticket[Submission, list[Accepted]] = Ticket(rows, until_s)
+            ticket: PendingCommit[NewJob, list[Resolved]] = PendingCommit(rows, until_s)
             try:
                 return self._large.commit(way, ticket) if is_large(rows) else self._lanes[way].commit(ticket)
             except KeysMovedError:

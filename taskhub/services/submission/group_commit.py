@@ -29,7 +29,7 @@ _MOST_FLUSHES = 3
 _GRACE_S = 0.4
 
 
-class Ticket(Generic[T, R]):
+class PendingCommit(Generic[T, R]):
     """What one request wants committed by `until_s`; a flush sets `result`, `error`, or that its rows go alone."""
 
     __slots__ = ("_wake", "asked_at_s", "error", "goes_alone", "leader", "result", "rows", "until_s", "was_sent")
@@ -42,7 +42,7 @@ class Ticket(Generic[T, R]):
         self.error: Exception | None = None
         self.goes_alone = False
         self.was_sent = False  # by a flush that did not end: its rows may be there
-        self.leader: Ticket[T, R] | None = None  # of the flush that carries this one
+        self.leader: PendingCommit[T, R] | None = None  # of the flush that carries this one
         self._wake = threading.Lock()
         self._wake.acquire()
 
@@ -68,9 +68,9 @@ class GroupCommit(Generic[T, R]):
 
     def __init__(
         self,
-        flush: Callable[[list[Ticket[T, R]]], None],
-        fits: Callable[[list[Ticket[T, R]], Ticket[T, R]], bool],
-        after: Callable[[list[Ticket[T, R]]], None],
+        flush: Callable[[list[PendingCommit[T, R]]], None],
+        fits: Callable[[list[PendingCommit[T, R]], PendingCommit[T, R]], bool],
+        after: Callable[[list[PendingCommit[T, R]]], None],
         late_s: float = LATE_S,
     ) -> None:
         self._flush = flush
@@ -78,11 +78,11 @@ class GroupCommit(Generic[T, R]):
         self._after = after
         self._late_s = late_s
         self._lock = threading.Lock()
-        self._waiting: deque[Ticket[T, R]] = deque()
-        self._begun_at_s: dict[Ticket[T, R], float] = {}  # flushes under way, by the leader's ticket
+        self._waiting: deque[PendingCommit[T, R]] = deque()
+        self._begun_at_s: dict[PendingCommit[T, R], float] = {}  # flushes under way, by the leader's ticket
         self._worked_at_s = float("-inf")
 
-    def commit(self, ticket: Ticket[T, R]) -> R | None:
+    def commit(self, ticket: PendingCommit[T, R]) -> R | None:
         """Have the ticket's rows committed with whatever else waits; returns what the flush made of them.
 
         None: they cannot go with others. Raises StoreUnavailableError; what the flush set as the ticket's error; for
@@ -101,8 +101,8 @@ class GroupCommit(Generic[T, R]):
             raise ticket.error
         return ticket.result
 
-    def _lead_if_due(self, own: Ticket[T, R]) -> bool:
-        batch: list[Ticket[T, R]] = []
+    def _lead_if_due(self, own: PendingCommit[T, R]) -> bool:
+        batch: list[PendingCommit[T, R]] = []
         try:
             with self._lock:
                 if self._is_due(own):
@@ -116,7 +116,7 @@ class GroupCommit(Generic[T, R]):
         self._after(batch)
         return True
 
-    def _is_due(self, own: Ticket[T, R]) -> bool:
+    def _is_due(self, own: PendingCommit[T, R]) -> bool:
         """Shall this thread begin a flush now?"""
         if own.is_settled:
             return False
@@ -130,9 +130,9 @@ class GroupCommit(Generic[T, R]):
         latest_s = max(self._begun_at_s.values(), default=float("-inf"))
         return now_s - latest_s >= self._late_s and len(self._begun_at_s) < _MOST_FLUSHES
 
-    def _board(self, own: Ticket[T, R], batch: list[Ticket[T, R]]) -> None:
+    def _board(self, own: PendingCommit[T, R], batch: list[PendingCommit[T, R]]) -> None:
         batch.append(own)
-        others = deque[Ticket[T, R]]()
+        others = deque[PendingCommit[T, R]]()
         for ticket in self._waiting:
             if ticket is not own:
                 (batch if self._fits(batch, ticket) else others).append(ticket)
@@ -141,7 +141,7 @@ class GroupCommit(Generic[T, R]):
             ticket.leader = own
         self._waiting = others
 
-    def _flush_all(self, batch: list[Ticket[T, R]]) -> None:
+    def _flush_all(self, batch: list[PendingCommit[T, R]]) -> None:
         try:
             self._flush(batch)
         except Exception as error:
@@ -159,7 +159,7 @@ class GroupCommit(Generic[T, R]):
             if _is_own(error, others):
                 raise
 
-    def _land(self, batch: list[Ticket[T, R]]) -> None:
+    def _land(self, batch: list[PendingCommit[T, R]]) -> None:
         own, others = batch[0], batch[1:]
         with self._lock:
             begun_at_s = self._begun_at_s.pop(own, 0.0)
@@ -177,7 +177,7 @@ class GroupCommit(Generic[T, R]):
         for ticket in others:
             ticket.wake()
 
-    def _put_back(self, tickets: list[Ticket[T, R]]) -> None:
+    def _put_back(self, tickets: list[PendingCommit[T, R]]) -> None:
         """Their flush ended without a word of them: they go with the next."""
         for ticket in reversed(tickets):
             ticket.leader = None
@@ -185,7 +185,7 @@ class GroupCommit(Generic[T, R]):
             if ticket not in self._waiting:
                 self._waiting.appendleft(ticket)
 
-    def _wait(self, ticket: Ticket[T, R]) -> None:
+    def _wait(self, ticket: PendingCommit[T, R]) -> None:
         is_under_way = ticket.leader is not None
         left_s = ticket.until_s - clock.monotonic_s() + (_GRACE_S if is_under_way else 0)
         if left_s > 0:
@@ -196,7 +196,7 @@ class GroupCommit(Generic[T, R]):
             "PostgreSQL did not take the job in time", outcome_unknown=is_under_way or ticket.was_sent
         )
 
-    def _withdraw(self, ticket: Ticket[T, R]) -> None:
+    def _withdraw(self, ticket: PendingCommit[T, R]) -> None:
         """Its thread leaves; if it was its turn to lead, it is another's, as are those on its flush."""
         with self._lock:
             self._begun_at_s.pop(ticket, None)

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from taskhub import clock
 from taskhub.domain.errors import BlockedError, StatementError, StoreUnavailableError
-from taskhub.domain.job_object import JobRow
-from taskhub.domain.submission import Receipt, Submission
+from taskhub.domain.job_view import JobRow
+from taskhub.domain.new_job import InsertedTimes, NewJob
 from taskhub.store.connection import Connection, Row
 from taskhub.store.statements import number_array, text_array, uuid_array
 
@@ -31,7 +31,7 @@ class Deadline(NamedTuple):
     at_s: float
 
     @classmethod
-    def of(cls, asked_at_s: float, rows: Sequence[Submission]) -> Deadline:
+    def of(cls, asked_at_s: float, rows: Sequence[NewJob]) -> Deadline:
         """1.5 s after the question, a little time in any case, and more for many rows or large ones."""
         least_s = clock.monotonic_s() + _LEAST_S
         size_s = len(rows) / _ROWS_PER_S + size_of(rows) / _BYTES_PER_S
@@ -43,9 +43,9 @@ class Deadline(NamedTuple):
 
 
 class KeyedOutcome(NamedTuple):
-    """What the INSERT made of a row with keys: its receipt, or None; was its idempotency key new?"""
+    """What the INSERT made of a row with keys: its times, or None; was its idempotency key new?"""
 
-    receipt: Receipt | None
+    times: InsertedTimes | None
     is_first: bool
 
 
@@ -58,24 +58,24 @@ class Inserter:
         self._known: set[tuple[str, int]] = set()
         self._known_since_s = float("-inf")
 
-    def insert(self, rows: list[Submission], deadline: Deadline, *, may_be_there: bool = False) -> dict[str, Receipt]:
-        """Insert rows without keys; a receipt for each. Raises StoreUnavailableError, StatementError."""
+    def insert(self, rows: list[NewJob], deadline: Deadline, *, may_be_there: bool = False) -> dict[str, InsertedTimes]:
+        """Insert rows without keys; the times of each. Raises StoreUnavailableError, StatementError."""
         answer = self._send("insert_jobs", rows, [], deadline, may_be_there)
-        receipts = {row[0]: Receipt(*row[1:]) for row in answer}
-        if len(receipts) < len(rows):  # inserted by an earlier sending whose answer was lost
-            for found in read_jobs(self.store, [row.id for row in rows if row.id not in receipts], deadline):
-                receipts[found.id] = Receipt(found.created_at, found.run_at, found.expires_at)
-        if len(receipts) < len(rows):
+        times = {row[0]: InsertedTimes(*row[1:]) for row in answer}
+        if len(times) < len(rows):  # inserted by an earlier sending whose answer was lost
+            for found in read_jobs(self.store, [row.id for row in rows if row.id not in times], deadline):
+                times[found.id] = InsertedTimes(found.created_at, found.run_at, found.expires_at)
+        if len(times) < len(rows):
             raise StatementError(DROPPED, "")
-        return receipts
+        return times
 
     def insert_keyed(
-        self, rows: list[Submission], deadline: Deadline, *, may_be_there: bool = False
+        self, rows: list[NewJob], deadline: Deadline, *, may_be_there: bool = False
     ) -> dict[str, KeyedOutcome]:
         """Insert rows with keys, no key twice; says of each what became of it."""
         answer = self._send("insert_keyed_jobs", rows, _keys(rows), deadline, may_be_there)
         return {
-            row_id: KeyedOutcome(Receipt(created, run_at, expires) if created else None, bool(is_first))
+            row_id: KeyedOutcome(InsertedTimes(created, run_at, expires) if created else None, bool(is_first))
             for row_id, is_first, created, run_at, expires in answer
         }
 
@@ -83,7 +83,7 @@ class Inserter:
         self.store.close()
 
     def _send(
-        self, name: str, rows: list[Submission], keys: list[object], deadline: Deadline, may_be_there: bool
+        self, name: str, rows: list[NewJob], keys: list[object], deadline: Deadline, may_be_there: bool
     ) -> list[Row]:
         while True:
             try:
@@ -98,7 +98,7 @@ class Inserter:
                     raise kind(str(error), outcome_unknown=may_be_there) from error
                 clock.sleep(_PAUSE_S)
 
-    def _make_known(self, rows: list[Submission], deadline: Deadline) -> None:
+    def _make_known(self, rows: list[NewJob], deadline: Deadline) -> None:
         """Maintenance looks after a queue and priority from before their first row.
 
         What was known to one session, or long ago, may not be known to the database that answers now: it may have
@@ -113,7 +113,7 @@ class Inserter:
             self._known.add(place)
 
 
-def size_of(rows: Sequence[Submission]) -> int:
+def size_of(rows: Sequence[NewJob]) -> int:
     """About how many bytes some rows take."""
     return sum([len(row.payload) for row in rows])
 
@@ -124,7 +124,7 @@ def read_jobs(store: Connection, ids: list[str], deadline: Deadline) -> list[Job
     return [JobRow._make(row) for row in rows]
 
 
-def _arguments(rows: list[Submission], *, is_repeated: bool) -> list[object]:
+def _arguments(rows: list[NewJob], *, is_repeated: bool) -> list[object]:
     """The arrays of `insert_jobs`. Rows that may be there already get a run_at, by which they are found in any case."""
     (
         ids,
@@ -165,7 +165,7 @@ def _names(names: Sequence[str]) -> str:
     return '{"' + '","'.join(names) + '"}'
 
 
-def _keys(rows: list[Submission]) -> list[object]:
+def _keys(rows: list[NewJob]) -> list[object]:
     return [
         text_array([row.idempotency_key for row in rows]),
         text_array([row.fingerprint for row in rows]),

@@ -18,8 +18,8 @@ from taskhub.domain.errors import StatementError
 from taskhub.domain.outcome import MESSAGE_BYTES, Outcome
 from taskhub.queue import keys
 from taskhub.queue.broker import Broker
-from taskhub.services.claim import Slot, requeue
-from taskhub.services.settle import settle
+from taskhub.services.execution.claim import Slot, requeue
+from taskhub.services.execution.settle import settle
 from taskhub.store.connection import Store
 from taskhub.store.statements import uuid_array
 

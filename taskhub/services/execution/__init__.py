@@ -1,0 +1,1 @@
+"""Claim jobs for a child and settle what became of them."""

@@ -1,0 +1,1 @@
+"""Take back what dead processes held."""
