@@ -28,7 +28,7 @@ from supervisor.signals import Signals
 from taskhub import failpoints, ids, installation, logs
 from taskhub.child.setters import watch_setters
 from taskhub.handlers import import_check
-from taskhub.metrics import multiprocess as shared_metrics
+from taskhub.metrics import slot_files as shared_metrics
 from taskhub.settings.fields import Settings, SettingsError
 
 gc.enable()

@@ -11,14 +11,14 @@ from supervisor.watch import SidecarWatch
 from taskhub.child.program import run_child
 from taskhub.handlers import registry
 from taskhub.maintenance.sidecar import run_sidecar
-from taskhub.metrics import multiprocess
+from taskhub.metrics import slot_files
 from taskhub.metrics.recorder import JobRecorder, seed
 from taskhub.settings.fields import Settings
 
 
 def child(settings: Settings, link: ChildLink) -> int:
     """A child process's whole life; returns its exit status."""
-    multiprocess.become(f"w{link.slot}")
+    slot_files.become(f"w{link.slot}")
     known = registry.load(settings.handlers)  # the supervisor has, unless they are not to be shared
     take_back()
     link.waiting()
@@ -27,7 +27,7 @@ def child(settings: Settings, link: ChildLink) -> int:
 
 def sidecar(settings: Settings, types: tuple[tuple[str, str], ...], watch: SidecarWatch) -> int:
     """The sidecar's whole life; returns its exit status. It imports no handler: `types` are theirs, by queue."""
-    multiprocess.become("sidecar")
+    slot_files.become("sidecar")
     seed(types)
     queues = [name for name, _ in settings.queues] or sorted({queue for queue, _ in types})
     return run_sidecar(settings, queues, watch)

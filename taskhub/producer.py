@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
+from taskhub.broker.broker import Broker
 from taskhub.domain import strict_json
 from taskhub.domain.errors import FieldProblem, InvalidPayloadError, InvalidRequestError
 from taskhub.domain.job import TERMINAL
 from taskhub.domain.job_request import JobRequest, read_job_request
 from taskhub.domain.job_view import job_view
 from taskhub.handlers.registry import registry
-from taskhub.queue.broker import Broker
 from taskhub.services.queries.jobs import get_job, wait_for_end
 from taskhub.services.submission.doorbell import Doorbell
 from taskhub.services.submission.submitter import Submitter

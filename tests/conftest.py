@@ -11,7 +11,7 @@ from hypothesis import HealthCheck
 from hypothesis import settings as drawing_settings
 
 from taskhub import failpoints
-from taskhub.queue.broker import Broker
+from taskhub.broker.broker import Broker
 from taskhub.settings.fields import Settings
 from taskhub.store.connection import Connection
 from taskhub.store.migrations import migrate

@@ -11,8 +11,8 @@ import sys
 import time
 
 from taskhub import ids
-from taskhub.queue import keys
-from taskhub.queue.broker import Broker
+from taskhub.broker import key_names
+from taskhub.broker.broker import Broker
 from taskhub.services.execution.claim import MAX_BATCH_BYTES
 from taskhub.store.connection import Connection
 from taskhub.store.statements import number_array, text_array, uuid_array
@@ -28,7 +28,7 @@ def main(worker: str, slot: int, children: int) -> None:
     arrays = ("{}", "{}", "{}")
     began = 0.0
     while True:
-        target = keys.inflight("default", worker, slot, 1, bank)
+        target = key_names.inflight("default", worker, slot, 1, bank)
         taken = broker.take("default", settled, target, BATCH, children)
         if not taken and done == "{}":
             if began and time.monotonic() - began > 0.5:

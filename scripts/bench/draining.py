@@ -12,7 +12,7 @@ import harness
 import redis
 
 from taskhub import ids
-from taskhub.queue.broker import Broker
+from taskhub.broker.broker import Broker
 from taskhub.store.connection import Connection
 
 Figures = dict[str, float]  # per job; CPU in microseconds

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from taskhub import ids
+from taskhub.broker.broker import Broker
 from taskhub.cli.ports import free_port, is_ready
 from taskhub.embedded.postgres import EmbeddedPostgres
 from taskhub.embedded.redis import EmbeddedRedis
-from taskhub.queue.broker import Broker
 from taskhub.store.connection import Connection
 from taskhub.store.statements import uuid_array
 

@@ -65,7 +65,7 @@ SABOTAGES = [
         "tests/integration/test_places.py::test_a_name_of_redis_that_is_looked_up_for_ever_is_an_absent_redis",
         [
             (
-                "taskhub/queue/client.py",
+                "taskhub/broker/redis_client.py",
                 '    place["connection_class"] = _NamedAndSecret if address.scheme == "rediss" else _Named\n',
                 "",
             )
@@ -304,8 +304,14 @@ SABOTAGES = [
     ),
     Sabotage(
         "counts are mapped before the disk has given their room",
-        "tests/unit/test_slot_file.py::test_no_part_of_a_mapped_file_is_a_hole",
-        [("taskhub/metrics/slot_file.py", "os.posix_fallocate(self._file, 0, size)", "os.ftruncate(self._file, size)")],
+        "tests/unit/test_counts_file.py::test_no_part_of_a_mapped_file_is_a_hole",
+        [
+            (
+                "taskhub/metrics/counts_file.py",
+                "os.posix_fallocate(self._file, 0, size)",
+                "os.ftruncate(self._file, size)",
+            )
+        ],
     ),
     Sabotage(
         "an heir that does not ask whether all processes are gone",

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from taskhub import logs
-from taskhub.metrics import multiprocess
+from taskhub.metrics import slot_files
 from taskhub.settings.fields import Settings, SettingsError
 
 _DEFER_S = 10
@@ -71,7 +71,7 @@ def on_starting(server: Any) -> None:
     _log_like_the_application()
     for warning in _settings.warnings:
         logs.get_logger("taskhub.api").warning("settings.warning", extra={"text": warning})
-    multiprocess.prepare(_metrics_folder(), "master", wipe=True)
+    slot_files.prepare(_metrics_folder(), "master", wipe=True)
 
 
 def when_ready(server: Any) -> None:
@@ -90,7 +90,7 @@ def pre_fork(server: Any, worker: Any) -> None:
 
 def post_fork(server: Any, worker: Any) -> None:
     """In the worker, before the application and with it any metric is imported."""
-    multiprocess.become(f"api{worker.taskhub_slot}")
+    slot_files.become(f"api{worker.taskhub_slot}")
 
 
 def post_worker_init(worker: Any) -> None:

@@ -9,7 +9,7 @@ from taskhub.api.services import Services
 from taskhub.domain.errors import SchemaOutdatedError, StoreUnavailableError, TaskhubError
 from taskhub.logs import get_logger
 from taskhub.metrics import definitions as metrics
-from taskhub.metrics import exposition
+from taskhub.metrics import page
 from taskhub.store.migrations import require_current
 
 log = get_logger(__name__)
@@ -79,6 +79,6 @@ def blueprint(services: Services) -> Blueprint:
             metrics.REDIS_UP.of({(): int(services.doorbell.is_up)}),
             metrics.POSTGRES_UP.of({(): int(readiness.postgres() == "ok")}),
         ]
-        return Response(exposition.render(computed), content_type=exposition.CONTENT_TYPE)
+        return Response(page.render(computed), content_type=page.CONTENT_TYPE)
 
     return routes

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from taskhub.api.gates import Gate
+from taskhub.broker.broker import Broker
 from taskhub.handlers.registry import Registry
-from taskhub.queue.broker import Broker
 from taskhub.services.queries.depth import Depths, Limits
 from taskhub.services.queries.waiting import Hub
 from taskhub.services.submission.doorbell import Doorbell

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 
 from taskhub import clock, failpoints
+from taskhub.broker.broker import Broker
 from taskhub.child.batch import Batch, raw_id, split
 from taskhub.child.batch_size import BatchSize
 from taskhub.child.clean_ground import LONG_JOB_S
@@ -26,7 +27,7 @@ from taskhub.child.reporter import Reporter
 from taskhub.child.run_job import JobRunner
 from taskhub.child.settling import Settler
 from taskhub.domain.errors import (
-    QueueUnavailableError,
+    BrokerUnavailableError,
     SchemaOutdatedError,
     StatementError,
     StoreUnavailableError,
@@ -38,7 +39,6 @@ from taskhub.domain.outcome import Outcome
 from taskhub.handlers.registry import Registry
 from taskhub.logs import get_logger
 from taskhub.outage import Outage
-from taskhub.queue.broker import Broker
 from taskhub.services.execution.claim import MAX_BATCH_BYTES, Claim, Claimer, SlotClosedError
 from taskhub.store.connection import Connection
 
@@ -374,7 +374,7 @@ class ChildLoop:
         try:
             self._broker.wait(self._rotation.queues, self._timing.block_s)
             self._empty_until.clear()
-        except QueueUnavailableError:
+        except BrokerUnavailableError:
             clock.sleep(_POLL_S)
 
     def _refresh_queues(self) -> None:

@@ -7,6 +7,7 @@ import signal
 from typing import Any
 
 from taskhub import clock, failpoints
+from taskhub.broker.broker import Broker
 from taskhub.child.clean_ground import CleanGround
 from taskhub.child.link import SupervisorLink
 from taskhub.child.loop import LEFT_IN_ORDER, SLOT_WAS_CLOSED, ChildLoop, Timing
@@ -18,7 +19,6 @@ from taskhub.child.setters import watch_setters
 from taskhub.handlers.registry import Registry
 from taskhub.logs import get_logger
 from taskhub.outage import Outage
-from taskhub.queue.broker import Broker
 from taskhub.services.execution.claim import Claimer, Slot
 from taskhub.settings.fields import Settings
 from taskhub.store.connection import Connection

@@ -11,13 +11,13 @@ import contextlib
 from collections.abc import Sequence
 
 from taskhub import clock, failpoints
+from taskhub.broker.broker import Broker
 from taskhub.child.batch import Batch, split
 from taskhub.child.reporter import Reporter
-from taskhub.domain.errors import QueueUnavailableError
+from taskhub.domain.errors import BrokerUnavailableError
 from taskhub.domain.job import ClaimedJob
 from taskhub.domain.outcome import Completed, Outcome
 from taskhub.logs import get_logger
-from taskhub.queue.broker import Broker
 from taskhub.services.execution.claim import Claim, requeue
 from taskhub.services.execution.settle import settle
 from taskhub.store.connection import Connection
@@ -79,7 +79,7 @@ class Settler:
             self._store.run("release_jobs", uuid_array(ids), batch.lease, 0.0)
             jobs.clear()
             batch.withheld.clear()
-        with contextlib.suppress(QueueUnavailableError):  # their run_at is set: the dispatcher pushes them
+        with contextlib.suppress(BrokerUnavailableError):  # their run_at is set: the dispatcher pushes them
             requeue(self._store, self._broker, ids)
 
     def give_back_withheld(self) -> None:
@@ -88,7 +88,7 @@ class Settler:
         if ids:
             self._store.run("release_jobs", uuid_array(ids), self._batch.lease, 0.0)
             self._batch.withheld.clear()
-            with contextlib.suppress(QueueUnavailableError):
+            with contextlib.suppress(BrokerUnavailableError):
                 requeue(self._store, self._broker, ids)
 
     def release_cancelled(self) -> None:

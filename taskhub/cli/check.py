@@ -7,9 +7,9 @@ import sys
 import click
 
 from taskhub import addresses
+from taskhub.broker import redis_client
 from taskhub.cli.shadow import ShadowedError, require_own_supervisor
 from taskhub.domain.errors import SchemaOutdatedError, UnavailableError
-from taskhub.queue import client
 from taskhub.settings.fields import Settings
 from taskhub.store.connection import Connection
 from taskhub.store.migrations import require_current
@@ -60,10 +60,10 @@ def _try_postgres(url: str, settings: Settings) -> int:
 
 
 def _try_redis(url: str, settings: Settings) -> int:
-    server = client.connect(url, timeout_s=settings.timers.redis_worker_s)
+    server = redis_client.connect(url, timeout_s=settings.timers.redis_worker_s)
     where = f"Redis at {addresses.masked(url)}"
     try:
-        with client.translated(server, "ping"):
+        with redis_client.translated(server, "ping"):
             policy = server.info("memory").get("maxmemory_policy", "noeviction")
     except UnavailableError as error:
         click.echo(f"{where}: {error}; is it running, and is TASKHUB_REDIS_URL right?")

@@ -20,7 +20,7 @@
           SchemaOutdatedError      schema_outdated        until somebody migrates, or deploys
           BlockedError                                    other transactions stand in the way; nothing happened
           TransactionLostError                            the connection of job.transaction(): the job is interrupted
-        QueueUnavailableError                             Redis
+        BrokerUnavailableError                             Redis
         TooManyWaitersError        too_many_waiters
       StatementError               statement_refused
 
@@ -174,7 +174,7 @@ class SchemaOutdatedError(StoreUnavailableError):
     code = "schema_outdated"
 
 
-class QueueUnavailableError(UnavailableError):
+class BrokerUnavailableError(UnavailableError):
     """Redis did not answer, or refuses to work (full, read-only, loading)."""
 
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from taskhub.broker.broker import Broker
 from taskhub.domain.errors import TaskhubError
 from taskhub.maintenance.answer import Answer, checked
 from taskhub.maintenance.records import Watch
 from taskhub.maintenance.role_state import RoleState
-from taskhub.queue.broker import Broker
 from taskhub.store.connection import Store
 from taskhub.store.migrations import require_current
 

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+from taskhub.broker import redis_client
+from taskhub.broker.broker import Broker
 from taskhub.domain.errors import TaskhubError
 from taskhub.maintenance.role_state import RoleState
-from taskhub.queue import client
-from taskhub.queue.broker import Broker
 from taskhub.settings.fields import Settings
 from taskhub.store.connection import Connection, Row
 from taskhub.store.pool import Pool
@@ -72,7 +72,7 @@ class LentStore:
 class LentBroker(Broker):
     """Redis for one role, over the client that all share: it has a pool of its own."""
 
-    def __init__(self, shared: client.Client, state: RoleState, *, timeout_s: float) -> None:
+    def __init__(self, shared: redis_client.Client, state: RoleState, *, timeout_s: float) -> None:
         super().__init__("", timeout_s=timeout_s, connection=shared)
         self._state = state
 
@@ -90,7 +90,7 @@ class Lending:
         self._roles = self._pool("roles", _SHARED, timers.pg_connect_s)
         self._heartbeat = self._pool("heartbeat", 1, timers.pg_connect_s)
         self._probes = self._pool("probes", 1, min(_PROBE_S, timers.pg_connect_s))
-        self._redis = client.connect(settings.server_urls()[1], timeout_s=timers.redis_worker_s)
+        self._redis = redis_client.connect(settings.server_urls()[1], timeout_s=timers.redis_worker_s)
 
     def store(self, state: RoleState) -> LentStore:
         """For every role but the heartbeat."""

@@ -7,12 +7,12 @@ near the front.
 from __future__ import annotations
 
 from taskhub import ids
-from taskhub.domain.errors import QueueUnavailableError
+from taskhub.broker.broker import Broker, Place
+from taskhub.domain.errors import BrokerUnavailableError
 from taskhub.logs import get_logger
 from taskhub.maintenance.report import tell_expired
 from taskhub.maintenance.walk import Waiting
 from taskhub.metrics import definitions as metrics
-from taskhub.queue.broker import Broker, Place
 from taskhub.store.connection import Store
 from taskhub.store.statements import uuid_array
 
@@ -40,7 +40,7 @@ class LostPushes:
         try:
             self._known = broker.epochs(list(epochs))
             self._look_at(places)
-        except QueueUnavailableError:
+        except BrokerUnavailableError:
             self.is_away = True
             return
         self.forgotten = {queue for queue, epoch in epochs.items() if epoch > 0 and self._has_forgotten(queue, epoch)}
@@ -61,7 +61,7 @@ class LostPushes:
         if firsts and not self.is_away:
             try:
                 self._push(in_time, [place for place in firsts if place not in self._tails])
-            except QueueUnavailableError:
+            except BrokerUnavailableError:
                 self.is_away = True
         return firsts
 
@@ -78,7 +78,7 @@ class LostPushes:
         raised = {queue: max(self._known.get(queue) or 0, self._epochs.get(queue, 0)) + 1 for queue in queues}
         try:
             self._broker.set_epochs(raised)
-        except QueueUnavailableError:
+        except BrokerUnavailableError:
             self.is_away = True
             return dict.fromkeys(queues, 0)
         return raised

@@ -13,9 +13,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from taskhub import clock
-from taskhub.domain.errors import QueueUnavailableError
+from taskhub.broker.broker import Broker
+from taskhub.domain.errors import BrokerUnavailableError
 from taskhub.logs import get_logger
-from taskhub.queue.broker import Broker
 from taskhub.settings.fields import Settings
 from taskhub.store.connection import Store
 
@@ -103,7 +103,7 @@ class Pruner:
         gone = [name for (name,) in self._store.run("forget_queues", _QUEUE_IDLE_S, _ROWS)]
         try:
             self._broker.forget_queues(gone)
-        except QueueUnavailableError:
+        except BrokerUnavailableError:
             log.debug("queues.remembered", extra={"count": len(gone), "text": "their keys stay in Redis"})
         return len(gone) == _ROWS
 

@@ -11,10 +11,10 @@ which only lag behind while somebody's transaction is open; and the places in wh
 from __future__ import annotations
 
 from taskhub import clock
+from taskhub.broker.broker import Broker, Place
 from taskhub.maintenance.lost_pushes import LostPushes
 from taskhub.maintenance.set_back import SetBack
 from taskhub.maintenance.walk import Reading, Turn, Walk
-from taskhub.queue.broker import Broker, Place
 from taskhub.settings.fields import Timers
 from taskhub.store.connection import Store
 

@@ -9,12 +9,12 @@ at the announcement after a pause, so a job is never both given back and begun.
 from __future__ import annotations
 
 from taskhub import clock
-from taskhub.domain.errors import QueueUnavailableError
+from taskhub.broker.broker import Broker
+from taskhub.domain.errors import BrokerUnavailableError
 from taskhub.domain.journal import read_journal
 from taskhub.logs import get_logger
 from taskhub.maintenance.isolation import Isolation
 from taskhub.maintenance.records import Record, Watch
-from taskhub.queue.broker import Broker
 from taskhub.services.execution.claim import requeue
 from taskhub.services.recovery.rescue import release_from_outside
 from taskhub.store.connection import Store
@@ -68,5 +68,5 @@ class OutsideRelief:
         log.info("child.relieved", extra={"slot": record.slot, "job_id": running, "count": len(unstarted)})
         try:
             requeue(self._store, self._broker, unstarted)
-        except QueueUnavailableError:
+        except BrokerUnavailableError:
             log.debug("relief.unpushed", extra={"slot": record.slot, "text": "the dispatcher will push"})

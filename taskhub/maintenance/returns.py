@@ -9,8 +9,8 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 
+from taskhub.broker.broker import Broker
 from taskhub.maintenance.isolation import Isolation
-from taskhub.queue.broker import Broker
 from taskhub.services.execution.claim import Slot, requeue
 from taskhub.services.recovery.rescue import forget_slot, return_lists
 from taskhub.store.connection import Store

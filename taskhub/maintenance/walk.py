@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from taskhub import clock
-from taskhub.queue.broker import Place
+from taskhub.broker.broker import Place
 from taskhub.settings.fields import Timers
 from taskhub.store.connection import Store
 from taskhub.store.statements import number_array, text_array, uuid_array

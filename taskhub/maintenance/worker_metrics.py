@@ -6,15 +6,15 @@ import threading
 from collections.abc import Iterator
 
 from taskhub import clock
+from taskhub.broker.broker import Broker
 from taskhub.domain.errors import StoreUnavailableError, TaskhubError
 from taskhub.logs import get_logger
 from taskhub.maintenance.answer import Answer
 from taskhub.maintenance.records import Record, Watch
 from taskhub.maintenance.role_state import RoleState
 from taskhub.metrics import definitions as metrics
-from taskhub.metrics import exposition
-from taskhub.metrics.exposition import Metric
-from taskhub.queue.broker import Broker
+from taskhub.metrics import page
+from taskhub.metrics.page import Metric
 from taskhub.services.queries.depth import COUNTED_TO
 from taskhub.store.connection import Store
 
@@ -41,9 +41,9 @@ class WorkerMetrics:
 
     def page(self) -> Answer:
         if not self._lock.acquire(timeout=_LOCK_S):
-            return Answer(503, exposition.CONTENT_TYPE, b"")
+            return Answer(503, page.CONTENT_TYPE, b"")
         try:
-            return Answer(200, exposition.CONTENT_TYPE, exposition.render([*self._of_memory(), *self._of_servers()]))
+            return Answer(200, page.CONTENT_TYPE, page.render([*self._of_memory(), *self._of_servers()]))
         finally:
             self._lock.release()
 

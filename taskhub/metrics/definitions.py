@@ -1,6 +1,6 @@
 """Every metric of taskhub, defined once.
 
-Import this after `multiprocess.prepare`, in a process that shares its metrics with others. Counters and
+Import this after `slot_files.prepare`, in a process that shares its metrics with others. Counters and
 histograms live in the processes that count; a `ComputedGauge` has no memory: whoever answers a scrape
 gives it the values of that moment, and leaves it out when they are unknown.
 """

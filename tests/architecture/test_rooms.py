@@ -23,7 +23,7 @@ FLOORS: list[dict[str, tuple[str, ...]]] = [
     {"domain": ("taskhub.domain",)},
     {  # adapters, each to one thing outside; what handlers see beside them
         "store": ("taskhub.store",),
-        "broker": ("taskhub.broker", "taskhub.queue"),
+        "broker": ("taskhub.broker",),
         "metrics": ("taskhub.metrics",),
         "embedded": ("taskhub.embedded",),
         "handlers": ("taskhub.handlers",),

@@ -8,7 +8,7 @@ import fakeredis
 import pytest
 import redis as redis_client
 
-from taskhub.queue.broker import Broker
+from taskhub.broker.broker import Broker
 from tests.harness.servers import Redis
 
 

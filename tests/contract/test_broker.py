@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from redis import Redis
 
-from taskhub.domain.errors import QueueUnavailableError
-from taskhub.queue import keys
-from taskhub.queue.broker import Broker
+from taskhub.broker import key_names
+from taskhub.broker.broker import Broker
+from taskhub.domain.errors import BrokerUnavailableError
 
 QUEUE = "default"
-TARGETS = [keys.inflight(QUEUE, "worker", 0, 1, bank) for bank in (0, 1)]
+TARGETS = [key_names.inflight(QUEUE, "worker", 0, 1, bank) for bank in (0, 1)]
 NOBODY = "taskhub:{default}:inflight:nobody"
 
 
@@ -105,7 +105,7 @@ def test_a_large_batch_is_moved_whole(broker: Broker, redis: Redis) -> None:
     broker.push(QUEUE, 4, made)
     assert take(broker, 5_000) == made
     assert broker.inflight(TARGETS[0]) == made
-    assert redis.exists(keys.ready(QUEUE, 4)) == 0
+    assert redis.exists(key_names.ready(QUEUE, 4)) == 0
 
 
 # The in-flight lists
@@ -158,7 +158,7 @@ def test_pushing_nothing_is_harmless(broker: Broker, redis: Redis) -> None:
 def test_pushing_again_twice_counts_once_and_keeps_the_first_time(broker: Broker, redis: Redis) -> None:
     assert broker.push_again(QUEUE, 4, [(5.0, "a"), (6.0, "b")]) == 2
     assert broker.push_again(QUEUE, 4, [(9.0, "a"), (7.0, "c")]) == 1
-    assert redis.zrange(keys.again(QUEUE, 4), 0, -1, withscores=True) == [(b"a", 5.0), (b"b", 6.0), (b"c", 7.0)]
+    assert redis.zrange(key_names.again(QUEUE, 4), 0, -1, withscores=True) == [(b"a", 5.0), (b"b", 6.0), (b"c", 7.0)]
     assert broker.again_sizes([(QUEUE, 4)])[QUEUE, 4] == 3
 
 
@@ -180,22 +180,22 @@ def test_pushing_again_rings_only_for_what_is_new(broker: Broker, redis: Redis) 
     broker.push_again(QUEUE, 4, [(1.0, "a")])
     assert broker.wait([QUEUE], 1) is True
     broker.push_again(QUEUE, 4, [(1.0, "a")])
-    assert redis.llen(keys.bell(QUEUE)) == 0
+    assert redis.llen(key_names.bell(QUEUE)) == 0
 
 
 def test_the_bell_holds_at_most_sixteen_tokens(broker: Broker, redis: Redis) -> None:
     for _ in range(3):
         broker.push(QUEUE, 4, names("a", 10))
         broker.push_again(QUEUE, 4, [(float(n), f"b{n}") for n in range(10)])
-    assert redis.llen(keys.bell(QUEUE)) == 16
+    assert redis.llen(key_names.bell(QUEUE)) == 16
 
 
 def test_a_take_that_finds_nothing_silences_the_bell(broker: Broker, redis: Redis) -> None:
     broker.push(QUEUE, 4, ["a"])
     take(broker)
-    assert redis.llen(keys.bell(QUEUE)) == 1
+    assert redis.llen(key_names.bell(QUEUE)) == 1
     take(broker, settled=TARGETS[0], target=TARGETS[1])
-    assert redis.llen(keys.bell(QUEUE)) == 0
+    assert redis.llen(key_names.bell(QUEUE)) == 0
 
 
 def test_a_wait_for_a_silent_bell_ends(broker: Broker) -> None:
@@ -223,7 +223,7 @@ def test_an_epoch_is_kept_and_junk_is_no_epoch(broker: Broker, redis: Redis) -> 
     assert broker.epochs([QUEUE]) == {QUEUE: None}
     broker.set_epochs({QUEUE: 12})
     assert broker.epochs([QUEUE]) == {QUEUE: 12}
-    redis.set(keys.epoch(QUEUE), "junk")
+    redis.set(key_names.epoch(QUEUE), "junk")
     assert broker.epochs([QUEUE]) == {QUEUE: None}
 
 
@@ -240,17 +240,17 @@ def test_asking_for_room_changes_nothing(broker: Broker, redis: Redis) -> None:
 
 @pytest.mark.parametrize("kind", ["ready", "again", "bell"])
 def test_a_key_of_the_wrong_type_is_an_unavailable_queue(broker: Broker, redis: Redis, kind: str) -> None:
-    key = {"ready": keys.ready(QUEUE, 4), "again": keys.again(QUEUE, 4), "bell": keys.bell(QUEUE)}[kind]
+    key = {"ready": key_names.ready(QUEUE, 4), "again": key_names.again(QUEUE, 4), "bell": key_names.bell(QUEUE)}[kind]
     redis.set(key, "a string")
     calls = {
         "ready": lambda: broker.push(QUEUE, 4, ["a"]),
         "again": lambda: broker.push_again(QUEUE, 4, [(1.0, "a")]),
         "bell": lambda: broker.wait([QUEUE], 1),
     }
-    with pytest.raises(QueueUnavailableError, match="WRONGTYPE"):
+    with pytest.raises(BrokerUnavailableError, match="WRONGTYPE"):
         calls[kind]()
     if kind != "bell":
-        with pytest.raises(QueueUnavailableError):
+        with pytest.raises(BrokerUnavailableError):
             take(broker)
 
 
@@ -262,7 +262,7 @@ def test_a_script_that_the_server_forgot_is_sent_again(broker: Broker, redis: Re
 
 
 def test_odd_bytes_in_a_list_come_back_as_text(broker: Broker, redis: Redis) -> None:
-    redis.lpush(keys.ready(QUEUE, 4), b"\xff\x00junk")
+    redis.lpush(key_names.ready(QUEUE, 4), b"\xff\x00junk")
     assert len(take(broker)) == 1
     assert isinstance(broker.inflight(TARGETS[0])[0], str)
 

@@ -8,14 +8,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from taskhub.domain.errors import QueueUnavailableError
-from taskhub.queue import keys
-from taskhub.queue.broker import Broker
+from taskhub.broker import key_names
+from taskhub.broker.broker import Broker
+from taskhub.domain.errors import BrokerUnavailableError
 from tests.harness.background import Background
 from tests.harness.servers import Redis
 from tests.waiting import stretched
 
-TARGET = keys.inflight("default", "worker", 0, 1, 0)
+TARGET = key_names.inflight("default", "worker", 0, 1, 0)
 
 
 @pytest.fixture
@@ -43,11 +43,11 @@ def test_a_full_redis_refuses_pushes_and_still_lets_jobs_be_taken(own_redis: Red
     own_broker.push("default", 4, ["a", "b"])
     own_broker.take("default", "none", TARGET + "x", 1, 1)
     fill(own_redis)
-    with pytest.raises(QueueUnavailableError, match="memory"):
+    with pytest.raises(BrokerUnavailableError, match="memory"):
         own_broker.push("default", 4, ["c"])
-    with pytest.raises(QueueUnavailableError, match="memory"):
+    with pytest.raises(BrokerUnavailableError, match="memory"):
         own_broker.push_again("default", 4, [(1.0, "c")])
-    with pytest.raises(QueueUnavailableError, match="memory"):
+    with pytest.raises(BrokerUnavailableError, match="memory"):
         own_broker.require_room("default")
     assert own_broker.take("default", TARGET + "x", TARGET, 10, 1) == ["b"]
 
@@ -60,7 +60,7 @@ def test_a_read_only_redis_is_unavailable(own_redis: Redis, own_broker: Broker) 
         lambda: own_broker.take("default", "none", TARGET, 1, 1),
         lambda: own_broker.require_room("default"),
     ):
-        with pytest.raises(QueueUnavailableError):
+        with pytest.raises(BrokerUnavailableError):
             call()
     with own_redis.client() as client:
         client.replicaof("NO", "ONE")
@@ -71,7 +71,7 @@ def test_a_read_only_redis_is_unavailable(own_redis: Redis, own_broker: Broker) 
 def test_a_redis_that_is_gone_is_unavailable_and_found_again(own_redis: Redis, own_broker: Broker) -> None:
     own_broker.push("default", 4, ["a"])
     own_redis.kill()
-    with pytest.raises(QueueUnavailableError):
+    with pytest.raises(BrokerUnavailableError):
         own_broker.push("default", 4, ["b"])
     own_redis.start()
     own_broker.push("default", 4, ["c"])
@@ -83,7 +83,7 @@ def test_no_call_outlasts_its_time_out_while_the_server_is_frozen(own_redis: Red
     own_redis.signal(signal.SIGSTOP)
     for call in (own_broker.ping, lambda: own_broker.push("default", 4, ["a"]), lambda: own_broker.depths(["default"])):
         began = time.monotonic()
-        with pytest.raises(QueueUnavailableError):
+        with pytest.raises(BrokerUnavailableError):
             call()
         assert time.monotonic() - began < stretched(1)
     own_redis.signal(signal.SIGCONT)
@@ -95,7 +95,7 @@ def test_a_frozen_push_that_was_carried_out_after_all_is_not_repeated_by_itself(
 ) -> None:
     own_broker.push("default", 4, ["first"])
     own_redis.signal(signal.SIGSTOP)
-    with pytest.raises(QueueUnavailableError):
+    with pytest.raises(BrokerUnavailableError):
         own_broker.push("default", 4, ["a"])
     own_redis.signal(signal.SIGCONT)
     assert own_broker.depths(["default"])["default"] in (1, 2)

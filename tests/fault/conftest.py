@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from taskhub.queue.broker import Broker
+from taskhub.broker.broker import Broker
 from taskhub.settings.fields import Settings
 from taskhub.store.connection import Connection
 from taskhub.store.migrations import migrate

@@ -7,8 +7,8 @@ from collections import Counter
 import pytest
 
 from supervisor import memory as m
-from taskhub.queue import keys
-from taskhub.queue.broker import Broker
+from taskhub.broker import key_names
+from taskhub.broker.broker import Broker
 from taskhub.services.execution.claim import Slot
 from taskhub.services.recovery.rescue import Death, Remains, rescue
 from taskhub.store.connection import Connection
@@ -89,7 +89,7 @@ def test_w7_killed_between_settling_and_acknowledging(
     proxied_redis_url: str,
 ) -> None:
     """The take that would delete the in-flight list is lost on its way; the job is settled all the same."""
-    first, second = (keys.inflight("default", stage.worker, 0, 1, bank) for bank in (0, 1))
+    first, second = (key_names.inflight("default", stage.worker, 0, 1, bank) for bank in (0, 1))
     take = redis_proxy.lose_request(second.encode())
     dying = stage.child(redis_url=proxied_redis_url, failpoints="worker.after_settle=kill")
     [job] = submit(store, broker, "ledger.noop")

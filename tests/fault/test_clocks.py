@@ -7,8 +7,8 @@ from datetime import timedelta
 
 import pytest
 
+from taskhub.broker.broker import Broker
 from taskhub.maintenance.reconciler import Reconciler
-from taskhub.queue.broker import Broker
 from taskhub.settings.fields import Settings
 from taskhub.store.connection import Connection
 from tests.harness.rows import Rows

@@ -14,7 +14,7 @@ from supervisor import memory as m
 from supervisor.guard import runs
 from supervisor.processes import spawn
 from supervisor.signals import Signals
-from taskhub.queue.broker import Broker
+from taskhub.broker.broker import Broker
 from taskhub.store.connection import Connection
 from tests.harness.audit import history
 from tests.harness.forks import end, fork

@@ -8,12 +8,12 @@ import pytest
 
 from supervisor import memory as m
 from taskhub import failpoints
-from taskhub.domain.errors import QueueUnavailableError, StoreUnavailableError
+from taskhub.broker.broker import Broker
+from taskhub.domain.errors import BrokerUnavailableError, StoreUnavailableError
 from taskhub.maintenance import isolation as isolation_module
 from taskhub.maintenance.recoverer import Recoverer
 from taskhub.maintenance.report import RescueReport
 from taskhub.maintenance.returns import Returner, Returns
-from taskhub.queue.broker import Broker
 from taskhub.store.connection import Connection
 from tests.harness.isolating import isolation
 from tests.harness.ledger import Ledger
@@ -90,9 +90,9 @@ def test_any_number_of_dead_slots_is_rescued_while_redis_is_away(
     recoverer = Recoverer(store, watch, returns, RescueReport(), isolation())
     recoverer.step()
     assert rows.counts() == {"queued": 80}
-    failpoints.arm("broker.inflight=raise:taskhub.domain.errors.QueueUnavailableError;broker.push_again=raise:OSError")
+    failpoints.arm("broker.inflight=raise:taskhub.domain.errors.BrokerUnavailableError;broker.push_again=raise:OSError")
     returner = Returner(store, broker, returns, isolation())
-    with pytest.raises((QueueUnavailableError, OSError)):
+    with pytest.raises((BrokerUnavailableError, OSError)):
         returner.step()
     failpoints.arm("")
     recoverer.step()

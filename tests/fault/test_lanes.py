@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from taskhub import ids
+from taskhub.broker.broker import Broker
 from taskhub.domain.errors import JobRefusedError, StoreUnavailableError
 from taskhub.domain.new_job import NewJob
-from taskhub.queue.broker import Broker
 from taskhub.services.submission.doorbell import Doorbell
 from taskhub.services.submission.inserts import Deadline, Inserter
 from taskhub.services.submission.submitter import Submitter

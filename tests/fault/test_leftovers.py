@@ -11,8 +11,8 @@ import pytest
 
 from supervisor import memory as m
 from supervisor.processes import kill_group
+from taskhub.broker.broker import Broker
 from taskhub.child.loop import LEFT_BROKEN
-from taskhub.queue.broker import Broker
 from taskhub.store.connection import Connection
 from tests.harness.ledger import Ledger
 from tests.harness.processes import alive

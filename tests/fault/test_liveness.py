@@ -12,6 +12,7 @@ import pytest
 from supervisor import memory as m
 from supervisor.memory import now_ns
 from supervisor.watch import SidecarWatch
+from taskhub.broker.broker import Broker
 from taskhub.domain.errors import SchemaOutdatedError, StoreUnavailableError
 from taskhub.maintenance.cancellation import Cancellation
 from taskhub.maintenance.heartbeat import Heartbeat
@@ -19,7 +20,6 @@ from taskhub.maintenance.observer import Observer
 from taskhub.maintenance.recoverer import Recoverer
 from taskhub.maintenance.report import RescueReport
 from taskhub.maintenance.returns import Returner, Returns
-from taskhub.queue.broker import Broker
 from taskhub.settings.fields import Settings
 from taskhub.store.connection import Connection
 from tests.harness.audit import history

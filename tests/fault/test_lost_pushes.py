@@ -7,9 +7,9 @@ from collections.abc import Callable
 import pytest
 from redis import Redis
 
+from taskhub.broker import key_names
+from taskhub.broker.broker import Broker
 from taskhub.maintenance.reconciler import Reconciler
-from taskhub.queue import keys
-from taskhub.queue.broker import Broker
 from taskhub.settings.fields import Settings
 from taskhub.store.connection import Connection
 from tests.harness.rows import Rows
@@ -52,7 +52,7 @@ def test_a_lost_push_behind_150_000_rows_is_found_while_a_foreign_transaction_is
     mark = rows.value("SELECT mark FROM walk")
     for _ in range(PASSES):
         reconciler.step()
-    assert redis.zcard(keys.again("q1", 4)) == 1
+    assert redis.zcard(key_names.again("q1", 4)) == 1
     assert rows.value("SELECT mark FROM walk") == mark, "it is kept where it was, by the transaction"
     foreign.execute("ROLLBACK")
 
@@ -66,4 +66,4 @@ def test_a_thousand_queues_are_told_within_five_passes_of_a_flush(
     redis.flushall()
     for _ in range(PASSES):
         reconciler.step()
-    assert [queue for queue in range(1_000) if redis.zcard(keys.again(f"q{queue}", 4)) != 1] == []
+    assert [queue for queue in range(1_000) if redis.zcard(key_names.again(f"q{queue}", 4)) != 1] == []

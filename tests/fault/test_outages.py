@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from taskhub.queue.broker import Broker
+from taskhub.broker.broker import Broker
 from taskhub.store.connection import Connection
 from tests.harness.fixtures import MakeWorker
 from tests.harness.ledger import Ledger

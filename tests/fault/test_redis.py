@@ -11,10 +11,10 @@ import redis as redis_client
 
 from supervisor import memory as m
 from taskhub import ids
+from taskhub.broker import key_names
+from taskhub.broker.broker import Broker
 from taskhub.maintenance.dispatcher import Dispatcher
 from taskhub.maintenance.reconciler import Reconciler
-from taskhub.queue import keys
-from taskhub.queue.broker import Broker
 from taskhub.settings.fields import Settings
 from taskhub.store.connection import Connection
 from tests.harness.audit import history
@@ -143,7 +143,7 @@ def test_r7_a_take_is_lost_on_the_way(
     answer: str,
 ) -> None:
     """With its request or with its answer: then the ids have left the list, and nobody was told which."""
-    target = keys.inflight("default", stage.worker, 0, 1, 0).encode()
+    target = key_names.inflight("default", stage.worker, 0, 1, 0).encode()
     lost = redis_proxy.lose_request(target) if answer == "request" else redis_proxy.lose_answer(target)
     made = submit(store, broker, "ledger.noop", 8)
     stage.child(redis_url=proxied_redis_url)
@@ -189,8 +189,8 @@ def test_r11_an_honest_backlog_is_not_pushed_again(
     submit(store, broker, "ledger.noop", 300)
     for _ in range(5):
         eager.step()
-    assert redis.llen(keys.ready("default", 4)) == 300
-    assert redis.zcard(keys.again("default", 4)) == 0
+    assert redis.llen(key_names.ready("default", 4)) == 300
+    assert redis.zcard(key_names.again("default", 4)) == 0
 
 
 def test_r11_of_a_backlog_only_what_is_missing_is_pushed_again(
@@ -202,7 +202,7 @@ def test_r11_of_a_backlog_only_what_is_missing_is_pushed_again(
     submit(store, broker, "ledger.noop", 300)
     for _ in range(3):
         eager.step()
-    assert sorted(redis.zrange(keys.again("default", 4), 0, -1)) == sorted(job.encode() for job in lost)
+    assert sorted(redis.zrange(key_names.again("default", 4), 0, -1)) == sorted(job.encode() for job in lost)
 
 
 def test_r14_the_retry_that_redis_knew_is_gone(

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from supervisor import memory as m
-from taskhub.queue.broker import Broker
+from taskhub.broker.broker import Broker
 from taskhub.services.execution.claim import Slot
 from taskhub.services.recovery.rescue import Death, Remains, rescue
 from taskhub.store.connection import Connection

@@ -10,11 +10,11 @@ import pytest
 import redis as redis_client
 
 from taskhub import failpoints, ids
+from taskhub.broker import key_names
+from taskhub.broker.broker import Broker
 from taskhub.domain.errors import StoreUnavailableError
 from taskhub.domain.new_job import NewJob
 from taskhub.maintenance.reconciler import Reconciler
-from taskhub.queue import keys
-from taskhub.queue.broker import Broker
 from taskhub.services.submission.doorbell import Doorbell
 from taskhub.services.submission.submitter import Submitter
 from taskhub.settings.fields import Settings
@@ -167,12 +167,12 @@ def test_a9_a_push_that_timed_out_was_carried_out(
     redis_proxy: Proxy,
     proxied_redis_url: str,
 ) -> None:
-    lost = redis_proxy.lose_answer(keys.ready("default", 4).encode())
+    lost = redis_proxy.lose_answer(key_names.ready("default", 4).encode())
     job = submitter(redis=proxied_redis_url).submit(submission()).row.id
     assert lost.happened
     broker.push("default", 4, [job])
     broker.push_again("default", 4, [(1.0, job)])
-    assert redis.llen(keys.ready("default", 4)) == 2
+    assert redis.llen(key_names.ready("default", 4)) == 2
     stage.child(slot=0)
     stage.child(slot=1)
     wait_until(lambda: depth(broker) == 0, 10, "every id is taken")

@@ -13,9 +13,9 @@ import pytest
 from flask import Flask
 
 from taskhub.api.app import create_app, services_of
+from taskhub.broker import key_names
+from taskhub.broker.broker import Broker
 from taskhub.handlers import registry as registries
-from taskhub.queue import keys
-from taskhub.queue.broker import Broker
 from taskhub.settings.fields import Settings
 from tests.harness.proxy import Proxy
 from tests.harness.rows import Rows
@@ -186,4 +186,4 @@ def test_a_frozen_redis_delays_nobody_for_long(make_app: MakeApp, frail_redis: R
     assert not doorbell.is_up
     wait_until(doorbell.ask, 10, "the API finds Redis again", every_s=0.1)
     job = post(app).json["id"]
-    assert job in broker.inflight(keys.ready("default", 4))
+    assert job in broker.inflight(key_names.ready("default", 4))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from taskhub.queue.broker import Broker
+from taskhub.broker.broker import Broker
 from tests.harness.rows import Rows
 
 HANDLERS = {"TASKHUB_HANDLERS": "tests.harness.handlers,tests.harness.unruly"}

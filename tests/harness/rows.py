@@ -11,8 +11,8 @@ import psycopg2
 import psycopg2.extras
 
 from taskhub import ids
+from taskhub.broker.broker import Broker
 from taskhub.domain.job import DEFAULT_PRIORITY, DEFAULT_QUEUE
-from taskhub.queue.broker import Broker
 from taskhub.services.execution.claim import MAX_BATCH_BYTES
 from taskhub.store.connection import Connection, Row
 from taskhub.store.statements import statement

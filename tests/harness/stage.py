@@ -25,13 +25,13 @@ from supervisor.slot import Slot
 from supervisor.steps import Steps
 from supervisor.watch import SidecarWatch
 from taskhub import clock, ids, logs
+from taskhub.broker.broker import Broker
 from taskhub.child.program import run_child
 from taskhub.handlers import registry
 from taskhub.maintenance.report import RescueReport
 from taskhub.maintenance.returns import Returner, Returns
 from taskhub.maintenance.undertaker import Undertaker
 from taskhub.metrics.recorder import JobRecorder
-from taskhub.queue.broker import Broker
 from taskhub.settings.fields import Settings
 from taskhub.store.connection import Connection
 from tests.harness.isolating import isolation

@@ -13,10 +13,10 @@ from marshmallow import Schema, fields
 from redis import Redis
 
 from taskhub.api.app import create_app, services_of
+from taskhub.broker import key_names
+from taskhub.broker.broker import Broker
 from taskhub.handlers import registry as registries
 from taskhub.handlers.registry import Handler, Registry
-from taskhub.queue import keys
-from taskhub.queue.broker import Broker
 from taskhub.settings.fields import Settings
 from tests.harness.rows import Rows
 
@@ -360,7 +360,7 @@ def test_fifty_requests_at_once_with_one_key_are_one_job(client: FlaskClient, ro
     assert [answer.status_code for answer in answers].count(202) == 1
     assert len({answer.json["id"] for answer in answers}) == 1
     assert rows.value("SELECT count(*) FROM jobs") == 1
-    assert redis.llen(keys.ready("default", 4)) == 1
+    assert redis.llen(key_names.ready("default", 4)) == 1
 
 
 def test_a_key_whose_job_was_deleted_runs_nothing_again(client: FlaskClient, rows: Rows) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from taskhub import resolver
-from taskhub.domain.errors import QueueUnavailableError, StoreUnavailableError
-from taskhub.queue.broker import Broker
+from taskhub.broker.broker import Broker
+from taskhub.domain.errors import BrokerUnavailableError, StoreUnavailableError
 from taskhub.store import session
 from taskhub.store.connection import Connection
 from taskhub.store.places import Place, places
@@ -100,7 +100,7 @@ def test_a_name_of_redis_that_is_looked_up_for_ever_is_an_absent_redis(monkeypat
     try:
         for scheme in ("redis", "rediss"):
             broker = Broker(f"{scheme}://redis.example:1/0", timeout_s=0.3)
-            with pytest.raises(QueueUnavailableError, match="Timeout"):
+            with pytest.raises(BrokerUnavailableError, match="Timeout"):
                 broker.ping()
             broker.close()
             assert list(resolver._under_way) == ["redis.example"]

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from taskhub import Producer
+from taskhub.broker.broker import Broker
 from taskhub.domain.errors import InvalidInputError, JobNotFoundError, StoreUnavailableError
-from taskhub.queue.broker import Broker
 from taskhub.settings.fields import SettingsError
 from tests.harness.background import Background
 from tests.harness.forks import in_fork

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from taskhub import ids
+from taskhub.broker.broker import Broker
 from taskhub.maintenance.pruner import Pruner
-from taskhub.queue.broker import Broker
 from taskhub.settings.fields import Settings
 from taskhub.store.connection import Connection
 from tests.harness.background import Background

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from taskhub.queue.broker import Broker
+from taskhub.broker.broker import Broker
 from taskhub.store.connection import Connection
 from tests.harness.fixtures import MakeWorker
 from tests.harness.ledger import Ledger

@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from redis import Redis
 
-from taskhub.queue import keys
-from taskhub.queue.broker import Broker
+from taskhub.broker import key_names
+from taskhub.broker.broker import Broker
 from taskhub.store.connection import Connection
 from tests.harness.fixtures import MakeApi, MakeWorker
 from tests.harness.ledger import Ledger
@@ -211,8 +211,8 @@ def test_junk_in_redis_stops_nothing(
 ) -> None:
     with worker():
         for junk in (b"not an id", b"\xff\xfe", b"{}", b"'; DROP TABLE jobs; --", b"x" * 10_000):
-            redis.lpush(keys.ready("default", 4), junk)
-            redis.zadd(keys.again("default", 4), {junk: 0})
+            redis.lpush(key_names.ready("default", 4), junk)
+            redis.zadd(key_names.again("default", 4), {junk: 0})
         made = submit(store, broker, "ledger.noop", 20)
         rows.wait_counts({"completed": 20}, 20)
     assert ledger.executions() == Counter(made)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from taskhub.broker.broker import Broker
 from taskhub.domain.job import PRIORITIES
-from taskhub.queue.broker import Broker
 from tests.harness.fixtures import MakeWorker
 from tests.harness.ledger import Ledger
 from tests.harness.rows import Rows

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from taskhub.queue.broker import Broker
+from taskhub.broker.broker import Broker
 from taskhub.store import migrations
 from taskhub.store.connection import Connection
 from tests.harness.fixtures import MakeWorker

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from taskhub.queue.broker import Broker
+from taskhub.broker.broker import Broker
 from taskhub.store.connection import Connection
 from tests.harness.fixtures import MakeApi, MakeWorker
 from tests.harness.ledger import Ledger

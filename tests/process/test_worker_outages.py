@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from taskhub.queue.broker import Broker
+from taskhub.broker.broker import Broker
 from taskhub.store.migrations import migrate
 from tests.harness.fixtures import MakeWorker
 from tests.harness.ledger import Ledger

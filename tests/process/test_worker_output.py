@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from taskhub.queue.broker import Broker
+from taskhub.broker.broker import Broker
 from tests.harness.fixtures import MakeWorker
 from tests.harness.piped_worker import PipedWorker
 from tests.harness.placing import SOON, place

@@ -10,7 +10,7 @@ from itertools import cycle
 
 import pytest
 
-from taskhub.queue.broker import Broker
+from taskhub.broker.broker import Broker
 from tests.harness.fixtures import MakeWorker
 from tests.harness.placing import SOON, place
 from tests.harness.processes import alive

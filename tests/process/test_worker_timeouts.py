@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from taskhub.queue.broker import Broker
+from taskhub.broker.broker import Broker
 from tests.harness.fixtures import MakeWorker
 from tests.harness.ledger import Ledger
 from tests.harness.placing import HANDLERS, SOON, gap_s, place

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from taskhub.queue.broker import Broker
+from taskhub.broker.broker import Broker
 from tests.harness.fixtures import MakeWorker
 from tests.harness.ledger import Ledger
 from tests.harness.placing import HANDLERS, SOON, place

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import redis as redis_client
 
-from taskhub.queue.broker import Broker
+from taskhub.broker.broker import Broker
 from tests.harness.fixtures import MakeWorker
 from tests.harness.placing import HANDLERS, SOON, place
 from tests.harness.programs import ROOT, Worker

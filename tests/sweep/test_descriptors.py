@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import pytest
 
-from taskhub.queue.broker import Broker
+from taskhub.broker.broker import Broker
 from tests.harness.fixtures import *  # noqa: F403 (fixtures are found by their names here)
 from tests.harness.fixtures import MakeWorker
 from tests.harness.placing import SOON, place

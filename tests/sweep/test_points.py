@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-import taskhub.queue
+import taskhub.broker
 import taskhub.store
-from taskhub.queue.broker import Broker
+from taskhub.broker.broker import Broker
 from tests.harness.fixtures import *  # noqa: F403 (fixtures are found by their names here)
 from tests.harness.fixtures import MakeWorker
 from tests.harness.ledger import Ledger
@@ -56,7 +56,7 @@ ITS_CHANCE_S = 2.5
 def points() -> list[str]:
     """Every statement that a worker sends, every script and command."""
     statements = {path.stem for path in (Path(taskhub.store.__file__).parent / "sql").rglob("*.sql")}
-    folder = Path(taskhub.queue.__file__).parent
+    folder = Path(taskhub.broker.__file__).parent
     commands = {path.stem for path in folder.rglob("*.lua")}
     for module in folder.glob("*.py"):
         commands |= set(re.findall(r'_asking\("(\w+)"\)', module.read_text()))

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from supervisor import memory as m
+from taskhub.broker.broker import Broker
 from taskhub.maintenance.recoverer import Recoverer
 from taskhub.maintenance.report import RescueReport
 from taskhub.maintenance.returns import Returns
-from taskhub.queue.broker import Broker
 from taskhub.store.connection import Connection
 from tests.fault.conftest import *  # noqa: F403 (a stage, found by its name here)
 from tests.harness.fixtures import *  # noqa: F403

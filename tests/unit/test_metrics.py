@@ -13,14 +13,15 @@ from tests.harness.metrics import Samples
 _CHILDREN_THAT_ARE_KILLED = """
 import os, signal, sys
 from pathlib import Path
-from taskhub.metrics import multiprocess
+from taskhub.metrics import slot_files
 folder = Path(sys.argv[1])
-multiprocess.prepare(folder, "sidecar", wipe=True)
-from taskhub.metrics import definitions, exposition
+slot_files.prepare(folder, "sidecar", wipe=True)
+from taskhub.metrics import page
+from taskhub.metrics import definitions
 from taskhub.metrics.recorder import JobRecorder, seed
 seed([("default", "demo"), ("low", "echo")])
 def child(slot, generation):
-    multiprocess.become(f"w{slot}")
+    slot_files.become(f"w{slot}")
     recorder = JobRecorder()
     for _ in range(5):
         recorder.record("default", "demo", "completed", None, 0.004)
@@ -35,7 +36,7 @@ for generation in range(40):
     if pid == 0:
         child(slot, generation)
     os.waitpid(pid, 0)
-sys.stdout.buffer.write(exposition.render([definitions.QUEUE_DEPTH.of({("default",): 7})]))
+sys.stdout.buffer.write(page.render([definitions.QUEUE_DEPTH.of({("default",): 7})]))
 """
 
 
@@ -83,17 +84,18 @@ def test_every_execution_metric_is_there_at_zero_for_seeded_types(killed: tuple[
 _TORN_FILES = """
 import sys
 from pathlib import Path
-from taskhub.metrics import multiprocess
+from taskhub.metrics import slot_files
 folder = Path(sys.argv[1])
-multiprocess.prepare(folder, "api0", wipe=False)
-from taskhub.metrics import definitions, exposition
+slot_files.prepare(folder, "api0", wipe=False)
+from taskhub.metrics import page
+from taskhub.metrics import definitions
 definitions.RECONCILED.labels("default").inc(3)
 (folder / "counter_w0.db").write_bytes(b"")
 (folder / "counter_w1.db").write_bytes(b"\\xff\\x00\\x00\\x00" + b"\\x01" * 60)
 entry = b"\\x08\\x00\\x00\\x00not json"
 (folder / "counter_w2.db").write_bytes(b"\\x40\\x00\\x00\\x00" + bytes(4) + entry + bytes(100))
 (folder / "histogram_w3.db").mkdir()
-sys.stdout.buffer.write(exposition.render())
+sys.stdout.buffer.write(page.render())
 """
 
 
@@ -107,11 +109,12 @@ def test_wiping_forgets_and_not_wiping_goes_on(tmp_path: Path) -> None:
     program = """
 import sys
 from pathlib import Path
-from taskhub.metrics import multiprocess
-multiprocess.prepare(Path(sys.argv[1]) / "m", "api0", wipe=%s)
-from taskhub.metrics import definitions, exposition
+from taskhub.metrics import slot_files
+slot_files.prepare(Path(sys.argv[1]) / "m", "api0", wipe=%s)
+from taskhub.metrics import page
+from taskhub.metrics import definitions
 definitions.RECONCILED.labels("default").inc(3)
-sys.stdout.buffer.write(exposition.render())
+sys.stdout.buffer.write(page.render())
 """
     shown = [Samples(_run(program % wipe, tmp_path)) for wipe in (True, False, False, True)]
     assert [samples.get("taskhub_reconciled_total", queue="default") for samples in shown] == [3, 6, 9, 3]
@@ -127,8 +130,8 @@ def test_names_of_queues_are_bounded() -> None:
 
 
 def test_an_identity_may_not_break_the_file_names(tmp_path: Path) -> None:
-    from taskhub.metrics import multiprocess
+    from taskhub.metrics import slot_files
 
     for identity in ("", "w_0", "../w0"):
         with pytest.raises(ValueError, match="identity"):
-            multiprocess.become(identity)
+            slot_files.become(identity)

@@ -19,9 +19,11 @@ from operator import attrgetter
 from typing import NamedTuple
 
 from taskhub import clock, failpoints, ids
+from taskhub.broker import key_names
+from taskhub.broker.broker import Broker
 from taskhub.domain.errors import (
     BlockedError,
-    QueueUnavailableError,
+    BrokerUnavailableError,
     StatementError,
     StoreUnavailableError,
     TaskhubError,
@@ -29,8 +31,6 @@ from taskhub.domain.errors import (
 from taskhub.domain.job import ClaimedJob
 from taskhub.domain.outcome import Completed
 from taskhub.outage import Outage
-from taskhub.queue import keys
-from taskhub.queue.broker import Broker
 from taskhub.services.execution.settle import CompletedArrays, completed_arrays
 from taskhub.store.connection import Connection, Row, Store
 from taskhub.store.statements import uuid_array
@@ -139,7 +139,7 @@ class Claimer:
         for key in settled.values():  # each is of another queue: one by one, for a cluster's sake
             try:
                 self._broker.forget(key)
-            except QueueUnavailableError as error:
+            except BrokerUnavailableError as error:
                 self._redis_failed(error)
                 return
 
@@ -158,7 +158,7 @@ class Claimer:
             taken = self._broker.take(queue, settled, target, want, peers)
             if not taken:
                 self._require_room(queue)
-        except QueueUnavailableError as error:
+        except BrokerUnavailableError as error:
             # Unknown whether it was carried out: the list to forget may be filled by now. Never delete it again.
             self._settled_lists.pop(queue, None)
             self._redis_failed(error)
@@ -174,9 +174,9 @@ class Claimer:
             self._has_room_until = clock.monotonic_s() + _ROOM_LASTS_S
 
     def _inflight(self, queue: str, bank: int) -> str:
-        return keys.inflight(queue, self._slot.worker, self._slot.number, self._slot.generation, bank)
+        return key_names.inflight(queue, self._slot.worker, self._slot.number, self._slot.generation, bank)
 
-    def _redis_failed(self, error: QueueUnavailableError) -> None:
+    def _redis_failed(self, error: BrokerUnavailableError) -> None:
         self._has_room_until = 0.0
         self._redis.lost(f"Redis is away; claiming from PostgreSQL: {error}")
 
@@ -195,7 +195,7 @@ class Claimer:
         settled, is_paused = self._read_header(queue, rows[0])
         if is_paused:
             self.confirm()
-            with contextlib.suppress(QueueUnavailableError):  # Redis went since; the reconciler pushes them again
+            with contextlib.suppress(BrokerUnavailableError):  # Redis went since; the reconciler pushes them again
                 requeue(self._store, self._broker, taken)
             return Claim(queue, lease, [], settled, is_empty=True)
         found = {row[0]: ClaimedJob._make(row) for row in rows[1:]}

@@ -10,8 +10,8 @@ import threading
 from collections.abc import Callable, Iterable
 
 from taskhub import clock
-from taskhub.domain.errors import QueueFullError, QueueUnavailableError, TaskhubError
-from taskhub.queue.broker import Broker
+from taskhub.broker.broker import Broker
+from taskhub.domain.errors import BrokerUnavailableError, QueueFullError, TaskhubError
 from taskhub.store.connection import Row
 
 Read = Callable[..., list[Row]]
@@ -46,7 +46,7 @@ class Depths:
             self._queues = sorted({*self._queues, *(row[0] for row in self._read("queue_names", timeout_s=_READ_S))})
         try:
             return self._broker.depths(self._queues) if self._queues else {}
-        except QueueUnavailableError:
+        except BrokerUnavailableError:
             pass
         try:
             return {queue: int(count) for queue, count in self._read("queue_depth", *COUNTED_TO, timeout_s=_READ_S)}

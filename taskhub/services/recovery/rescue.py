@@ -13,11 +13,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from taskhub import failpoints
+from taskhub.broker import key_names
+from taskhub.broker.broker import Broker
 from taskhub.domain import storable
 from taskhub.domain.errors import StatementError
 from taskhub.domain.outcome import MESSAGE_BYTES, Outcome
-from taskhub.queue import keys
-from taskhub.queue.broker import Broker
 from taskhub.services.execution.claim import Slot, requeue
 from taskhub.services.execution.settle import settle
 from taskhub.store.connection import Store
@@ -84,10 +84,10 @@ def rescue(store: Store, remains: Remains, death: Death) -> list[Rescued]:
 
 
 def return_lists(store: Store, broker: Broker, slot: Slot, queues: list[str]) -> None:
-    """Push again what the generation's in-flight lists hold, then delete them. Raises QueueUnavailableError."""
+    """Push again what the generation's in-flight lists hold, then delete them. Raises BrokerUnavailableError."""
     for queue in queues:
         for bank in (0, 1):
-            key = keys.inflight(queue, slot.worker, slot.number, slot.generation, bank)
+            key = key_names.inflight(queue, slot.worker, slot.number, slot.generation, bank)
             job_ids = broker.inflight(key)
             if job_ids:
                 requeue(store, broker, job_ids)

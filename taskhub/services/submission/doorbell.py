@@ -9,10 +9,10 @@ import threading
 from collections.abc import Iterable
 
 from taskhub import clock
-from taskhub.domain.errors import QueueUnavailableError
+from taskhub.broker.broker import Broker
+from taskhub.domain.errors import BrokerUnavailableError
 from taskhub.domain.new_job import NewJob
 from taskhub.logs import get_logger
-from taskhub.queue.broker import Broker
 
 log = get_logger(__name__)
 
@@ -44,7 +44,7 @@ class Doorbell:
         try:
             for (queue, priority), ids in by_place.items():
                 self._broker.push(queue, priority, ids)
-        except QueueUnavailableError as error:
+        except BrokerUnavailableError as error:
             self._lost(error)
         else:
             self._worked()
@@ -54,13 +54,13 @@ class Doorbell:
         if self._is_up or clock.monotonic_s() >= self._again_at:
             try:
                 self._broker.ping()
-            except QueueUnavailableError as error:
+            except BrokerUnavailableError as error:
                 self._lost(error)
             else:
                 self._worked()
         return self._is_up
 
-    def _lost(self, error: QueueUnavailableError) -> None:
+    def _lost(self, error: BrokerUnavailableError) -> None:
         with self._lock:
             was_up, self._is_up = self._is_up, False
             self._again_at = clock.monotonic_s() + _REST_S

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from taskhub.queue import keys
+from taskhub.broker import key_names
 
 QUEUE = "mail.eu-1"
 ALL = [
-    keys.ready(QUEUE, 4), keys.again(QUEUE, 4), keys.bell(QUEUE), keys.epoch(QUEUE),
-    keys.inflight(QUEUE, "0190-worker", 3, 2, 1), *keys.waiting(QUEUE),
+    key_names.ready(QUEUE, 4), key_names.again(QUEUE, 4), key_names.bell(QUEUE), key_names.epoch(QUEUE),
+    key_names.inflight(QUEUE, "0190-worker", 3, 2, 1), *key_names.waiting(QUEUE),
 ]  # fmt: skip
 
 
@@ -25,11 +25,11 @@ def test_the_keys_are_those_of_the_contract() -> None:
 
 @pytest.mark.parametrize("key", ALL)
 def test_every_key_tells_its_queue(key: str) -> None:
-    assert keys.queue_of(key) == QUEUE
+    assert key_names.queue_of(key) == QUEUE
 
 
 def test_what_waits_is_listed_highest_priority_first_in_pairs() -> None:
-    listed = keys.waiting(QUEUE)
-    assert listed[:2] == [keys.again(QUEUE, 9), keys.ready(QUEUE, 9)]
-    assert listed[-2:] == [keys.again(QUEUE, 0), keys.ready(QUEUE, 0)]
+    listed = key_names.waiting(QUEUE)
+    assert listed[:2] == [key_names.again(QUEUE, 9), key_names.ready(QUEUE, 9)]
+    assert listed[-2:] == [key_names.again(QUEUE, 0), key_names.ready(QUEUE, 0)]
     assert len(set(listed)) == 20

@@ -10,8 +10,8 @@ import pytest
 from prometheus_client.mmap_dict import MmapedDict
 
 from taskhub import clock
-from taskhub.metrics import slot_file
-from taskhub.metrics.slot_file import SlotFile
+from taskhub.metrics import counts_file
+from taskhub.metrics.counts_file import CountsFile
 
 
 def counted(path: Path) -> dict[str, float]:
@@ -35,18 +35,18 @@ def later(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 def test_the_library_reads_what_was_written_and_the_next_process_goes_on(path: Path) -> None:
     keys = {f"key-{number}" * (1 + number % 9): float(number) for number in range(2000)}
-    first = SlotFile(str(path))
+    first = CountsFile(str(path))
     for key, value in keys.items():
         assert first.read_value(key) == (0.0, 0.0)
         first.write_value(key, value, 0.0)
     first.close()
     assert counted(path) == keys
-    second = SlotFile(str(path))
+    second = CountsFile(str(path))
     assert {key: second.read_value(key)[0] for key in keys} == keys
 
 
 def test_no_part_of_a_mapped_file_is_a_hole(path: Path) -> None:
-    file = SlotFile(str(path))
+    file = CountsFile(str(path))
     for number in range(500):
         file.read_value(f"key-{number}" * 10)
         stat = path.stat()
@@ -56,7 +56,7 @@ def test_no_part_of_a_mapped_file_is_a_hole(path: Path) -> None:
 def test_without_room_old_counts_go_on_in_the_file_and_new_ones_in_memory_until_there_is_room(
     path: Path, monkeypatch: pytest.MonkeyPatch, later: list[float], caplog: pytest.LogCaptureFixture
 ) -> None:
-    file = SlotFile(str(path))
+    file = CountsFile(str(path))
     file.write_value("old", 1.0, 0.0)
 
     def no_room(*_: int) -> None:
@@ -71,7 +71,7 @@ def test_without_room_old_counts_go_on_in_the_file_and_new_ones_in_memory_until_
         assert file.read_value("new-299" * 20) == (2.0, 0.0)
         assert counted(path)["old"] == 5.0
         assert len(counted(path)) < 301
-    later[0] = slot_file._AGAIN_S + 1
+    later[0] = counts_file._AGAIN_S + 1
     for number in range(300):
         file.write_value(f"new-{number}" * 20, 3.0, 0.0)
     assert len(counted(path)) == 301
@@ -83,11 +83,11 @@ def test_a_folder_that_is_away_is_made_again_and_one_that_cannot_be_is_done_with
     path: Path, later: list[float]
 ) -> None:
     path.parent.write_text("not a folder")
-    file = SlotFile(str(path))
+    file = CountsFile(str(path))
     file.write_value("key", 1.0, 0.0)
     assert file.read_value("key") == (1.0, 0.0)
     path.parent.unlink()
-    later[0] = slot_file._AGAIN_S + 1
+    later[0] = counts_file._AGAIN_S + 1
     file.write_value("key", 2.0, 0.0)
     assert counted(path) == {"key": 2.0}
 
@@ -96,7 +96,7 @@ def test_a_folder_that_is_away_is_made_again_and_one_that_cannot_be_is_done_with
 def test_a_damaged_file_is_not_counted_into(path: Path, content: bytes) -> None:
     path.parent.mkdir()
     path.write_bytes(content)
-    file = SlotFile(str(path))
+    file = CountsFile(str(path))
     file.write_value("key", 1.0, 0.0)
     assert file.read_value("key") == (1.0, 0.0)
     assert path.read_bytes()[: len(content)] == content

@@ -1,7 +1,7 @@
 """What taskhub says to Redis: push ids, take them, wait for the bell, and the reads of maintenance.
 
 Invariants: holds hints only, so any call may fail, be repeated or be lost without losing a job. Every
-failure is a QueueUnavailableError. One script touches one queue.
+failure is a BrokerUnavailableError. One script touches one queue.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any, TypeVar, cast
 import redis
 from redis.exceptions import NoScriptError
 
+from taskhub.broker import key_names, redis_client
+from taskhub.broker.scripts import script
 from taskhub.domain.job import PRIORITIES
-from taskhub.queue import client, keys
-from taskhub.queue.scripts import script
 
 Place = tuple[str, int]  # a queue and a priority
 T = TypeVar("T")
@@ -27,20 +27,20 @@ class Broker:
     """One process's access to Redis; make it after fork."""
 
     def __init__(self, url: str, *, timeout_s: float, connection: redis.Redis | None = None) -> None:
-        self._redis = connection if connection is not None else client.connect(url, timeout_s=timeout_s)
+        self._redis = connection if connection is not None else redis_client.connect(url, timeout_s=timeout_s)
         self._timeout_s = timeout_s
 
     def push(self, queue: str, priority: int, ids: list[str]) -> None:
         """Push fresh ids, oldest first, and ring."""
         if ids:
-            self._run("push", [keys.ready(queue, priority), keys.bell(queue)], cast("list[Any]", ids))
+            self._run("push", [key_names.ready(queue, priority), key_names.bell(queue)], cast("list[Any]", ids))
 
     def push_again(self, queue: str, priority: int, due: list[tuple[float, str]]) -> int:
         """Push ids that are due again with the seconds of when; returns how many were not there yet."""
         if not due:
             return 0
         flat = [item for score, job_id in due for item in (f"{score:.3f}", job_id)]
-        return int(self._run("push_again", [keys.again(queue, priority), keys.bell(queue)], flat))
+        return int(self._run("push_again", [key_names.again(queue, priority), key_names.bell(queue)], flat))
 
     def take(self, queue: str, settled: str, target: str, want: int, children: int) -> list[str]:
         """Forget the in-flight list `settled`, then move up to `want` ids to the list `target`.
@@ -48,48 +48,52 @@ class Broker:
         After a failure of unknown outcome, call again with a `settled` that names no list: what the
         lost call moved is then returned as it is.
         """
-        found = self._run("take", [settled, target, keys.bell(queue), *keys.waiting(queue)], [want, max(1, children)])
+        found = self._run(
+            "take", [settled, target, key_names.bell(queue), *key_names.waiting(queue)], [want, max(1, children)]
+        )
         return [item.decode("utf-8", "replace") for item in found]
 
     def wait(self, queues: list[str], timeout_s: float) -> bool:
         """Block until one of the queues' bells rings, at most `timeout_s`; True if one rang."""
         with self._asking("wait"):
-            return self._redis.blpop([keys.bell(queue) for queue in queues], timeout=timeout_s) is not None
+            return self._redis.blpop([key_names.bell(queue) for queue in queues], timeout=timeout_s) is not None
 
     def require_room(self, queue: str) -> None:
-        """Raise QueueUnavailableError if the server takes nothing in (full, demoted), though it may still give."""
+        """Raise BrokerUnavailableError if the server takes nothing in (full, demoted), though it may still give."""
         with self._asking("require_room"):
-            self._redis.setrange(keys.epoch(queue), 0, "")  # a write that changes nothing
+            self._redis.setrange(key_names.epoch(queue), 0, "")  # a write that changes nothing
 
     def push_again_all(self, due: dict[Place, list[tuple[float, str]]]) -> dict[Place, int]:
         """`push_again` for many places in few round trips; one with damaged keys is left out."""
         calls = []
         for (queue, priority), pairs in due.items():
             flat = [item for score, job_id in pairs for item in (f"{score:.3f}", job_id)]
-            calls.append(([keys.again(queue, priority), keys.bell(queue)], flat))
+            calls.append(([key_names.again(queue, priority), key_names.bell(queue)], flat))
         return _good(due, self._run_all("push_again", calls))
 
     def tails(self, places: list[Place]) -> dict[Place, str | None]:
         """The id that is taken next of the fresh ones, of each place; None: its list is empty."""
-        found = self._pipelined("lindex", [(keys.ready(queue, priority), -1) for queue, priority in places])
+        found = self._pipelined("lindex", [(key_names.ready(queue, priority), -1) for queue, priority in places])
         good = _good(places, found)
         return {place: None if tail is None else tail.decode("utf-8", "replace") for place, tail in good.items()}
 
     def again_sizes(self, places: list[Place]) -> dict[Place, int]:
         """How many ids are due again in Redis, of each place."""
-        return _good(places, self._pipelined("zcard", [(keys.again(*place),) for place in places]))
+        return _good(places, self._pipelined("zcard", [(key_names.again(*place),) for place in places]))
 
     def epochs(self, queues: list[str]) -> dict[str, int | None]:
         """The queues' epochs; None: Redis knows none."""
-        found = _good(queues, self._pipelined("get", [(keys.epoch(queue),) for queue in queues]))
+        found = _good(queues, self._pipelined("get", [(key_names.epoch(queue),) for queue in queues]))
         return {queue: int(epoch) if epoch is not None and epoch.isdigit() else None for queue, epoch in found.items()}
 
     def set_epochs(self, epochs: dict[str, int]) -> None:
-        self._pipelined("set", [(keys.epoch(queue), epoch) for queue, epoch in epochs.items()])
+        self._pipelined("set", [(key_names.epoch(queue), epoch) for queue, epoch in epochs.items()])
 
     def forget_queues(self, queues: list[str]) -> None:
         """Delete what is kept of queues in which nothing waits."""
-        self._pipelined("delete", [(key,) for queue in queues for key in (keys.epoch(queue), keys.bell(queue))])
+        self._pipelined(
+            "delete", [(key,) for queue in queues for key in (key_names.epoch(queue), key_names.bell(queue))]
+        )
 
     def depths(self, queues: list[str]) -> dict[str, int]:
         """How many ids wait in each queue."""
@@ -97,8 +101,8 @@ class Broker:
             pipeline = self._redis.pipeline(transaction=False)
             for queue in queues:
                 for priority in PRIORITIES:
-                    pipeline.llen(keys.ready(queue, priority))
-                    pipeline.zcard(keys.again(queue, priority))
+                    pipeline.llen(key_names.ready(queue, priority))
+                    pipeline.zcard(key_names.again(queue, priority))
             counts = pipeline.execute()
         width = 2 * len(PRIORITIES)
         return {queue: sum(counts[n * width : (n + 1) * width]) for n, queue in enumerate(queues)}
@@ -124,7 +128,7 @@ class Broker:
         self._redis.connection_pool.disconnect()
 
     def _asking(self, command: str) -> AbstractContextManager[None]:
-        return client.translated(self._redis, command)
+        return redis_client.translated(self._redis, command)
 
     def _run(self, name: str, names: list[str], arguments: list[Any]) -> Any:
         with self._asking(name):

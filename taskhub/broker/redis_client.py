@@ -16,7 +16,7 @@ from redis.connection import Connection, SSLConnection
 from redis.retry import Retry
 
 from taskhub import addresses, failpoints
-from taskhub.domain.errors import QueueUnavailableError
+from taskhub.domain.errors import BrokerUnavailableError
 from taskhub.masking import first_line
 from taskhub.resolver import resolve
 
@@ -93,7 +93,7 @@ def _place(address: addresses.Address) -> dict[str, Any]:
 
 @contextmanager
 def translated(client: redis.Redis, command: str) -> Iterator[None]:
-    """Do `command`: turn every error of Redis into QueueUnavailableError, and leave the connection that had it.
+    """Do `command`: turn every error of Redis into BrokerUnavailableError, and leave the connection that had it.
 
     A demoted, loading, full or misconfigured server answers with an error on a healthy socket; it is
     as unavailable as one that is gone, and its socket must not be used again. Those that other threads
@@ -104,4 +104,4 @@ def translated(client: redis.Redis, command: str) -> Iterator[None]:
         yield
     except (redis.RedisError, OSError, ValueError) as error:
         client.connection_pool.disconnect(inuse_connections=False)
-        raise QueueUnavailableError(f"Redis: {type(error).__name__}: {first_line(error)}") from error
+        raise BrokerUnavailableError(f"Redis: {type(error).__name__}: {first_line(error)}") from error

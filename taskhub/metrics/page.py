@@ -14,7 +14,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from taskhub.metrics import multiprocess
+from taskhub.metrics import slot_files
 from taskhub.metrics.definitions import FILES_SKIPPED, REGISTRY
 from taskhub.metrics.recorder import count_dropped_lines
 
@@ -42,7 +42,7 @@ def render(computed: Iterable[Metric] = ()) -> bytes:
 
 
 def _counted() -> Iterable[Metric]:
-    folder = multiprocess.folder()
+    folder = slot_files.folder()
     if folder is None:
         return REGISTRY.collect()
     files = sorted(map(str, folder.glob("*.db")))
@@ -55,7 +55,7 @@ def _merge(files: list[str]) -> tuple[int, list[Metric]]:
     for _ in range(_ROUNDS):
         try:
             return len(files), _read(files)
-        except multiprocess.UNREADABLE:
+        except slot_files.UNREADABLE:
             files = [file for file in files if _is_readable(file)]
     return 0, []  # files of living processes kept changing under the reader
 
@@ -63,7 +63,7 @@ def _merge(files: list[str]) -> tuple[int, list[Metric]]:
 def _is_readable(file: str) -> bool:
     try:
         _read([file])
-    except multiprocess.UNREADABLE:
+    except slot_files.UNREADABLE:
         return False
     return True
 

@@ -28,7 +28,7 @@ _VALUE = struct.Struct("dd")
 _AGAIN_S = 10.0
 
 
-class SlotFile:
+class CountsFile:
     """What the library's values need of `MmapedDict`; not for two threads at once."""
 
     def __init__(self, filename: str) -> None:

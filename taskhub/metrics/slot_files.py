@@ -19,8 +19,8 @@ from pathlib import Path
 from prometheus_client import values
 from prometheus_client.mmap_dict import MmapedDict
 
-from taskhub.metrics.slot_file import UNREADABLE as UNREADABLE
-from taskhub.metrics.slot_file import SlotFile
+from taskhub.metrics.counts_file import UNREADABLE as UNREADABLE
+from taskhub.metrics.counts_file import CountsFile
 
 _FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"  # the client library reads it whenever it opens a file
 _folder: Path | None = None
@@ -38,7 +38,7 @@ def prepare(folder: Path, identity: str, *, wipe: bool) -> None:
     _folder = folder  # made with the first file in it
     os.environ[_FOLDER_VARIABLE] = str(folder)
     become(identity)
-    vars(values)["MmapedDict"] = SlotFile  # the library's own maps holes, which kills on a full disk
+    vars(values)["MmapedDict"] = CountsFile  # the library's own maps holes, which kills on a full disk
     # The library names this class as its own extension point; it has no setter for it.
     values.ValueClass = values.MultiProcessValue(process_identifier=_current_identity)  # type: ignore[no-untyped-call]
 
