@@ -18,13 +18,13 @@ from pathlib import Path
 from supervisor import boot
 from supervisor.anew import begin_anew
 from supervisor.children import Programs
-from supervisor.memory import Memory, needed_bytes
 from supervisor.output_pipes import OutputPipes
-from supervisor.parent import Parent
 from supervisor.processes import fill_standard_descriptors
 from supervisor.reload import Attempt, Handover, Reload
+from supervisor.shared.layout import Memory, needed_bytes
 from supervisor.shutdown import BEGIN_ANEW, DRAINED
 from supervisor.signals import Signals
+from supervisor.supervisor import Supervisor
 from taskhub import failpoints, ids, installation, logs
 from taskhub.child.setters import watch_setters
 from taskhub.handlers import import_check
@@ -68,7 +68,7 @@ def _run(settings: Settings) -> int:
     outputs = OutputPipes.handed_over(os.environ.pop(OUTPUTS, ""))
     has_metrics = _keep_metrics(memory.scratch) or handover is not None
     shared_metrics.prepare(memory.scratch, "parent", wipe=not has_metrics)
-    program = importlib.import_module("supervisor.program")  # not before the metrics' folder is known
+    program = importlib.import_module("supervisor.targets")  # not before the metrics' folder is known
     installation.read_for_worker()
     report = boot.handed_over(int(os.environ.pop(REPORT))) if handover else boot.first_trial(settings, signals)
     is_continued = handover is not None
@@ -87,7 +87,7 @@ def _run(settings: Settings) -> int:
     programs = Programs(
         partial(program.child, settings), partial(program.sidecar, settings, handlers.types), handlers.boot_s
     )
-    status = Parent(settings, memory, programs, reload, signals, outputs).run()
+    status = Supervisor(settings, memory, programs, reload, signals, outputs).run()
     if status == BEGIN_ANEW:
         begin_anew(attempt, {METRICS: str(memory.scratch)}, signals)
         return DRAINED
@@ -99,7 +99,7 @@ def _keep_metrics(folder: Path) -> bool:
     old = os.environ.pop(METRICS, None)
     if old is None:
         return False
-    with contextlib.suppress(OSError):  # an heir of its state may have been faster
+    with contextlib.suppress(OSError):  # a successor of its state may have been faster
         os.rename(old, folder)
     return folder.exists()
 
@@ -116,7 +116,7 @@ def _new_memory(settings: Settings) -> Memory:
 def _answer_reload(settings: Settings, report: int) -> int:
     """For a supervisor that thinks of re-executing itself: say what is wrong with the new code, if anything is."""
     shared_metrics.leave()
-    importlib.import_module("supervisor.program")
+    importlib.import_module("supervisor.targets")
     return import_check.run(settings.handlers, report)
 
 

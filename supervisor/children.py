@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from supervisor import memory as m
-from supervisor.memory import BANKS, MAX_SLOTS, Bank, Memory
 from supervisor.output_pipes import OutputPipes
 from supervisor.processes import (
     SHORT,
@@ -21,10 +19,12 @@ from supervisor.processes import (
     reap,
     spawn,
 )
+from supervisor.shared import layout as m
 from supervisor.shared.child_link import ChildLink
+from supervisor.shared.layout import BANKS, MAX_SLOTS, Bank, Memory
+from supervisor.shared.sidecar_link import SidecarLink
 from supervisor.signals import Signals
 from supervisor.slot import BOOT_DEATHS_LIMIT, Slot
-from supervisor.watch import SidecarWatch
 from taskhub import clock
 from taskhub.logs import get_logger
 from taskhub.settings.fields import Timers
@@ -38,12 +38,12 @@ class Programs(NamedTuple):
     """What the forked processes run; each returns its exit status."""
 
     child: Callable[[ChildLink], int]
-    sidecar: Callable[[SidecarWatch], int]
+    sidecar: Callable[[SidecarLink], int]
     boot_s: float = 0.0  # a child may be silent for so long at its beginning: it imports what it runs
 
 
 class Children:
-    """All slots of one worker. `wake` tells the sidecar that there is an obituary to read."""
+    """All slots of one worker. `wake` tells the sidecar that there is an death notice to read."""
 
     def __init__(
         self,
@@ -91,7 +91,7 @@ class Children:
 
     @property
     def are_settled(self) -> bool:
-        """No child is between two states of the guard's."""
+        """No child is between two states of the watchdog's."""
         return all(slot.suspect is None for slot in self.slots)
 
     @property
@@ -130,7 +130,7 @@ class Children:
                 kill_group(slot.pid)
 
     def _died(self, slot: Slot, pid: int, ended: Ended) -> None:
-        """Write the obituary: from here on the sidecar answers for what the child held."""
+        """Write the death notice: from here on the sidecar answers for what the child held."""
         bank, timers = slot.bank, self._timers
         assert bank is not None
         kill_leftovers(pid)

@@ -11,11 +11,11 @@ import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from supervisor import memory as m
 from supervisor.children import Children
-from supervisor.memory import Bank, Memory, now_ns
 from supervisor.output_pipes import OutputPipes
 from supervisor.processes import become, execute, spawn
+from supervisor.shared import layout as m
+from supervisor.shared.layout import Bank, Memory, now_ns
 from supervisor.signals import Signals
 from supervisor.slot import Slot
 from supervisor.trial import Trial, Verdict, in_memory

@@ -5,10 +5,10 @@ draining -> the time is up, or the children are gone -> killed -> reaped -> side
 
 from __future__ import annotations
 
-from supervisor import memory as m
 from supervisor.children import Children
-from supervisor.memory import Memory
-from supervisor.sidecar import Sidecar
+from supervisor.shared import layout as m
+from supervisor.shared.layout import Memory
+from supervisor.sidecar_process import SidecarProcess
 from taskhub.logs import get_logger
 
 log = get_logger(__name__)
@@ -22,7 +22,7 @@ _SIDECAR_LEAVES_S = 1.5
 class Shutdown:
     """`step` once a turn, as soon as `is_begun`; it returns the status when all is done."""
 
-    def __init__(self, shared: Memory, children: Children, sidecar: Sidecar) -> None:
+    def __init__(self, shared: Memory, children: Children, sidecar: SidecarProcess) -> None:
         self._header = shared.header
         self._children = children
         self._sidecar = sidecar

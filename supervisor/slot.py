@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from supervisor.memory import Bank
+from supervisor.shared.layout import Bank
 
 BOOT_DEATHS_LIMIT = 5
 

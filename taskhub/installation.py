@@ -14,7 +14,14 @@ from taskhub.broker import scripts
 from taskhub.store import migrations, statements
 
 _EVERYWHERE = ("taskhub.domain", "taskhub.store", "taskhub.broker", "taskhub.metrics", "taskhub.services")
-_OF_WORKERS = ("taskhub.child", "taskhub.handlers", "taskhub.maintenance", "supervisor")
+_OF_WORKERS = (
+    "taskhub.child",
+    "taskhub.handlers",
+    "taskhub.maintenance",
+    "taskhub.roles",
+    "taskhub.sidecar",
+    "supervisor",
+)
 _OF_THE_API = ("taskhub.handlers", "taskhub.api")
 # What the standard library and the drivers import in the middle of their work.
 _IMPORTED_LATE = (

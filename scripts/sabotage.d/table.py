@@ -74,7 +74,7 @@ SABOTAGES = [
     Sabotage(
         "the worker's port leaves IPv4 out",
         "tests/unit/test_worker_port.py::test_every_address_of_ipv6_is_every_address_of_ipv4_too",
-        [("taskhub/maintenance/http.py", 'if host != "::" or not socket', 'if host != "" or not socket')],
+        [("taskhub/sidecar/http_port.py", 'if host != "::" or not socket', 'if host != "" or not socket')],
     ),
     Sabotage(
         "a limit of memory that no child can keep is taken",
@@ -86,9 +86,9 @@ SABOTAGES = [
         LIVENESS + "test_once_the_schema_does_not_allow_this_code_nothing_starts_and_nothing_is_charged",
         [
             (
-                "taskhub/maintenance/heartbeat.py",
-                "        self._require_allowed()\n        self._watch",
-                "        self._watch",
+                "taskhub/sidecar/heartbeat.py",
+                "        self._require_allowed()\n        self._link",
+                "        self._link",
             )
         ],
     ),
@@ -97,7 +97,7 @@ SABOTAGES = [
         LIVENESS + "test_a_locked_history_of_the_schema_silences_no_heartbeat",
         [
             (
-                "taskhub/maintenance/heartbeat.py",
+                "taskhub/sidecar/heartbeat.py",
                 "        except StoreUnavailableError:  #",
                 "        except ZeroDivisionError:  #",
             )
@@ -133,7 +133,7 @@ SABOTAGES = [
     Sabotage(
         "a sidecar without threads goes on without them",
         "tests/unit/test_roles.py::test_a_process_that_can_have_no_thread_any_more_ends",
-        [("taskhub/maintenance/roles.py", "if thread.lacks_thread(now_s):", "if False:")],
+        [("taskhub/roles/role_thread.py", "if thread.lacks_thread(now_s):", "if False:")],
     ),
     Sabotage(
         "a reload that comes too early ends the worker",
@@ -143,7 +143,7 @@ SABOTAGES = [
     Sabotage(
         "a hung role stays away for half a minute",
         "tests/unit/test_roles.py::test_a_role_that_ended_the_last_process_rests_no_longer_than_it_would_after_failures",
-        [("taskhub/maintenance/roles.py", "self._rest(self._plan.retry_cap_s)", "self._rest(_LAST_RETRY_S)")],
+        [("taskhub/roles/role_thread.py", "self._rest(self._plan.retry_cap_s)", "self._rest(_LAST_RETRY_S)")],
     ),
     Sabotage(
         "what a module prints goes where the log goes",
@@ -296,7 +296,7 @@ SABOTAGES = [
         "tests/unit/test_memory.py::test_the_room_of_every_slot_in_use_is_on_the_disk_before_it_is_used",
         [
             (
-                "supervisor/memory.py",
+                "supervisor/shared/layout.py",
                 "os.posix_fallocate(descriptor, 0, needed_bytes(slots))\n            os.ftr",
                 "os.ftr",
             )
@@ -314,16 +314,16 @@ SABOTAGES = [
         ],
     ),
     Sabotage(
-        "an heir that does not ask whether all processes are gone",
+        "a successor that does not ask whether all processes are gone",
         "tests/unit/test_state_folder.py::test_a_living_neighbour_is_nobodys_inheritance",
-        [("supervisor/predecessors.py", "fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1)", "pass")],
+        [("supervisor/shared/predecessors.py", "fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1)", "pass")],
     ),
     Sabotage(
         "a lock that what a job leaves running inherits",
         "tests/unit/test_state_folder.py::test_what_a_job_has_left_running_does_not_keep_its_workers_file",
         [
             (
-                "supervisor/memory.py",
+                "supervisor/shared/layout.py",
                 "fcntl.lockf(self.descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB, 1)",
                 "fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)",
             )
@@ -332,7 +332,7 @@ SABOTAGES = [
     Sabotage(
         "a damaged record is believed",
         "tests/unit/test_state_folder.py::test_a_record_that_cannot_be_is_not_believed_and_its_bytes_are_kept",
-        [("supervisor/records.py", "if not is_possible(bank):", "if False:")],
+        [("supervisor/shared/records.py", "if not is_possible(bank):", "if False:")],
     ),
     Sabotage(
         "a damaged entry of the journal is believed",
@@ -635,7 +635,7 @@ SABOTAGES = [
     Sabotage(
         "an unexpected error in one step ends the supervisor's loop",
         "tests/process/test_supervisor_children.py::"
-        "test_a_step_of_the_loop_that_fails_unexpectedly_is_told_once_and_tried_again[guard.w0]",
+        "test_a_step_of_the_loop_that_fails_unexpectedly_is_told_once_and_tried_again[watchdog.w0]",
         [("supervisor/steps.py", "            self._failed(name, error)\n", "            raise\n")],
     ),
     Sabotage(
@@ -656,7 +656,7 @@ SABOTAGES = [
         "test_no_turn_is_long_though_sixty_four_children_are_to_be_killed_that_do_not_stand_still",
         [
             (
-                "supervisor/guard.py",
+                "supervisor/watchdog.py",
                 "        if not is_stopped(slot.pid) and now_s - suspect.since_s < _STOP_WAIT_S:\n            return\n",
                 "        import time\n\n        time.sleep(0.0 if is_stopped(slot.pid) else 0.5)\n",
             )
@@ -682,7 +682,7 @@ SABOTAGES = [
         DEATHS + "test_w29_the_kill_arrives_after_the_child_has_moved_on",
         [
             (
-                "supervisor/guard.py",
+                "supervisor/watchdog.py",
                 "        if suspect.is_guilty():\n",
                 "        if True:\n",
             )
@@ -726,9 +726,9 @@ SABOTAGES = [
         LIVENESS + "test_w14_a_stopped_supervisors_children_start_nothing_new",
         [
             (
-                "taskhub/maintenance/heartbeat.py",
-                "        if self._watch.parent_silent_for_s > _PARENT_SILENT_S or self._watch.is_fenced:\n",
-                "        if self._watch.is_fenced:\n",
+                "taskhub/sidecar/heartbeat.py",
+                "        if self._link.parent_silent_for_s > _PARENT_SILENT_S or self._link.is_fenced:\n",
+                "        if self._link.is_fenced:\n",
             )
         ],
     ),
@@ -884,7 +884,7 @@ SABOTAGES = [
         "tests/process/test_worker_roles.py::test_every_role_runs_again_after_any_exception_and_is_counted",
         [
             (
-                "taskhub/maintenance/roles.py",
+                "taskhub/roles/role_thread.py",
                 """        except BaseException as error:  # noqa: BLE001 (an exit as well: it ends no other role)
             self._close()
             self._failed(error)
@@ -922,7 +922,7 @@ SABOTAGES = [
         "tests/fault/test_isolation.py::test_a_dead_child_whose_rescue_fails_holds_up_no_other",
         [
             (
-                "taskhub/maintenance/isolation.py",
+                "taskhub/roles/isolation.py",
                 "                self._failed(name, error)",
                 "                self._failed(name, error)\n                raise",
             )
@@ -933,7 +933,7 @@ SABOTAGES = [
         "tests/fault/test_isolation.py::test_an_item_whose_row_is_locked_holds_the_others_up_once",
         [
             (
-                "taskhub/maintenance/isolation.py",
+                "taskhub/roles/isolation.py",
                 "                self._trouble(name).tries += 1\n                raise",
                 "                raise",
             )
@@ -953,12 +953,12 @@ SABOTAGES = [
     Sabotage(
         "no room beyond the bound: half-sent requests keep the others out",
         "tests/unit/test_worker_port.py::test_half_sent_requests_do_not_stop_the_others",
-        [("taskhub/maintenance/http.py", "            next(iter(self._heads)).cancel()", "            task.cancel()")],
+        [("taskhub/sidecar/http_port.py", "            next(iter(self._heads)).cancel()", "            task.cancel()")],
     ),
     Sabotage(
         "no watch over roles: one that hangs is left alone",
         "tests/process/test_worker_roles.py::test_a_role_that_hangs_ends_the_sidecar_before_its_worker_counts_as_dead",
-        [("taskhub/maintenance/role_state.py", "        return now_s > self._due_s", "        return False")],
+        [("taskhub/roles/state.py", "        return now_s > self._due_s", "        return False")],
     ),
     Sabotage(
         "expires_at fails what has started once",

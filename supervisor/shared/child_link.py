@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import time
 
-from supervisor import memory as m
 from supervisor.leftovers import bear, mark_of
-from supervisor.memory import Bank, Memory
+from supervisor.shared import layout as m
+from supervisor.shared.layout import Bank, Memory
 
 _BOOTTIME = time.CLOCK_BOOTTIME
 

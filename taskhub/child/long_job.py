@@ -78,7 +78,7 @@ class LongJobHelper:
                 self._look()
                 self._outage.back()
             except UnavailableError as error:  # the main thread tells of it
-                log.debug("relief.waits", extra={"text": str(error)})
+                log.debug("help.waits", extra={"text": str(error)})
                 clock.sleep(self._settle_within_s)
             except BaseException as error:  # noqa: BLE001 (whatever it is, the child goes on, and so does this)
                 text = f"the helper thread goes on: {type(error).__name__}: {error}"

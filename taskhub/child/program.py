@@ -19,7 +19,7 @@ from taskhub.child.setters import watch_setters
 from taskhub.handlers.registry import Registry
 from taskhub.logs import get_logger
 from taskhub.outage import Outage
-from taskhub.services.execution.claim import Claimer, Slot
+from taskhub.services.execution.claim import Claimer, WorkerSlot
 from taskhub.settings.fields import Settings
 from taskhub.store.connection import Connection
 from taskhub.store.transaction import HandlerSession
@@ -50,7 +50,7 @@ def run_child(settings: Settings, registry: Registry, recorder: Recorder, link: 
     os.register_at_fork(after_in_child=runner.forget_in_fork)
     runner.output.capture()
     ground.begin()
-    slot = Slot(link.worker, link.slot, link.generation)
+    slot = WorkerSlot(link.worker, link.slot, link.generation)
     loop = ChildLoop(
         link,
         store,

@@ -1,1 +1,1 @@
-"""The sidecar's roles, one to a file: heartbeat, undertaker, dispatcher, reconciler, recoverer, pruner, probes."""
+"""The sidecar's roles, one to a file: heartbeat, recovery, dispatcher, reconciler, recoverer, pruner, probes."""

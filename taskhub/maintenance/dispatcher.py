@@ -9,8 +9,8 @@ from __future__ import annotations
 from itertools import groupby
 
 from taskhub.broker.broker import Broker
-from taskhub.maintenance.isolation import Isolation
-from taskhub.maintenance.report import tell_expired
+from taskhub.maintenance.rescue_report import tell_expired
+from taskhub.roles.isolation import Isolation
 from taskhub.store.connection import Row, Store
 from taskhub.store.statements import number_array, text_array, uuid_array
 

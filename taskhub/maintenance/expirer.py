@@ -7,7 +7,7 @@ once an hour. A row that this passes by (it was inserted late, or given back) is
 from __future__ import annotations
 
 from taskhub import clock
-from taskhub.maintenance.report import tell_expired
+from taskhub.maintenance.rescue_report import tell_expired
 from taskhub.store.connection import Store
 from taskhub.store.statements import uuid_array
 

@@ -10,7 +10,7 @@ from taskhub import ids
 from taskhub.broker.broker import Broker, Place
 from taskhub.domain.errors import BrokerUnavailableError
 from taskhub.logs import get_logger
-from taskhub.maintenance.report import tell_expired
+from taskhub.maintenance.rescue_report import tell_expired
 from taskhub.maintenance.walk import Waiting
 from taskhub.metrics import definitions as metrics
 from taskhub.store.connection import Store

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from taskhub import clock
 from taskhub.logs import get_logger
-from taskhub.maintenance.records import Watch
+from taskhub.maintenance.link import WorkerLink
 from taskhub.settings.fields import Timers
 from taskhub.store.connection import Store
 
@@ -48,9 +48,9 @@ class StoreContact:
 class Observer:
     """One worker's judgement of the others."""
 
-    def __init__(self, store: Store, watch: Watch, timers: Timers) -> None:
+    def __init__(self, store: Store, link: WorkerLink, timers: Timers) -> None:
         self._store = store
-        self._watch = watch
+        self._link = link
         self._timers = timers
         self._contact = StoreContact()
 
@@ -67,6 +67,6 @@ class Observer:
         healthy_s = self._contact.observe(clock.boottime_s(), server_s, server_start_s)
         if healthy_s < self._timers.rescue_healthy_s:
             return
-        dead = self._store.run("expire_workers", server_s, self._timers.worker_dead_s, self._watch.worker)
+        dead = self._store.run("expire_workers", server_s, self._timers.worker_dead_s, self._link.worker)
         for worker, host in dead:
             log.warning("worker.lost", extra={"worker": worker, "host": host, "text": "its heartbeat stopped"})

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from taskhub.maintenance.isolation import Isolation
-from taskhub.maintenance.records import Watch
-from taskhub.maintenance.report import RescueReport
-from taskhub.maintenance.returns import Returns
-from taskhub.services.execution.claim import Slot
-from taskhub.services.recovery.rescue import Death, Remains, rescue
+from taskhub.maintenance.link import WorkerLink
+from taskhub.maintenance.rescue_report import RescueReport
+from taskhub.maintenance.returner import Returns
+from taskhub.roles.isolation import Isolation
+from taskhub.services.execution.claim import WorkerSlot
+from taskhub.services.recovery.rescue import Death, Held, rescue
 from taskhub.store.connection import Store
 
 _PAGE = 32
@@ -35,10 +35,10 @@ class Recoverer:
     """The rescue of every slot whose worker was declared dead."""
 
     def __init__(
-        self, store: Store, watch: Watch, returns: Returns, report: RescueReport, isolation: Isolation
+        self, store: Store, link: WorkerLink, returns: Returns, report: RescueReport, isolation: Isolation
     ) -> None:
         self._store = store
-        self._watch = watch
+        self._link = link
         self._returns = returns
         self._report = report
         self._isolation = isolation
@@ -57,10 +57,10 @@ class Recoverer:
         if left.number < 0:
             self._store.run("forget_worker", left.worker)
             return
-        slot = Slot(*left)
-        if left.worker == self._watch.worker or slot in self._returns:
-            return  # our own last hour, which the undertaker sees to; or rescued, and its lists wait for Redis
+        slot = WorkerSlot(*left)
+        if left.worker == self._link.worker or slot in self._returns:
+            return  # our own last hour, which child_recovery sees to; or rescued, and its lists wait for Redis
         death = Death("worker_lost", "the worker that ran the job was lost")
-        rescued = rescue(self._store, Remains(slot, record_is_lost=True), death)
+        rescued = rescue(self._store, Held(slot, record_is_lost=True), death)
         self._report.rescued(rescued, death, slot)
         self._returns.add(slot, [job.id for job in rescued if job.status == "queued"])

@@ -80,8 +80,8 @@ def test_nothing_sleeps_but_the_clock_and_a_handler(source: Source) -> None:
 def test_threads_are_born_in_few_places(source: Source) -> None:
     """Each of them guards whatever it runs: an exception that ends a thread in silence ends a duty for ever."""
     places = {
-        "taskhub/maintenance/roles.py",
-        "taskhub/maintenance/http.py",
+        "taskhub/roles/role_thread.py",
+        "taskhub/sidecar/http_port.py",
         "taskhub/child/long_job.py",  # beside a long job
         "taskhub/services/queries/waiting.py",  # looks for all requests that wait
         "taskhub/resolver.py",  # a name that is looked up for ever
@@ -132,7 +132,8 @@ BLOCKING = {
     "os.posix_spawn", "os.kill", "os.killpg", "os.wait", "os.wait4", "os.waitpid", "os.waitid", "os.system",
 }  # fmt: skip
 LOOP = (
-    "parent", "steps", "children", "guard", "reload", "trial", "shutdown", "sidecar", "slot", "signals", "boot",
+    "supervisor", "steps", "children", "watchdog", "reload", "trial", "shutdown", "sidecar_process", "slot", "signals",
+    "boot",
 )  # fmt: skip
 
 

@@ -53,7 +53,7 @@ FLOORS: list[dict[str, tuple[str, ...]]] = [
             "taskhub.testing",  # a whole taskhub for users' tests
             "taskhub.contrib",  # the faces wired into others' frameworks
             "supervisor.__main__",
-            "supervisor.program",
+            "supervisor.targets",
             "supervisor.boot",
             "supervisor.targets",
             "taskhub",

@@ -6,11 +6,11 @@ from collections import Counter
 
 import pytest
 
-from supervisor import memory as m
+from supervisor.shared import layout as m
 from taskhub.broker import key_names
 from taskhub.broker.broker import Broker
-from taskhub.services.execution.claim import Slot
-from taskhub.services.recovery.rescue import Death, Remains, rescue
+from taskhub.services.execution.claim import WorkerSlot
+from taskhub.services.recovery.rescue import Death, Held, rescue
 from taskhub.store.connection import Connection
 from tests.harness.audit import history
 from tests.harness.ledger import Ledger
@@ -30,7 +30,7 @@ def test_w1_killed_between_the_take_and_the_claim(
     made = submit(store, broker, "ledger.noop", 5)
     stage.reap(dying)
     assert rows.counts() == {"queued": 5}
-    stage.bury()
+    stage.recover()
     wait_until(lambda: broker.depths(["default"])["default"] == 5, 1, "all ids wait in Redis again")
     stage.child()
     rows.wait_counts({"completed": 5}, 10)
@@ -70,7 +70,7 @@ def test_w3_killed_between_the_claim_and_the_handler(
     [job] = submit(store, broker, "ledger.noop")
     stage.reap(dying)
     assert rows.job(job)["status"] == "running"
-    stage.bury()
+    stage.recover()
     released = rows.job(job)
     assert (released["status"], released["attempts"], released["crashes"]) == ("queued", 0, 0), "it had not started"
     stage.child()
@@ -96,7 +96,7 @@ def test_w7_killed_between_settling_and_acknowledging(
     stage.reap(dying)
     assert take.happened
     assert broker.inflight(first) == [job], "settled, and not acknowledged"
-    stage.bury()
+    stage.recover()
     assert broker.inflight(first) == []
     assert broker.depths(["default"])["default"] == 0, "a settled job is not pushed again"
     stage.child()
@@ -116,7 +116,7 @@ def test_w24_told_to_leave_while_it_waits_for_the_bell(
     stage.drain()
     [job] = submit(store, broker, "ledger.noop")
     assert stage.reap(leaving) == 0
-    stage.bury()
+    stage.recover()
     assert rows.job(job)["status"] == "queued"
     assert broker.depths(["default"])["default"] == 1, "the id is not where nobody looks"
     stage.memory.header[m.H_MODE] = m.MODE_RUN
@@ -143,16 +143,16 @@ def test_w30_killed_with_its_claim_in_flight(
     claim.wait()
     dying.kill()
     stage.reap(dying)
-    remains = Remains(Slot(stage.worker, dying.slot, dying.generation))
+    held = Held(WorkerSlot(stage.worker, dying.slot, dying.generation))
     if is_rescued_first:
-        assert rescue(store, remains, KILLED) == []
+        assert rescue(store, held, KILLED) == []
     claim.release()
     wait_until(lambda: _is_idle(rows), 10, "PostgreSQL has executed the claim of the dead")
     if is_rescued_first:
         assert rows.job(job)["status"] == "queued", "the claim of the dead was refused"
     else:
         assert rows.job(job)["status"] == "running"
-    stage.bury()
+    stage.recover()
     assert (rows.job(job)["status"], rows.job(job)["attempts"]) == ("queued", 0)
     stage.child()
     rows.wait_counts({"completed": 1}, 10)

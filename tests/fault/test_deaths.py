@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from supervisor import memory as m
-from supervisor.guard import runs
 from supervisor.processes import spawn
+from supervisor.shared import layout as m
 from supervisor.signals import Signals
+from supervisor.watchdog import runs
 from taskhub.broker.broker import Broker
 from taskhub.store.connection import Connection
 from tests.harness.audit import history
@@ -29,16 +29,16 @@ def test_w12_a_handler_that_stopped_its_own_process_is_killed_at_its_time(
     stage: Stage, store: Connection, broker: Broker, rows: Rows, ledger: Ledger
 ) -> None:
     child = stage.child(job_timeout_s=0.3)
-    guard, slot = stage.guard(internal_kill_grace_s=0.2), stage.slot_of(child)
+    watchdog, slot = stage.watchdog(internal_kill_grace_s=0.2), stage.slot_of(child)
     [job] = submit(store, broker, "ledger.stop_self")
     wait_until(ledger.starts, 10, "the job runs")
     began = time.monotonic()
     while child.bank[m.B_DEATH_REASON] != m.REASON_TIMEOUT:
-        guard.look([slot], now_s())
+        watchdog.look([slot], now_s())
         assert time.monotonic() - began < stretched(10), "its time is over, and nobody has killed it"
         pause(0.02)
     stage.reap(child)
-    stage.bury()
+    stage.recover()
     [error] = rows.errors(job)
     assert (error["cause"], error["type"], rows.job(job)["crashes"]) == ("timeout", "JobTimeout", 0)
     assert rows.job(job)["status"] == "queued", "it may try again"
@@ -74,7 +74,7 @@ def test_w18_a_poison_job_is_a_dead_letter_after_three_crashes(
     for crash in (1, 2, 3):
         dying = stage.child()
         stage.reap(dying)
-        stage.bury()
+        stage.recover()
         assert rows.job(poison)["crashes"] == crash
     row = rows.job(poison)
     assert (row["status"], row["failure_reason"], row["attempts"]) == ("failed", "crash_limit", 3)
@@ -97,7 +97,7 @@ def test_w18_beside_a_poison_job_nobody_is_harmed(
     child.go_on()
     for _ in range(3):
         stage.reap(child)
-        stage.bury()
+        stage.recover()
         child = stage.child(internal_batch_budget_s=60)
     rows.wait_counts({"completed": 7, "failed": 1}, 10)
     assert ledger.executions() == Counter({poison: 3, **dict.fromkeys([*warm, *before, *after], 1)})
@@ -109,7 +109,7 @@ def test_w19_an_exit_with_zero_without_settling_is_a_crash(
     dying = stage.child()
     [job] = submit(store, broker, "ledger.exit", code=0)
     assert stage.reap(dying) == 0
-    stage.bury()
+    stage.recover()
     assert (rows.job(job)["status"], rows.job(job)["crashes"]) == ("queued", 1)
     assert [error["cause"] for error in rows.errors(job)] == ["exit:0"]
 
@@ -129,7 +129,7 @@ def test_w25_the_drains_deadline_passes(
     child.bank[m.B_DEATH_REASON] = m.REASON_DRAIN
     child.kill()
     stage.reap(child)
-    stage.bury()
+    stage.recover()
     found = {job: rows.job(job) for job in (long, waiting)}
     ran = ledger.entries("start")[-1].job
     [other] = {long, waiting} - {ran}
@@ -173,13 +173,13 @@ def test_w29_the_kill_arrives_after_the_child_has_moved_on(
 ) -> None:
     """The decision is about one job, and when it is carried out the child runs the next, innocent one."""
     child = stage.child(job_timeout_s=60)
-    guard, slot = stage.guard(internal_kill_grace_s=0), stage.slot_of(child)
+    watchdog, slot = stage.watchdog(internal_kill_grace_s=0), stage.slot_of(child)
     [guilty] = submit(store, broker, "ledger.sleep", seconds=0.3)
     wait_until(ledger.starts, 10, "the guilty job runs")
     task = bytes(child.bank.bytes[m.B_TASK * 8 : m.B_TASK * 8 + 16]), child.bank[m.B_STARTED]
     [innocent] = submit(store, broker, "ledger.sleep", seconds=0.5)
     wait_until(lambda: ledger.starts() == 2, 10, "the innocent job runs")
-    stage.judge(guard, slot, lambda: runs(child.bank, task), m.REASON_TIMEOUT)
+    stage.judge(watchdog, slot, lambda: runs(child.bank, task), m.REASON_TIMEOUT)
     rows.wait_counts({"completed": 2}, 10)
     assert ledger.executions() == Counter([guilty, innocent])
     assert rows.value("SELECT count(*) FROM job_errors") == 0
@@ -191,9 +191,9 @@ def test_w29_a_child_that_wakes_as_it_is_about_to_be_replaced_lives(
 ) -> None:
     """It was silent for too long, and has taken a job between the look and the kill."""
     child = stage.child()
-    guard, slot = stage.guard(internal_stall_s=0.2), stage.slot_of(child)
+    watchdog, slot = stage.watchdog(internal_stall_s=0.2), stage.slot_of(child)
     [job] = submit(store, broker, "ledger.sleep", seconds=0.5)
     wait_until(ledger.starts, 10, "the job runs")
-    stage.judge(guard, slot, lambda: guard._is_stalled(child.bank), m.REASON_STALLED)
+    stage.judge(watchdog, slot, lambda: watchdog._is_stalled(child.bank), m.REASON_STALLED)
     rows.wait_counts({"completed": 1}, 10)
     assert (ledger.starts(), rows.job(job)["crashes"], alive(child.pid)) == (1, 0, True)

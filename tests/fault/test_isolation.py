@@ -6,14 +6,14 @@ from collections.abc import Callable
 
 import pytest
 
-from supervisor import memory as m
+from supervisor.shared import layout as m
 from taskhub import failpoints
 from taskhub.broker.broker import Broker
 from taskhub.domain.errors import BrokerUnavailableError, StoreUnavailableError
-from taskhub.maintenance import isolation as isolation_module
 from taskhub.maintenance.recoverer import Recoverer
-from taskhub.maintenance.report import RescueReport
-from taskhub.maintenance.returns import Returner, Returns
+from taskhub.maintenance.rescue_report import RescueReport
+from taskhub.maintenance.returner import Returner, Returns
+from taskhub.roles import isolation as isolation_module
 from taskhub.store.connection import Connection
 from tests.harness.isolating import isolation
 from tests.harness.ledger import Ledger
@@ -86,8 +86,8 @@ def test_any_number_of_dead_slots_is_rescued_while_redis_is_away(
     for child in [first, *(open_child(store, slot=slot, worker=worker) for slot in range(1, 80))]:
         claim(store, child, [rows.one()])
     run(store, "expire_worker", worker=worker)
-    watch, returns = stage.neighbour_watch(), Returns()
-    recoverer = Recoverer(store, watch, returns, RescueReport(), isolation())
+    link, returns = stage.neighbour_link(), Returns()
+    recoverer = Recoverer(store, link, returns, RescueReport(), isolation())
     recoverer.step()
     assert rows.counts() == {"queued": 80}
     failpoints.arm("broker.inflight=raise:taskhub.domain.errors.BrokerUnavailableError;broker.push_again=raise:OSError")
@@ -114,7 +114,7 @@ def test_a_dead_child_whose_rescue_fails_holds_up_no_other(
         child.kill()
         stage.reap(child)
     failpoints.arm("store.rescue_jobs=raise:ValueError*1")
-    stage.bury()
+    stage.recover()
     assert rows.counts() == {"running": 1, "queued": 1}
 
 
@@ -127,11 +127,11 @@ def test_a_damaged_record_is_kept_aside_and_its_job_goes_on(
     dying.kill()
     stage.reap(dying)
     dying.bank[m.B_PHASE] = 99
-    stage.bury()
+    stage.recover()
     assert rows.job(job)["status"] == "queued"
     assert [error["cause"] for error in rows.errors(job)] == ["worker_lost"]
     [kept] = [path for path in stage.memory.path.parent.glob("damaged-*") if path.suffix != ".reason"]
     assert (99).to_bytes(8, "little") in kept.read_bytes()
     assert "unknown phase" in kept.with_name(kept.name + ".reason").read_text()
-    stage.bury()
+    stage.recover()
     assert rows.job(job)["crashes"] == 1, "once"

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from supervisor import memory as m
 from supervisor.processes import kill_group
+from supervisor.shared import layout as m
 from taskhub.broker.broker import Broker
 from taskhub.child.loop import LEFT_BROKEN
 from taskhub.store.connection import Connection
@@ -65,7 +65,7 @@ def test_a_process_that_a_job_has_spoilt_is_replaced_before_the_next_and_nobody_
         jobs = submit(store, broker, "litter.spoil") + submit(store, broker, "ledger.echo", 3)
     assert stage.reap(child) == 0
     assert child.bank[m.B_PHASE] == m.PHASE_LEAVING
-    stage.bury()
+    stage.recover()
     second = stage.child()
     rows.wait_counts({"completed": 8}, 10)
     assert {rows.job(job)["attempts"] for job in jobs} == {1}
@@ -82,7 +82,7 @@ def test_a_child_in_which_our_own_code_fails_for_good_after_a_job_is_replaced_an
     child = stage.child()
     [breaker] = submit(store, broker, "litter.break_ours", all=everything)
     assert os.waitstatus_to_exitcode(stage.reap(child)) == status
-    stage.bury()
+    stage.recover()
     [innocent] = submit(store, broker, "ledger.echo")
     second = stage.child()
     rows.wait_counts({"completed": 2}, 10)
@@ -96,7 +96,7 @@ def test_a_child_that_a_job_left_too_large_is_replaced_before_the_next(
     child = stage.child(hard_rss_mb=150)
     [big] = submit(store, broker, "litter.hoard", mb=150)
     assert stage.reap(child) == 0
-    stage.bury()
+    stage.recover()
     assert (rows.job(big)["status"], rows.job(big)["crashes"]) == ("completed", 0)
     [innocent] = submit(store, broker, "ledger.echo")
     second = stage.child(hard_rss_mb=150)
@@ -130,13 +130,13 @@ def test_what_a_killed_job_left_in_sessions_of_its_own_is_gone_before_it_runs_ag
     os.kill(guilty.pid, signal.SIGKILL)
     stage.reap(guilty)
     assert all(map(alive, theirs[0])), "the kernel does not do it"
-    stage.bury()
+    stage.recover()
     assert not any(map(alive, theirs[0]))
     assert all(map(alive, theirs[1])), "another child's are not touched"
     assert {rows.job(job)["status"] for job in jobs} == {"queued", "running"}
     os.kill(other.pid, signal.SIGKILL)
     stage.reap(other)
-    stage.bury()
+    stage.recover()
     assert not any(map(alive, theirs[1]))
 
 
@@ -150,7 +150,7 @@ def test_a_program_with_an_environment_of_its_own_dies_with_the_child_that_is_ki
     program, daemon = left_by(ledger, job)
     wait_until(lambda: not alive(program), 2, "the program is gone")
     stage.reap(child)
-    stage.bury()
+    stage.recover()
     assert not alive(daemon), "its parent was gone, but it carries the mark"
 
 
@@ -163,7 +163,7 @@ def test_what_a_job_left_running_on_purpose_outlives_a_child_that_leaves_in_orde
     left = left_by(ledger, job)
     stage.drain()
     stage.reap(child)
-    stage.bury()
+    stage.recover()
     pause(0.05)
     try:
         assert len(left) == 2

@@ -9,18 +9,18 @@ from collections.abc import Callable
 
 import pytest
 
-from supervisor import memory as m
-from supervisor.memory import now_ns
-from supervisor.watch import SidecarWatch
+from supervisor.shared import layout as m
+from supervisor.shared.layout import now_ns
+from supervisor.shared.sidecar_link import SidecarLink
 from taskhub.broker.broker import Broker
 from taskhub.domain.errors import SchemaOutdatedError, StoreUnavailableError
-from taskhub.maintenance.cancellation import Cancellation
-from taskhub.maintenance.heartbeat import Heartbeat
 from taskhub.maintenance.observer import Observer
 from taskhub.maintenance.recoverer import Recoverer
-from taskhub.maintenance.report import RescueReport
-from taskhub.maintenance.returns import Returner, Returns
+from taskhub.maintenance.rescue_report import RescueReport
+from taskhub.maintenance.returner import Returner, Returns
 from taskhub.settings.fields import Settings
+from taskhub.sidecar.cancellation import Cancellation
+from taskhub.sidecar.heartbeat import Heartbeat
 from taskhub.store.connection import Connection
 from tests.harness.audit import history
 from tests.harness.isolating import isolation
@@ -42,13 +42,13 @@ MakeSettings = Callable[..., Settings]
 
 
 @pytest.fixture
-def watch(stage: Stage) -> SidecarWatch:
-    return SidecarWatch(stage.memory, os.open(os.devnull, os.O_RDONLY))
+def link(stage: Stage) -> SidecarLink:
+    return SidecarLink(stage.memory, os.open(os.devnull, os.O_RDONLY))
 
 
 @pytest.fixture
-def heartbeat(store: Connection, watch: SidecarWatch) -> Heartbeat:
-    return Heartbeat(store, watch, validity_s=VALID_S, queues=["default"])
+def heartbeat(store: Connection, link: SidecarLink) -> Heartbeat:
+    return Heartbeat(store, link, validity_s=VALID_S, queues=["default"])
 
 
 @pytest.fixture
@@ -61,9 +61,9 @@ class Neighbour:
     """Another host that judges this one, and takes back what it held."""
 
     def __init__(self, settings: MakeSettings, store: Connection, broker: Broker, stage: Stage) -> None:
-        watch, returns = stage.neighbour_watch(), Returns()
-        self.observer = Observer(store, watch, settings(**QUICK).timers)
-        self._recoverer = Recoverer(store, watch, returns, RescueReport(), isolation())
+        link, returns = stage.neighbour_link(), Returns()
+        self.observer = Observer(store, link, settings(**QUICK).timers)
+        self._recoverer = Recoverer(store, link, returns, RescueReport(), isolation())
         self._returner = Returner(store, broker, returns, isolation())
 
     def step(self) -> None:
@@ -130,13 +130,13 @@ def test_a_worker_that_runs_nothing_asks_for_no_cancellations(
     stage: Stage,
     store: Connection,
     broker: Broker,
-    watch: SidecarWatch,
+    link: SidecarLink,
     ledger: Ledger,
     pg_proxy: Proxy,
     proxied_pg_url: str,
 ) -> None:
     own = Connection(proxied_pg_url)
-    cancellation = Cancellation(own, watch)
+    cancellation = Cancellation(own, link)
     stage.child().wait_phase(m.PHASE_IDLE)
     cancellation.step()
     assert not pg_proxy.statements
@@ -275,9 +275,9 @@ def test_an_heir_of_the_state_folder_rescues_at_once_and_exactly(
     os.kill(dying.pid, signal.SIGKILL)
     os.waitpid(dying.pid, 0)
     stage.forget(dying)
-    heir = stage.heir()
+    successor = stage.successor()
     stage.lose()
-    heir.inherit()
+    successor.inherit()
     assert rows.counts() == {"queued": 3}
     running = ledger.entries("start")[0].job
     assert [rows.job(job)["crashes"] for job in made] == [int(job == running) for job in made]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import redis as redis_client
 
-from supervisor import memory as m
+from supervisor.shared import layout as m
 from taskhub import ids
 from taskhub.broker import key_names
 from taskhub.broker.broker import Broker

@@ -6,10 +6,10 @@ from collections import Counter
 
 import pytest
 
-from supervisor import memory as m
+from supervisor.shared import layout as m
 from taskhub.broker.broker import Broker
-from taskhub.services.execution.claim import Slot
-from taskhub.services.recovery.rescue import Death, Remains, rescue
+from taskhub.services.execution.claim import WorkerSlot
+from taskhub.services.recovery.rescue import Death, Held, rescue
 from taskhub.store.connection import Connection
 from tests.harness.audit import history
 from tests.harness.ledger import Ledger
@@ -24,8 +24,8 @@ SETTLE_AND_CLAIM = b"EXECUTE settle_and_claim"
 
 def lose_record(stage: Stage, store: Connection, actor: Actor) -> None:
     """Rescue a slot as another host does: nobody there knows what it was running."""
-    slot = Slot(stage.worker, actor.slot, actor.generation)
-    rescue(store, Remains(slot, record_is_lost=True), Death("worker_lost", "the worker was lost"))
+    slot = WorkerSlot(stage.worker, actor.slot, actor.generation)
+    rescue(store, Held(slot, record_is_lost=True), Death("worker_lost", "the worker was lost"))
 
 
 def test_w4_killed_inside_the_handler(
@@ -34,7 +34,7 @@ def test_w4_killed_inside_the_handler(
     dying = stage.child()
     [job] = submit(store, broker, "ledger.kill_self", times=1)
     stage.reap(dying)
-    stage.bury()
+    stage.recover()
     charged = rows.job(job)
     assert (charged["status"], charged["attempts"], charged["crashes"]) == ("queued", 1, 1)
     [error] = rows.errors(job)
@@ -99,7 +99,7 @@ def test_w9_the_childs_own_settlement_comes_first(
     settlement.wait()
     stage.reap(dying)
     settled = rows.job(job)
-    stage.bury()
+    stage.recover()
     assert rows.job(job) == settled
     assert history(rows, job) == ["running", "completed"]
     assert rows.errors(job) == []
@@ -116,7 +116,7 @@ def test_what_was_finished_is_settled_from_the_journal_of_the_dead(
     dying.kill()
     stage.reap(dying)
     assert rows.job(job)["status"] == "running"
-    stage.bury()
+    stage.recover()
     settled = rows.job(job)
     assert (settled["status"], settled["result"]) == ("completed", {"value": 7})
     settlement.release()
@@ -143,7 +143,7 @@ def test_the_journal_is_kept_until_its_settlement_is_committed(
     rows.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'taskhub child'")
     wait_until(lambda: not _waits_for_lock(store), 10, "its statement is gone, and has done nothing")
     rows.sql("COMMIT")
-    stage.bury()
+    stage.recover()
     assert rows.job(first)["status"] == "completed"
     stage.child()
     rows.wait_counts({"completed": 2}, 10)
@@ -177,15 +177,15 @@ def test_w10_a_zombie_finishes_while_another_runs_the_job(
     wait_until(ledger.starts, 10, "the job runs")
     zombie.stop()
     lose_record(stage, store, zombie)
-    heir = stage.child(slot=1)
+    successor = stage.child(slot=1)
     broker.push("default", 4, [job])
     wait_until(lambda: ledger.starts() == 2, 10, "the job runs again")
-    heir.stop()
+    successor.stop()
     running = rows.job(job)
     zombie.go_on()
     wait_until(lambda: "job.stale" in stage.log(0), 10, "it learns that the job was lost")
     assert rows.job(job) == running, "the execution of the other is none of its business"
-    heir.go_on()
+    successor.go_on()
     rows.wait_counts({"completed": 1}, 10)
     assert history(rows, job) == ["running", "queued", "running", "completed"]
 
@@ -224,7 +224,7 @@ def test_w26_a_kill_for_a_job_that_has_ended_leaves_it_completed(
     dying.bank[m.B_DEATH_REASON] = reason
     dying.kill()
     stage.reap(dying)
-    stage.bury()
+    stage.recover()
     assert history(rows, job) == ["running", "completed"]
     assert rows.errors(job) == []
 
@@ -239,7 +239,7 @@ def test_w26_a_job_killed_for_its_cancellation_is_cancelled_and_not_retried(
     dying.bank[m.B_DEATH_REASON] = m.REASON_CANCEL
     dying.kill()
     stage.reap(dying)
-    stage.bury()
+    stage.recover()
     assert history(rows, job) == ["running", "cancelled"]
 
 

@@ -14,16 +14,16 @@ import time
 import uuid
 from pathlib import Path
 
-from supervisor.memory import Memory
 from supervisor.output_pipes import OutputPipes
-from supervisor.parent import Parent, Programs
 from supervisor.reload import Attempt, Handover, Reload
 from supervisor.shared.child_link import ChildLink
+from supervisor.shared.layout import Memory
+from supervisor.shared.sidecar_link import SidecarLink
 from supervisor.signals import Signals
-from supervisor.watch import SidecarWatch
+from supervisor.supervisor import Programs, Supervisor
 from taskhub import failpoints, ids, logs
-from taskhub.maintenance.raw_output import RawOutput
 from taskhub.settings.fields import Settings
+from taskhub.sidecar.raw_output import RawOutput
 
 log = logs.get_logger("taskhub.dummy")
 
@@ -82,17 +82,17 @@ def _leave_an_orphan() -> None:
     log.info("dummy.orphaned")
 
 
-def sidecar(watch: SidecarWatch) -> int:
+def sidecar(link: SidecarLink) -> int:
     """Takes every death as accounted for, and tells what the children print."""
-    output = RawOutput(watch.outputs, watch.latest_task, wait_s=0)
-    while watch.is_wanted():
-        for record in watch.all():
+    output = RawOutput(link.outputs, link.latest_task, wait_s=0)
+    while link.is_wanted():
+        for record in link.all():
             if record.is_dead and record.is_owed:
                 record.confirm()
-        watch.tick()
-        watch.wait(0.05)
+        link.tick()
+        link.wait(0.05)
         output.step()
-    watch.remove()
+    link.remove()
     return 0
 
 
@@ -113,7 +113,7 @@ def main() -> int:
     outputs = OutputPipes.handed_over(os.environ.pop(_OUTPUTS, ""))
     names, attempt = Handover(_HANDOVER, _REPORT, _OUTPUTS), Attempt(trial, 60.0, 0)
     reload = Reload(memory, names, attempt, signals, outputs, is_continued=bool(handover))
-    return Parent(settings, memory, Programs(target, sidecar), reload, signals, outputs).run()
+    return Supervisor(settings, memory, Programs(target, sidecar), reload, signals, outputs).run()
 
 
 if __name__ == "__main__":

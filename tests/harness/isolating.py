@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from taskhub.maintenance.isolation import Isolation
-from taskhub.maintenance.role_state import RoleState
+from taskhub.roles.isolation import Isolation
+from taskhub.roles.state import RoleState
 
 
 def isolation() -> Isolation:

@@ -15,24 +15,24 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from supervisor import memory as m
-from supervisor.guard import Guard
-from supervisor.memory import Bank, Memory, now_ns
 from supervisor.processes import is_stopped, kill_group, spawn
+from supervisor.shared import layout as m
 from supervisor.shared.child_link import ChildLink
+from supervisor.shared.layout import Bank, Memory, now_ns
+from supervisor.shared.sidecar_link import SidecarLink
 from supervisor.signals import Signals
 from supervisor.slot import Slot
 from supervisor.steps import Steps
-from supervisor.watch import SidecarWatch
+from supervisor.watchdog import Watchdog
 from taskhub import clock, ids, logs
 from taskhub.broker.broker import Broker
 from taskhub.child.program import run_child
 from taskhub.handlers import registry
-from taskhub.maintenance.report import RescueReport
-from taskhub.maintenance.returns import Returner, Returns
-from taskhub.maintenance.undertaker import Undertaker
+from taskhub.maintenance.rescue_report import RescueReport
+from taskhub.maintenance.returner import Returner, Returns
 from taskhub.metrics.recorder import JobRecorder
 from taskhub.settings.fields import Settings
+from taskhub.sidecar.child_recovery import ChildRecovery
 from taskhub.store.connection import Connection
 from tests.harness.isolating import isolation
 from tests.harness.rows import run
@@ -87,7 +87,7 @@ class Stage:
         self._generations: dict[int, int] = {}
         self.returns = Returns()
         self.returner = Returner(store, broker, self.returns, isolation())
-        self.undertaker = self._undertaker(self.memory)
+        self.recovery = self._child_recovery(self.memory)
         run(store, "register_worker", worker=self.worker, host="stage", pid=os.getpid(), version="test", queues=[])
 
     # The supervisor's part
@@ -115,7 +115,7 @@ class Stage:
         return self._actors[-1]
 
     def reap(self, actor: Actor) -> int:
-        """Wait for its end and write the obituary; returns the wait status."""
+        """Wait for its end and write the death notice; returns the wait status."""
         wait_until(lambda: self._has_ended(actor), 15, f"the child of slot {actor.slot} ends\n{self.log(actor.slot)}")
         _, status, usage = os.wait4(actor.pid, 0)
         self._actors.remove(actor)
@@ -137,28 +137,28 @@ class Stage:
     def slot_of(self, actor: Actor) -> Slot:
         return Slot(actor.slot, generation=actor.generation, pid=actor.pid, bank=actor.bank)
 
-    def guard(self, **settings: object) -> Guard:
-        return Guard(self._settings(**settings), Steps())
+    def watchdog(self, **settings: object) -> Watchdog:
+        return Watchdog(self._settings(**settings), Steps())
 
-    def judge(self, guard: Guard, slot: Slot, is_guilty: Callable[[], bool], reason: int) -> None:
-        """Have the guard suspect a child, and look at it as the supervisor does until it has decided."""
-        guard._suspect(slot, is_guilty, reason, now_s())
-        wait_until(lambda: guard.look([slot], now_s()) or slot.suspect is None, 5, "the guard has decided")
+    def judge(self, watchdog: Watchdog, slot: Slot, is_guilty: Callable[[], bool], reason: int) -> None:
+        """Have the watchdog suspect a child, and look at it as the supervisor does until it has decided."""
+        watchdog._suspect(slot, is_guilty, reason, now_s())
+        wait_until(lambda: watchdog.look([slot], now_s()) or slot.suspect is None, 5, "the watchdog has decided")
 
     # The sidecar's part
 
-    def bury(self) -> None:
+    def recover(self) -> None:
         """Account for every child that was reaped, and tell Redis."""
-        self.undertaker.step()
+        self.recovery.step()
         self.returner.step()
 
-    def heir(self) -> Undertaker:
-        """The undertaker of another, later worker of this state folder."""
-        return self._undertaker(Memory.create(self._folder, ids.new_token(), SLOTS))
+    def successor(self) -> ChildRecovery:
+        """The recovery of another, later worker of this state folder."""
+        return self._child_recovery(Memory.create(self._folder, ids.new_token(), SLOTS))
 
-    def neighbour_watch(self) -> SidecarWatch:
-        """The watch of another worker's sidecar."""
-        return SidecarWatch(Memory.create(self._folder.with_name("neighbour"), ids.new_token(), 1), self._wake)
+    def neighbour_link(self) -> SidecarLink:
+        """The link of another worker's sidecar."""
+        return SidecarLink(Memory.create(self._folder.with_name("neighbour"), ids.new_token(), 1), self._wake)
 
     def forget(self, actor: Actor) -> None:
         """A child that was reaped, and of whose end nobody is left to write."""
@@ -191,9 +191,9 @@ class Stage:
         os.dup2(output, 2)
         sys.stdout = sys.stderr = os.fdopen(output, "w", buffering=1)
 
-    def _undertaker(self, memory: Memory) -> Undertaker:
-        watch = SidecarWatch(memory, self._wake)
-        return Undertaker(self._store, watch, self._settings(), self.returns, RescueReport(), isolation())
+    def _child_recovery(self, memory: Memory) -> ChildRecovery:
+        link = SidecarLink(memory, self._wake)
+        return ChildRecovery(self._store, link, self._settings(), self.returns, RescueReport(), isolation())
 
     def _has_ended(self, actor: Actor) -> bool:
         found = os.waitid(os.P_PID, actor.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)

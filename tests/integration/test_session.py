@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from taskhub.domain.errors import StatementError
-from taskhub.services.execution.claim import Slot
-from taskhub.services.recovery.rescue import Death, Remains, rescue
+from taskhub.services.execution.claim import WorkerSlot
+from taskhub.services.recovery.rescue import Death, Held, rescue
 from taskhub.store import session
 from taskhub.store.connection import Connection
 from taskhub.store.migrations import migrate
@@ -186,8 +186,8 @@ def test_a_child_frozen_while_it_receives_a_large_claim_loses_its_slot(
         )
         wait_until(lambda: rows.value(in_write), 10, "the server waits in its write to the frozen child")
         rescuer = Connection(url, statement_s=10, lock_s=9)
-        remains = Remains(Slot(*child), record_is_lost=True)
-        rescued = rescue(rescuer, remains, Death("worker_lost", "the worker was lost"))
+        held = Held(WorkerSlot(*child), record_is_lost=True)
+        rescued = rescue(rescuer, held, Death("worker_lost", "the worker was lost"))
         assert [row["status"] for row in rows.jobs(jobs)] == ["queued"] * 16
         assert rescued == []  # the claim was undone with its session
         rescuer.close()

@@ -85,11 +85,11 @@ def test_a_postgres_that_lost_its_starter_is_ended_by_the_next_start(postgres: E
     orphan = postgres.pid
     assert orphan in servers_in(postgres.data, "postgres")
 
-    heir = EmbeddedPostgres(cluster, settings=UNSAFE).start()
+    successor = EmbeddedPostgres(cluster, settings=UNSAFE).start()
 
     assert orphan not in servers_in(postgres.data, "postgres")
-    assert execute(heir.url, "SELECT 1") == 1
-    heir.stop()
+    assert execute(successor.url, "SELECT 1") == 1
+    successor.stop()
     assert servers_in(postgres.data, "postgres") == []
 
 
@@ -165,11 +165,11 @@ def test_redis_keeps_its_data_over_a_stop_and_a_kill(redis_server: EmbeddedRedis
 def test_a_redis_that_lost_its_starter_is_ended_by_the_next_start(redis_server: EmbeddedRedis, tmp_path: Path) -> None:
     orphan = redis_server.pid
 
-    heir = EmbeddedRedis(tmp_path / "redis").start()
+    successor = EmbeddedRedis(tmp_path / "redis").start()
 
-    assert servers_in(tmp_path / "redis", "redis-server") == [heir.pid]
-    assert heir.pid != orphan
-    heir.stop()
+    assert servers_in(tmp_path / "redis", "redis-server") == [successor.pid]
+    assert successor.pid != orphan
+    successor.stop()
 
 
 def test_a_path_too_long_or_too_odd_for_a_socket_gets_a_short_private_folder(tmp_path: Path) -> None:

@@ -128,7 +128,7 @@ def test_children_and_sidecar_are_gone_a_tenth_of_a_second_after_their_superviso
 
 
 STEPS = (
-    "wait", "signal", "reap.w0", "reap.w1", "sidecar.reap", "sidecar.keep", "strangers", "guard.w0", "start.w0",
+    "wait", "signal", "reap.w0", "reap.w1", "sidecar.reap", "sidecar.keep", "strangers", "watchdog.w0", "start.w0",
     "reload",
 )  # fmt: skip
 

@@ -19,7 +19,8 @@ from tests.harness.rows import Rows
 from tests.waiting import pause, stretched, wait_until
 
 ROLES = (
-    "heartbeat", "undertaker", "returner", "relief", "cancellation", "output", "heir", "observer", "recoverer",
+    "heartbeat", "child_recovery", "returner", "blocked_child", "cancellation", "output", "predecessor_recovery",
+    "observer", "recoverer",
     "dispatcher", "reconciler", "expirer", "pruner", "http",
 )  # fmt: skip
 CLASSES = ("ValueError", "OSError", "MemoryError", "psycopg2.DataError", "SystemExit", "KeyboardInterrupt")

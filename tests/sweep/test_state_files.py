@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from supervisor import memory as m
+from supervisor.shared import layout as m
 from taskhub.broker.broker import Broker
 from taskhub.maintenance.recoverer import Recoverer
-from taskhub.maintenance.report import RescueReport
-from taskhub.maintenance.returns import Returns
+from taskhub.maintenance.rescue_report import RescueReport
+from taskhub.maintenance.returner import Returns
 from taskhub.store.connection import Connection
 from tests.fault.conftest import *  # noqa: F403 (a stage, found by its name here)
 from tests.harness.fixtures import *  # noqa: F403
@@ -71,12 +71,12 @@ def test_whatever_happened_to_the_file_its_jobs_run_again(
     os.kill(dying.pid, signal.SIGKILL)
     os.waitpid(dying.pid, 0)
     stage.forget(dying)
-    heir = stage.heir()
+    successor = stage.successor()
     stage.lose()
     damage(stage.memory.path, kind, where)
-    heir.inherit()
+    successor.inherit()
     assert not stage.memory.path.exists()
-    Recoverer(store, stage.neighbour_watch(), Returns(), RescueReport(), isolation()).step()
+    Recoverer(store, stage.neighbour_link(), Returns(), RescueReport(), isolation()).step()
     assert rows.job(running)["status"] == "queued"
     assert {rows.job(job)["status"] for job in finished} <= {"queued", "completed"}
     assert max(rows.job(job)["crashes"] for job in [*finished, running]) <= 1

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from supervisor import memory as m
-from supervisor.memory import Bank, Memory, now_ns
+from supervisor.shared import layout as m
 from supervisor.shared.child_link import ChildLink
+from supervisor.shared.layout import Bank, Memory, now_ns
 from taskhub import ids
 
 TASK, OTHER = b"t" * 16, b"o" * 16

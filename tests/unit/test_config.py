@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from supervisor.memory import MAX_SLOTS
+from supervisor.shared.layout import MAX_SLOTS
 from taskhub.settings.fields import Settings, SettingsError
 from taskhub.settings.kinds import MAX_CHILDREN
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from supervisor import memory as m
-from supervisor.memory import Memory
+from supervisor.shared import layout as m
+from supervisor.shared.layout import Memory
 from taskhub import ids
 from tests.harness.forks import in_fork
 

@@ -7,9 +7,9 @@ import threading
 
 import pytest
 
-from taskhub.maintenance import roles
-from taskhub.maintenance.role_state import RoleState
-from taskhub.maintenance.roles import HUNG, Role, RoleKeeper, RolePlan, RoleThread
+from taskhub.roles import role_thread
+from taskhub.roles.role_thread import HUNG, Role, RoleKeeper, RolePlan, RoleThread
+from taskhub.roles.state import RoleState
 from tests.waiting import pause, wait_until
 
 
@@ -41,7 +41,7 @@ def test_a_process_that_can_have_no_thread_any_more_ends(monkeypatch: pytest.Mon
     def refuse(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(roles, "_THREADLESS_S", 0.2)
+    monkeypatch.setattr(role_thread, "_THREADLESS_S", 0.2)
     monkeypatch.setattr(threading.Thread, "start", refuse)
     plan = RolePlan("x", 0.0, lambda _: Role(lambda: None), 1.0)
     pid = os.fork()

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from supervisor import memory as m
-from supervisor.memory import Memory
+from supervisor.shared import layout as m
 from supervisor.shared.child_link import ChildLink
+from supervisor.shared.layout import Memory
 from taskhub import ids
 from taskhub.child.batch import raw_id
 from taskhub.child.clean_ground import CleanGround

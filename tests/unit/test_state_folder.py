@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from supervisor import memory as m
-from supervisor.memory import Memory
-from supervisor.predecessors import Predecessor, older_files
-from supervisor.watch import SidecarWatch
+from supervisor.shared import layout as m
+from supervisor.shared.layout import Memory
+from supervisor.shared.predecessors import Predecessor, older_files
+from supervisor.shared.sidecar_link import SidecarLink
 from tests.harness.forks import fork, in_fork
 from tests.waiting import wait_until
 
@@ -25,9 +25,9 @@ SLOTS = 2
 
 
 @pytest.fixture
-def heir(tmp_path: Path) -> SidecarWatch:
+def successor(tmp_path: Path) -> SidecarLink:
     """The sidecar of a living worker."""
-    return SidecarWatch(Memory.create(tmp_path, str(uuid.uuid4()), 1), os.pipe()[0])
+    return SidecarLink(Memory.create(tmp_path, str(uuid.uuid4()), 1), os.pipe()[0])
 
 
 def leave_behind(folder: Path) -> Path:
@@ -49,9 +49,9 @@ def leave_behind(folder: Path) -> Path:
     return folder / f"worker-{worker}"
 
 
-def found(heir: SidecarWatch) -> dict[str, list[int]]:
-    """What an heir sees of each dead worker: the generations that it can rely upon."""
-    return {records.worker: [record.generation for record in records.all()] for records in heir.older()}
+def found(successor: SidecarLink) -> dict[str, list[int]]:
+    """What a successor sees of each dead worker: the generations that it can rely upon."""
+    return {records.worker: [record.generation for record in records.all()] for records in successor.older()}
 
 
 def names(folder: Path) -> set[str]:
@@ -81,14 +81,14 @@ def living(folder: Path, function: Callable[[Memory], object]) -> Iterator[int]:
         os.waitpid(pid, 0)
 
 
-def test_a_living_neighbour_is_nobodys_inheritance(tmp_path: Path, heir: SidecarWatch) -> None:
+def test_a_living_neighbour_is_nobodys_inheritance(tmp_path: Path, successor: SidecarLink) -> None:
     with living(tmp_path, lambda _: signal.pause()):
-        assert found(heir) == {}
-    assert [*found(heir).values()] == [[5]]
+        assert found(successor) == {}
+    assert [*found(successor).values()] == [[5]]
 
 
 def test_a_file_is_inherited_only_when_the_last_of_its_workers_processes_is_gone(
-    tmp_path: Path, heir: SidecarWatch
+    tmp_path: Path, successor: SidecarLink
 ) -> None:
     read, write = os.pipe()
 
@@ -102,13 +102,13 @@ def test_a_file_is_inherited_only_when_the_last_of_its_workers_processes_is_gone
     with living(tmp_path, leave_a_child):
         child = int(os.read(read, 100))
     try:
-        assert found(heir) == {}
+        assert found(successor) == {}
     finally:
         os.kill(child, signal.SIGKILL)
-    assert wait_until(lambda: [*found(heir).values()] == [[5]], 5, "the file is free")
+    assert wait_until(lambda: [*found(successor).values()] == [[5]], 5, "the file is free")
 
 
-def test_what_a_job_has_left_running_does_not_keep_its_workers_file(tmp_path: Path, heir: SidecarWatch) -> None:
+def test_what_a_job_has_left_running_does_not_keep_its_workers_file(tmp_path: Path, successor: SidecarLink) -> None:
     read, write = os.pipe()
 
     def leave_a_daemon(_: Memory) -> None:
@@ -121,7 +121,7 @@ def test_what_a_job_has_left_running_does_not_keep_its_workers_file(tmp_path: Pa
     with living(tmp_path, leave_a_daemon):
         daemon = int(os.read(read, 100))
     try:
-        assert [*found(heir).values()] == [[5]]
+        assert [*found(successor).values()] == [[5]]
     finally:
         os.kill(daemon, signal.SIGKILL)
 
@@ -152,42 +152,42 @@ def test_one_heir_is_enough(tmp_path: Path) -> None:
 # What they left
 
 
-def test_the_dead_are_inherited_with_what_they_left(tmp_path: Path, heir: SidecarWatch) -> None:
+def test_the_dead_are_inherited_with_what_they_left(tmp_path: Path, successor: SidecarLink) -> None:
     path = leave_behind(tmp_path)
-    assert found(heir) == {path.name.removeprefix("worker-"): [1, 4]}
+    assert found(successor) == {path.name.removeprefix("worker-"): [1, 4]}
 
 
-def test_an_inheritance_that_failed_half_way_can_be_taken_up_again(tmp_path: Path, heir: SidecarWatch) -> None:
+def test_an_inheritance_that_failed_half_way_can_be_taken_up_again(tmp_path: Path, successor: SidecarLink) -> None:
     leave_behind(tmp_path)
 
     def fail() -> None:
-        for _ in heir.older():
+        for _ in successor.older():
             raise ConnectionError("PostgreSQL is away")
 
     for _ in range(3):
         with pytest.raises(ConnectionError):
             fail()
-    assert len(list(heir.older())) == 1
+    assert len(list(successor.older())) == 1
 
 
-def test_inheriting_leaves_nothing_open_and_nothing_behind(tmp_path: Path, heir: SidecarWatch) -> None:
+def test_inheriting_leaves_nothing_open_and_nothing_behind(tmp_path: Path, successor: SidecarLink) -> None:
     paths = [leave_behind(tmp_path) for _ in range(3)]
     before = len(os.listdir("/proc/self/fd"))
-    for records in heir.older():
+    for records in successor.older():
         records.remove()
         del records
     assert len(os.listdir("/proc/self/fd")) <= before
     assert [path for path in tmp_path.iterdir() if path.name.startswith(tuple(p.name for p in paths))] == []
 
 
-def test_times_of_another_boot_are_not_believed(tmp_path: Path, heir: SidecarWatch) -> None:
+def test_times_of_another_boot_are_not_believed(tmp_path: Path, successor: SidecarLink) -> None:
     path = leave_behind(tmp_path)
     with path.open("r+b") as file:
         file.seek(m.H_BOOT_ID * 8)
         file.write(uuid.uuid4().bytes)
         file.seek(m.bank_offset(1, 0) + m.B_STARTED * 8)
         file.write((2**62).to_bytes(8, "little"))
-    [records] = [[*records.all()] for records in heir.older()]
+    [records] = [[*records.all()] for records in successor.older()]
     assert [record.is_of_this_boot for record in records] == [False, False]
     assert records[1].started_s <= m.now_ns() / 1e9
 
@@ -203,35 +203,35 @@ def cuts() -> list[int]:
     return sorted(cut for cut in near if cut >= 0) + random.sample(range(m.FILE_BYTES), 200)
 
 
-def test_a_file_that_was_cut_anywhere_is_set_aside_and_its_worker_named(tmp_path: Path, heir: SidecarWatch) -> None:
+def test_a_file_that_was_cut_anywhere_is_set_aside_and_its_worker_named(tmp_path: Path, successor: SidecarLink) -> None:
     path = leave_behind(tmp_path)
     for cut in cuts():
         os.truncate(path, cut)
-        for records in heir.older():
+        for records in successor.older():
             assert (records.worker, [*records.all()]) == (path.name.removeprefix("worker-"), []), cut
             records.remove()
         kept = tmp_path / path.name.replace("worker-", "damaged-")
         assert kept.exists(), (cut, names(tmp_path))
         assert not path.exists()
         kept.rename(path)
-    assert names(tmp_path) == {heir_file(heir), path.name, f"{kept.name}.reason"}
+    assert names(tmp_path) == {successor_file(successor), path.name, f"{kept.name}.reason"}
 
 
-def heir_file(heir: SidecarWatch) -> str:
-    return f"worker-{heir.worker}"
+def successor_file(successor: SidecarLink) -> str:
+    return f"worker-{successor.worker}"
 
 
-def test_no_flipped_bit_stops_an_heir(tmp_path: Path, heir: SidecarWatch) -> None:
+def test_no_flipped_bit_stops_a_successor(tmp_path: Path, successor: SidecarLink) -> None:
     path = leave_behind(tmp_path)
     words = [*range(m.H_BOOT_ID + 3), *((m.bank_offset(1, 0) // 8 + word) for word in range(m.B_RELIEVED + 2))]
     with path.open("r+b") as file:
         for word in words:
             for bit in random.sample(range(64), 8):
                 flip(file.fileno(), word * 8 + bit // 8, 1 << bit % 8)
-                for records in heir.older():
+                for records in successor.older():
                     assert len([*records.all()]) <= 2
                 flip(file.fileno(), word * 8 + bit // 8, 1 << bit % 8)
-    assert [*found(heir).values()] == [[1, 4]]
+    assert [*found(successor).values()] == [[1, 4]]
 
 
 def flip(descriptor: int, at: int, mask: int) -> None:
@@ -252,21 +252,21 @@ def flip(descriptor: int, at: int, mask: int) -> None:
     ],
 )
 def test_a_record_that_cannot_be_is_not_believed_and_its_bytes_are_kept(
-    tmp_path: Path, heir: SidecarWatch, word: int, value: int
+    tmp_path: Path, successor: SidecarLink, word: int, value: int
 ) -> None:
     path = leave_behind(tmp_path)
     with path.open("r+b") as file:
         file.seek(m.bank_offset(1, 0) + word * 8)
         file.write(value.to_bytes(8, "little"))
-    for records in heir.older():
+    for records in successor.older():
         assert [record.generation for record in records.all()] == [1], "the other record is as good as before"
         records.remove()
     kept = path.name.replace("worker-", "damaged-")
-    assert names(tmp_path) == {heir_file(heir), kept, f"{kept}.reason"}
+    assert names(tmp_path) == {successor_file(successor), kept, f"{kept}.reason"}
     assert "slot 1" in (tmp_path / f"{kept}.reason").read_text()
 
 
-def test_junk_in_the_folder_stops_nobody(tmp_path: Path, heir: SidecarWatch) -> None:
+def test_junk_in_the_folder_stops_nobody(tmp_path: Path, successor: SidecarLink) -> None:
     dead = leave_behind(tmp_path)
     (tmp_path / "worker-folder").mkdir()
     (tmp_path / "worker-link").symlink_to("worker-nowhere")
@@ -277,27 +277,27 @@ def test_junk_in_the_folder_stops_nobody(tmp_path: Path, heir: SidecarWatch) -> 
     (tmp_path / "worker-of-no-kind").write_bytes(b"x" * 100)
     (tmp_path / os.fsdecode(b"worker-\xff\xfe")).write_bytes(b"")
     (tmp_path / f"worker-{uuid.uuid4()}.shared").mkdir()
-    assert found(heir) == {dead.name.removeprefix("worker-"): [1, 4]}
+    assert found(successor) == {dead.name.removeprefix("worker-"): [1, 4]}
     assert (tmp_path / "damaged-of-no-kind").exists()
-    assert found(heir) == {dead.name.removeprefix("worker-"): [1, 4]}
+    assert found(successor) == {dead.name.removeprefix("worker-"): [1, 4]}
 
 
-def test_what_a_kill_left_of_a_file_in_the_making_is_removed_later(tmp_path: Path, heir: SidecarWatch) -> None:
+def test_what_a_kill_left_of_a_file_in_the_making_is_removed_later(tmp_path: Path, successor: SidecarLink) -> None:
     old, fresh = tmp_path / f"new-{uuid.uuid4()}", tmp_path / f"new-{uuid.uuid4()}"
     for path in (old, fresh):
         path.write_bytes(b"half")
     os.utime(old, (0, 0))
-    assert found(heir) == {}
+    assert found(successor) == {}
     assert (old.exists(), fresh.exists()) == (False, True)
 
 
-def test_what_is_kept_is_bounded(tmp_path: Path, heir: SidecarWatch) -> None:
+def test_what_is_kept_is_bounded(tmp_path: Path, successor: SidecarLink) -> None:
     for number in range(12):
         path = tmp_path / f"worker-{uuid.uuid4()}"
         path.write_bytes(b"x")
         os.utime(path, (number, number))
     os.truncate(path, 10**12)  # a hole that would be a terabyte
-    for records in heir.older():
+    for records in successor.older():
         records.remove()
     kept = [name for name in names(tmp_path) if name.startswith("damaged-")]
     assert len(kept) == 16, "eight, and the reason of each"

@@ -12,9 +12,9 @@ from contextlib import suppress
 
 import pytest
 
-from taskhub.maintenance import http
-from taskhub.maintenance.answer import Answer, checked
-from taskhub.maintenance.http import HttpPort, Requests
+from taskhub.sidecar import http_port
+from taskhub.sidecar.http_answer import Answer, checked
+from taskhub.sidecar.http_port import HttpPort, Requests
 from tests.waiting import stretched, wait_until
 
 
@@ -64,8 +64,8 @@ class Port:
 
 @pytest.fixture
 def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[Port]:
-    monkeypatch.setattr(http, "_TURN_S", 0.02)
-    monkeypatch.setattr(http, "_LINGER_S", 0.1)
+    monkeypatch.setattr(http_port, "_TURN_S", 0.02)
+    monkeypatch.setattr(http_port, "_LINGER_S", 0.1)
     made = Port()
     yield made
     made.close()
@@ -121,7 +121,7 @@ def test_half_sent_requests_do_not_stop_the_others(port: Port) -> None:
 @pytest.mark.parametrize("turns", range(8))
 def test_a_port_that_is_closed_leaves_nothing_of_its_connections(monkeypatch: pytest.MonkeyPatch, turns: int) -> None:
     """However far the loop has come with accepting, reading and answering them."""
-    monkeypatch.setattr(http, "_TURN_S", 0)
+    monkeypatch.setattr(http_port, "_TURN_S", 0)
     port = HttpPort("127.0.0.1", 0, Requests({"/livez": lambda: checked(True, {})}, {}))
     clients = [socket.create_connection(("127.0.0.1", port.port), timeout=10) for _ in range(20)]
     for client in clients[:10]:

@@ -78,7 +78,7 @@ class _Sending(NamedTuple):
     is_in_doubt: bool = False
 
 
-class Slot(NamedTuple):
+class WorkerSlot(NamedTuple):
     """Whose claims these are."""
 
     worker: str
@@ -89,7 +89,7 @@ class Slot(NamedTuple):
 class Claimer:
     """The claims of one child, over its own two connections."""
 
-    def __init__(self, store: Connection, broker: Broker, slot: Slot, redis: Outage) -> None:
+    def __init__(self, store: Connection, broker: Broker, slot: WorkerSlot, redis: Outage) -> None:
         self._store = store
         self._broker = broker
         self._slot = slot

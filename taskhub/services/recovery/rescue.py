@@ -18,7 +18,7 @@ from taskhub.broker.broker import Broker
 from taskhub.domain import storable
 from taskhub.domain.errors import StatementError
 from taskhub.domain.outcome import MESSAGE_BYTES, Outcome
-from taskhub.services.execution.claim import Slot, requeue
+from taskhub.services.execution.claim import WorkerSlot, requeue
 from taskhub.services.execution.settle import settle
 from taskhub.store.connection import Store
 from taskhub.store.statements import uuid_array
@@ -39,10 +39,10 @@ class Death:
 
 
 @dataclass(frozen=True)
-class Remains:
+class Held:
     """What is known of a dead generation: `record_is_lost` if nobody can say which job it was running."""
 
-    slot: Slot
+    slot: WorkerSlot
     lease: str | None = None
     outcomes: list[Outcome] = field(default_factory=list)
     running: str | None = None
@@ -61,18 +61,18 @@ class Rescued:
     started: bool
 
 
-def rescue(store: Store, remains: Remains, death: Death) -> list[Rescued]:
+def rescue(store: Store, held: Held, death: Death) -> list[Rescued]:
     """Account for everything that the generation held in PostgreSQL. Raises StoreUnavailableError: call again."""
-    slot = remains.slot
+    slot = held.slot
     store.run("close_slot", *slot)
     failpoints.hit("rescue.after_close")
-    if remains.outcomes and remains.lease:
-        _settle_all(store, remains.lease, remains.outcomes)
+    if held.outcomes and held.lease:
+        _settle_all(store, held.lease, held.outcomes)
     rows = store.run(
         "rescue_jobs",
         *slot,
-        uuid_array([remains.running] if remains.running else []),
-        remains.record_is_lost,
+        uuid_array([held.running] if held.running else []),
+        held.record_is_lost,
         "WorkerLost",
         storable.text(death.message, MESSAGE_BYTES),
         death.cause,
@@ -83,7 +83,7 @@ def rescue(store: Store, remains: Remains, death: Death) -> list[Rescued]:
     return [Rescued(*row) for row in rows]
 
 
-def return_lists(store: Store, broker: Broker, slot: Slot, queues: list[str]) -> None:
+def return_lists(store: Store, broker: Broker, slot: WorkerSlot, queues: list[str]) -> None:
     """Push again what the generation's in-flight lists hold, then delete them. Raises BrokerUnavailableError."""
     for queue in queues:
         for bank in (0, 1):
@@ -94,7 +94,7 @@ def return_lists(store: Store, broker: Broker, slot: Slot, queues: list[str]) ->
                 broker.forget(key)
 
 
-def forget_slot(store: Store, slot: Slot) -> None:
+def forget_slot(store: Store, slot: WorkerSlot) -> None:
     """The generation is accounted for, and its lists are gone."""
     store.run("forget_slot", *slot)
 

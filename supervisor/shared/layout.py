@@ -34,7 +34,7 @@ BANK_BYTES = _WORDS_BYTES + JOURNAL_BYTES
 FILE_BYTES = HEADER_BYTES + MAX_SLOTS * BANKS * BANK_BYTES  # the slots that are not allocated are a hole
 
 PREFIX = "worker-"
-NASCENT = "new-"  # a name that no heir looks for
+NASCENT = "new-"  # a name that no successor looks for
 SCRATCH = ".shared"
 _BOOT_ID = "/proc/sys/kernel/random/boot_id"
 _DELETED = " (deleted)"  # how the kernel names an open file without a path
@@ -208,12 +208,12 @@ class Memory:
         os.set_inheritable(descriptor, False)
         path = os.readlink(f"/proc/self/fd/{descriptor}").removesuffix(_DELETED)
         memory = cls(Path(path), descriptor)
-        with contextlib.suppress(OSError):  # an heir was faster: the next heartbeat finds this worker declared dead
+        with contextlib.suppress(OSError):  # a successor was faster: the next heartbeat finds this worker declared dead
             memory.join()  # the execution has dropped the old lock; children and sidecar have held theirs meanwhile
         return memory
 
     def join(self) -> None:
-        """Hold this process's own lock on the file until it ends. Raises OSError if an heir has them all.
+        """Hold this process's own lock on the file until it ends. Raises OSError if a successor has them all.
 
         Closing any descriptor of the file would drop it: nothing in this process may open the file again.
         """

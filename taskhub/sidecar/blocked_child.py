@@ -13,8 +13,8 @@ from taskhub.broker.broker import Broker
 from taskhub.domain.errors import BrokerUnavailableError
 from taskhub.domain.journal import read_journal
 from taskhub.logs import get_logger
-from taskhub.maintenance.isolation import Isolation
-from taskhub.maintenance.records import Record, Watch
+from taskhub.maintenance.link import Record, WorkerLink
+from taskhub.roles.isolation import Isolation
 from taskhub.services.execution.claim import requeue
 from taskhub.services.recovery.rescue import release_from_outside
 from taskhub.store.connection import Store
@@ -24,20 +24,20 @@ log = get_logger(__name__)
 _PAUSE_S = 0.02
 
 
-class OutsideRelief:
+class BlockedChild:
     """Settles and gives back what a child holds beside a handler that holds its interpreter."""
 
-    def __init__(self, store: Store, broker: Broker, watch: Watch, hold_s: float, isolation: Isolation) -> None:
+    def __init__(self, store: Store, broker: Broker, link: WorkerLink, hold_s: float, isolation: Isolation) -> None:
         self._store = store
         self._broker = broker
-        self._watch = watch
+        self._link = link
         self._hold_s = hold_s
         self._isolation = isolation
         self._relieved: dict[int, str] = {}
 
     def step(self) -> None:
         """Relieve each child once per batch."""
-        held_up = [record for record in self._watch.all() if self._is_held_up(record)]
+        held_up = [record for record in self._link.all() if self._is_held_up(record)]
         self._isolation.each(held_up, lambda record: (record.slot, record.token), self._relieve)
 
     def _is_held_up(self, record: Record) -> bool:
@@ -53,7 +53,7 @@ class OutsideRelief:
             self._relieved[record.slot] = token
 
     def _help(self, record: Record, token: str) -> None:
-        held = [job_id for (job_ids,) in self._store.run("held_under", self._watch.worker, token) for job_id in job_ids]
+        held = [job_id for (job_ids,) in self._store.run("held_under", self._link.worker, token) for job_id in job_ids]
         outcomes = list(read_journal(record.journal_bytes()))
         if len(held) <= len(outcomes) + 1 and not outcomes:
             return  # it holds nothing but what it runs
@@ -69,4 +69,4 @@ class OutsideRelief:
         try:
             requeue(self._store, self._broker, unstarted)
         except BrokerUnavailableError:
-            log.debug("relief.unpushed", extra={"slot": record.slot, "text": "the dispatcher will push"})
+            log.debug("help.unpushed", extra={"slot": record.slot, "text": "the dispatcher will push"})

@@ -14,7 +14,7 @@ from typing import Protocol
 from taskhub.broker import redis_client
 from taskhub.broker.broker import Broker
 from taskhub.domain.errors import TaskhubError
-from taskhub.maintenance.role_state import RoleState
+from taskhub.roles.state import RoleState
 from taskhub.settings.fields import Settings
 from taskhub.store.connection import Connection, Row
 from taskhub.store.pool import Pool
@@ -38,7 +38,7 @@ class Unwatched:
     def goes_on(self) -> None: ...
 
 
-class LentStore:
+class RoleStore:
     """Runs each statement over a connection that is borrowed for it, and left if anything unexpected happens."""
 
     def __init__(self, pool: Pool, signs: Signs, *, statement_s: float, connect_s: float) -> None:
@@ -69,7 +69,7 @@ class LentStore:
             raise
 
 
-class LentBroker(Broker):
+class RoleBroker(Broker):
     """Redis for one role, over the client that all share: it has a pool of its own."""
 
     def __init__(self, shared: redis_client.Client, state: RoleState, *, timeout_s: float) -> None:
@@ -81,7 +81,7 @@ class LentBroker(Broker):
         return super()._asking(command)
 
 
-class Lending:
+class ServerAccess:
     """What the roles of one sidecar share."""
 
     def __init__(self, settings: Settings) -> None:
@@ -92,24 +92,24 @@ class Lending:
         self._probes = self._pool("probes", 1, min(_PROBE_S, timers.pg_connect_s))
         self._redis = redis_client.connect(settings.server_urls()[1], timeout_s=timers.redis_worker_s)
 
-    def store(self, state: RoleState) -> LentStore:
+    def store(self, state: RoleState) -> RoleStore:
         """For every role but the heartbeat."""
         timers = self._settings.timers
-        return LentStore(self._roles, state, statement_s=timers.pg_statement_s + 2.0, connect_s=timers.pg_connect_s)
+        return RoleStore(self._roles, state, statement_s=timers.pg_statement_s + 2.0, connect_s=timers.pg_connect_s)
 
-    def heartbeat_store(self, state: RoleState) -> LentStore:
+    def heartbeat_store(self, state: RoleState) -> RoleStore:
         """A connection that nobody else can keep in use."""
         timers = self._settings.timers
-        return LentStore(self._heartbeat, state, statement_s=timers.pg_statement_s, connect_s=timers.pg_connect_s)
+        return RoleStore(self._heartbeat, state, statement_s=timers.pg_statement_s, connect_s=timers.pg_connect_s)
 
-    def probe_store(self) -> LentStore:
-        return LentStore(self._probes, Unwatched(), statement_s=_PROBE_S, connect_s=_PROBE_S)
+    def probe_store(self) -> RoleStore:
+        return RoleStore(self._probes, Unwatched(), statement_s=_PROBE_S, connect_s=_PROBE_S)
 
     def probe_broker(self) -> Broker:
         return Broker(self._settings.server_urls()[1], timeout_s=min(_PROBE_S, self._settings.timers.redis_worker_s))
 
-    def broker(self, state: RoleState) -> LentBroker:
-        return LentBroker(self._redis, state, timeout_s=self._settings.timers.redis_worker_s)
+    def broker(self, state: RoleState) -> RoleBroker:
+        return RoleBroker(self._redis, state, timeout_s=self._settings.timers.redis_worker_s)
 
     def _pool(self, name: str, size: int, connect_s: float) -> Pool:
         settings, timers = self._settings, self._settings.timers

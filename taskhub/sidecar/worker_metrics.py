@@ -9,13 +9,13 @@ from taskhub import clock
 from taskhub.broker.broker import Broker
 from taskhub.domain.errors import StoreUnavailableError, TaskhubError
 from taskhub.logs import get_logger
-from taskhub.maintenance.answer import Answer
-from taskhub.maintenance.records import Record, Watch
-from taskhub.maintenance.role_state import RoleState
+from taskhub.maintenance.link import Record, WorkerLink
 from taskhub.metrics import definitions as metrics
 from taskhub.metrics import page
 from taskhub.metrics.page import Metric
+from taskhub.roles.state import RoleState
 from taskhub.services.queries.depth import COUNTED_TO
+from taskhub.sidecar.http_answer import Answer
 from taskhub.store.connection import Store
 
 log = get_logger(__name__)
@@ -28,8 +28,8 @@ _LOCK_S = 5.0
 class WorkerMetrics:
     """Makes the page. Values that cannot be found at the moment are left out."""
 
-    def __init__(self, watch: Watch, roles: list[RoleState], store: Store, broker: Broker) -> None:
-        self._watch = watch
+    def __init__(self, link: WorkerLink, roles: list[RoleState], store: Store, broker: Broker) -> None:
+        self._link = link
         self._roles = roles
         self._store = store
         self._broker = broker
@@ -53,13 +53,13 @@ class WorkerMetrics:
         return clock.monotonic_s() - since_s if since_s is not None else 0.0
 
     def _of_memory(self) -> Iterator[Metric]:
-        active = sum(1 for record in self._watch.all() if record.running and not record.is_dead)
+        active = sum(1 for record in self._link.all() if record.running and not record.is_dead)
         yield metrics.ACTIVE_PROCESSES.of({(): float(active)})
-        yield metrics.SUPERVISOR_TURN.of({(): self._watch.longest_turn_s})
-        yield metrics.SUPERVISOR_FAILURES.of({(): float(self._watch.failed_steps)})
-        yield metrics.SLOT_BACKOFF.of({(): float(self._watch.children_in_backoff)})
+        yield metrics.SUPERVISOR_TURN.of({(): self._link.longest_turn_s})
+        yield metrics.SUPERVISOR_FAILURES.of({(): float(self._link.failed_steps)})
+        yield metrics.SLOT_BACKOFF.of({(): float(self._link.children_in_backoff)})
         yield metrics.ROLE_AGE.of({(role.name,): role.age_s for role in self._roles})
-        yield metrics.SIDECAR_RESTARTS.of({(): float(self._watch.sidecar_restarts)})
+        yield metrics.SIDECAR_RESTARTS.of({(): float(self._link.sidecar_restarts)})
 
     def _of_servers(self) -> Iterator[Metric]:
         store_is_up, redis_is_up = True, True
@@ -78,7 +78,7 @@ class WorkerMetrics:
             yield from self._depths_of_store(store_is_up)
         yield metrics.REDIS_UP.of({(): float(redis_is_up)})
         yield metrics.POSTGRES_UP.of({(): float(store_is_up)})
-        yield metrics.UNCLAIMED.of({(): self._unclaimed([r for r in self._watch.all() if not r.is_dead])})
+        yield metrics.UNCLAIMED.of({(): self._unclaimed([r for r in self._link.all() if not r.is_dead])})
 
     def _dead_letters(self) -> dict[tuple[str, ...], float]:
         """Counting them reads them all, so it is done now and then."""
@@ -101,7 +101,7 @@ class WorkerMetrics:
 
     def _unclaimed(self, records: list[Record]) -> float:
         """For how long jobs have been ready while no child of this worker runs one."""
-        is_idle = not any(record.running for record in records) and not self._watch.is_quiet
+        is_idle = not any(record.running for record in records) and not self._link.is_quiet
         if not (is_idle and any(self._depths.values())):
             self._unclaimed_since_s = None
         elif self._unclaimed_since_s is None:

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from taskhub.maintenance.records import Watch
+from taskhub.maintenance.link import WorkerLink
 from taskhub.store.connection import Store
 
 
 class Cancellation:
     """Carries the flag on a job's row to the child that holds it."""
 
-    def __init__(self, store: Store, watch: Watch) -> None:
+    def __init__(self, store: Store, link: WorkerLink) -> None:
         self._store = store
-        self._watch = watch
+        self._link = link
 
     def step(self) -> None:
         """Stop the jobs that run; of others, tell the child to look for itself."""
-        living = {record.slot: record for record in self._watch.all() if not record.is_dead}
+        living = {record.slot: record for record in self._link.all() if not record.is_dead}
         if not any(record.running for record in living.values()):
             return  # who holds anything runs the first of it
-        for job_id, number, lease in self._store.run("cancellations_of_worker", self._watch.worker):
+        for job_id, number, lease in self._store.run("cancellations_of_worker", self._link.worker):
             record = living.get(number)
             if record is None or record.token != lease:
                 continue

@@ -10,17 +10,17 @@ from __future__ import annotations
 import signal
 import threading
 
-from supervisor import memory as m
 from supervisor.children import Children, Programs
-from supervisor.guard import Guard
-from supervisor.memory import Memory, now_ns
 from supervisor.output_pipes import OutputPipes
 from supervisor.processes import reap_strangers, send
 from supervisor.reload import Reload
+from supervisor.shared import layout as m
+from supervisor.shared.layout import Memory, now_ns
 from supervisor.shutdown import Shutdown
-from supervisor.sidecar import Sidecar
+from supervisor.sidecar_process import SidecarProcess
 from supervisor.signals import MEANINGLESS, Signals, say_meaningless
 from supervisor.steps import LongestTurn, Steps
+from supervisor.watchdog import Watchdog
 from taskhub import clock
 from taskhub.logs import get_logger
 from taskhub.settings.fields import Settings
@@ -33,7 +33,7 @@ _SHORT_TURN_S = 0.01  # while a child is between two states
 _FORKS_S = 0.05  # then the next turn, at once, has the rest
 
 
-class Parent:
+class Supervisor:
     """One worker. `run` returns the exit status, or BEGIN_ANEW once this worker was declared dead."""
 
     def __init__(
@@ -51,8 +51,8 @@ class Parent:
         self._signals = signals
         self._steps = Steps()
         self._longest = LongestTurn()
-        self._guard = Guard(settings, self._steps)
-        self._sidecar = Sidecar(shared, programs.sidecar, signals, outputs, settings.timers.sidecar_stall_s)
+        self._guard = Watchdog(settings, self._steps)
+        self._sidecar = SidecarProcess(shared, programs.sidecar, signals, outputs, settings.timers.sidecar_stall_s)
         self._children = Children(shared, programs, signals, settings.timers, outputs, self._sidecar.wake)
         self._shutdown = Shutdown(shared, self._children, self._sidecar)
         self._status: int | None = None

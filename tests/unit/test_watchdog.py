@@ -1,4 +1,4 @@
-"""The guard over running tasks, with a real process in the child's place and its record in the test's hand."""
+"""The watchdog over running tasks, with a real process in the child's place and its record in the test's hand."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from supervisor import memory as m
-from supervisor.guard import Guard, runs
-from supervisor.memory import Memory, now_ns
 from supervisor.processes import is_stopped
+from supervisor.shared import layout as m
 from supervisor.shared.child_link import ChildLink
+from supervisor.shared.layout import Memory, now_ns
 from supervisor.slot import Slot
 from supervisor.steps import Steps
+from supervisor.watchdog import Watchdog, runs
 from taskhub import ids
 from taskhub.settings.fields import Settings
 from tests.waiting import wait_until
@@ -32,7 +32,7 @@ TASK, NEXT = b"t" * 16, b"n" * 16
 
 
 class Ward:
-    """A process that the guard looks after, and the child's end of its record."""
+    """A process that the watchdog looks after, and the child's end of its record."""
 
     def __init__(self, memory: Memory, number: int = 0, size: int = 0) -> None:
         self.process = subprocess.Popen(
@@ -78,18 +78,18 @@ def ward(tmp_path: Path) -> Iterator[MakeWard]:
         each.end()
 
 
-def guard(**settings: str) -> Guard:
-    return Guard(Settings.load({f"TASKHUB_{name.upper()}": value for name, value in settings.items()}), Steps())
+def watchdog(**settings: str) -> Watchdog:
+    return Watchdog(Settings.load({f"TASKHUB_{name.upper()}": value for name, value in settings.items()}), Steps())
 
 
-def decided(watcher: Guard, child: Ward, now_s: float) -> None:
-    """Have the guard look, at this moment, until the child is either killed or let go."""
+def decided(watcher: Watchdog, child: Ward, now_s: float) -> None:
+    """Have the watchdog look, at this moment, until the child is either killed or let go."""
     watcher.look([child.slot], now_s)
     wait_until(lambda: child.slot.suspect is None or watcher.look([child.slot], now_s), 5, "it has decided")
 
 
 def test_an_overdue_task_is_asked_first_and_killed_after_the_grace(ward: MakeWard) -> None:
-    child, watcher = ward(), guard(internal_kill_grace_s="5")
+    child, watcher = ward(), watchdog(internal_kill_grace_s="5")
     child.link.begin(TASK, 0)
     watcher.look([child.slot], 100)
     assert child.said() == "asked"
@@ -102,7 +102,7 @@ def test_an_overdue_task_is_asked_first_and_killed_after_the_grace(ward: MakeWar
 
 
 def test_a_task_that_is_in_time_is_left_alone(ward: MakeWard) -> None:
-    child, watcher = ward(), guard()
+    child, watcher = ward(), watchdog()
     child.link.begin(TASK, 3600)
     for now_s in range(100, 160):
         watcher.look([child.slot], now_s)
@@ -111,8 +111,8 @@ def test_a_task_that_is_in_time_is_left_alone(ward: MakeWard) -> None:
 
 
 def test_a_child_that_went_on_to_its_next_task_in_the_last_moment_is_let_go(ward: MakeWard) -> None:
-    """The record changes between the decision and the stop: the guard reads it again and sees that."""
-    child, watcher = ward(), guard(internal_kill_grace_s="1")
+    """The record changes between the decision and the stop: the watchdog reads it again and sees that."""
+    child, watcher = ward(), watchdog(internal_kill_grace_s="1")
     child.link.begin(TASK, 0)
     watcher.look([child.slot], 100)
     stale = child.slot.asked
@@ -127,7 +127,7 @@ def test_a_child_that_went_on_to_its_next_task_in_the_last_moment_is_let_go(ward
 
 
 def test_the_same_job_begun_anew_has_its_whole_time_again(ward: MakeWard) -> None:
-    child, watcher = ward(), guard(internal_kill_grace_s="1")
+    child, watcher = ward(), watchdog(internal_kill_grace_s="1")
     child.link.begin(TASK, 0)
     watcher.look([child.slot], 100)
     child.link.end()
@@ -137,7 +137,7 @@ def test_the_same_job_begun_anew_has_its_whole_time_again(ward: MakeWard) -> Non
 
 
 def test_a_cancelled_task_is_asked_and_killed_and_its_neighbour_is_not(ward: MakeWard) -> None:
-    child, neighbour, watcher = ward(0), ward(1), guard(internal_kill_grace_s="1")
+    child, neighbour, watcher = ward(0), ward(1), watchdog(internal_kill_grace_s="1")
     for each, task in ((child, TASK), (neighbour, NEXT)):
         each.link.begin(task, 3600)
         each.bank.bytes[m.B_CANCEL * 8 : m.B_CANCEL * 8 + 16] = TASK
@@ -156,7 +156,7 @@ def test_a_cancelled_task_is_asked_and_killed_and_its_neighbour_is_not(ward: Mak
 def test_a_child_that_is_silent_too_long_for_what_it_does_is_killed(
     ward: MakeWard, phase: int, limit: int | None
 ) -> None:
-    child, watcher = ward(), guard(internal_stall_s="2")
+    child, watcher = ward(), watchdog(internal_stall_s="2")
     watcher.look([child.slot], 100)  # the first look forgives: it cannot know for how long nobody looked
     for now_s in range(101, 140):
         watcher.look([], now_s)
@@ -175,7 +175,7 @@ def test_a_child_that_is_silent_too_long_for_what_it_does_is_killed(
 
 def test_of_two_children_that_grew_too_large_one_is_asked_to_leave_at_a_time(ward: MakeWard) -> None:
     size = 80 * 2**20
-    first, second, watcher = ward(0, size), ward(1, size), guard(max_rss_mb="60")
+    first, second, watcher = ward(0, size), ward(1, size), watchdog(max_rss_mb="60")
     for each in (first, second):
         each.link.begin(TASK, 3600)
         each.link.end()
@@ -188,7 +188,7 @@ def test_of_two_children_that_grew_too_large_one_is_asked_to_leave_at_a_time(war
 
 
 def test_a_child_beyond_the_hard_limit_is_killed_in_mid_task(ward: MakeWard) -> None:
-    child, watcher = ward(0, 80 * 2**20), guard(hard_rss_mb="60")
+    child, watcher = ward(0, 80 * 2**20), watchdog(hard_rss_mb="60")
     watcher.look([child.slot], 100)
     assert child.is_alive(), "not between tasks"
     child.link.begin(TASK, 3600)

@@ -22,9 +22,9 @@ from contextlib import suppress
 from taskhub import listeners
 from taskhub.domain.errors import UnavailableError
 from taskhub.logs import get_logger
-from taskhub.maintenance.answer import Answer, plain
-from taskhub.maintenance.role_state import RoleState
-from taskhub.maintenance.roles import Role
+from taskhub.roles.role_thread import Role
+from taskhub.roles.state import RoleState
+from taskhub.sidecar.http_answer import Answer, plain
 
 log = get_logger(__name__)
 

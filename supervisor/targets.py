@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from supervisor.processes import take_back
 from supervisor.shared.child_link import ChildLink
-from supervisor.watch import SidecarWatch
+from supervisor.shared.sidecar_link import SidecarLink
 from taskhub.child.program import run_child
 from taskhub.handlers import registry
-from taskhub.maintenance.sidecar import run_sidecar
 from taskhub.metrics import slot_files
 from taskhub.metrics.recorder import JobRecorder, seed
 from taskhub.settings.fields import Settings
+from taskhub.sidecar.program import run_sidecar
 
 
 def child(settings: Settings, link: ChildLink) -> int:
@@ -25,9 +25,9 @@ def child(settings: Settings, link: ChildLink) -> int:
     return run_child(settings, known, JobRecorder(), link)
 
 
-def sidecar(settings: Settings, types: tuple[tuple[str, str], ...], watch: SidecarWatch) -> int:
+def sidecar(settings: Settings, types: tuple[tuple[str, str], ...], link: SidecarLink) -> int:
     """The sidecar's whole life; returns its exit status. It imports no handler: `types` are theirs, by queue."""
     slot_files.become("sidecar")
     seed(types)
     queues = [name for name, _ in settings.queues] or sorted({queue for queue, _ in types})
-    return run_sidecar(settings, queues, watch)
+    return run_sidecar(settings, queues, link)

@@ -17,8 +17,8 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from supervisor import memory as m
-from supervisor.memory import BANK_BYTES, BANKS, Bank, Words, bank_offset
+from supervisor.shared import layout as m
+from supervisor.shared.layout import BANK_BYTES, BANKS, Bank, Words, bank_offset
 from taskhub import clock, ids
 
 DAMAGED = "damaged-"
@@ -43,7 +43,7 @@ class Predecessor:
 
     @classmethod
     def take(cls, path: Path) -> Predecessor | None:
-        """The file, if all processes of its worker are gone and no other heir has it."""
+        """The file, if all processes of its worker are gone and no other successor has it."""
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:
@@ -79,7 +79,7 @@ class Predecessor:
         return kept
 
     def release(self) -> None:
-        """Give up the locks, so that a later pass, or another heir, can take them."""
+        """Give up the locks, so that a later pass, or another successor, can take them."""
         os.close(self._descriptor)
 
     def _read(self) -> str | None:

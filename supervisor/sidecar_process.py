@@ -10,12 +10,12 @@ import os
 import random
 from collections.abc import Callable
 
-from supervisor import memory as m
-from supervisor.memory import Memory, now_ns
 from supervisor.output_pipes import OutputPipes
 from supervisor.processes import cause, kill_group, reap, spawn
+from supervisor.shared import layout as m
+from supervisor.shared.layout import Memory, now_ns
+from supervisor.shared.sidecar_link import SidecarLink
 from supervisor.signals import MEANINGLESS, Signals, tell_once
-from supervisor.watch import SidecarWatch
 from taskhub.logs import get_logger
 
 log = get_logger(__name__)
@@ -27,13 +27,13 @@ _KILL_AFTER_S = 0.2
 _UNKILLABLE_S = 2.0
 
 
-class Sidecar:
+class SidecarProcess:
     """At most one process at a time; `hang_s` without a sign of life is as good as dead."""
 
     def __init__(
         self,
         shared: Memory,
-        program: Callable[[SidecarWatch], int],
+        program: Callable[[SidecarLink], int],
         signals: Signals,
         outputs: OutputPipes,
         hang_s: float,
@@ -122,21 +122,21 @@ class Sidecar:
         return self.pid is None
 
     def _start(self, now_s: float) -> None:
-        watch = SidecarWatch(self._memory, self._wake_read, self._outputs.readers)
+        link = SidecarLink(self._memory, self._wake_read, self._outputs.readers)
         self._known_outputs = len(self._outputs)
         self._ticked_at_s = self._started_at_s = now_s
         try:
-            self.pid = spawn(lambda: self._run(watch), self._signals)
+            self.pid = spawn(lambda: self._run(link), self._signals)
         except OSError as error:
             self._postpone(now_s)
             log.warning("sidecar.unforked", extra={"text": str(error)})
             return
         self._header[m.H_SIDECAR_PID] = self.pid
 
-    def _run(self, watch: SidecarWatch) -> int:
+    def _run(self, link: SidecarLink) -> int:
         tell_once(MEANINGLESS)
         self._memory.join()
-        return self._program(watch)
+        return self._program(link)
 
     def _hangs(self, now_s: float) -> bool:
         """Silence counts only while this process itself looks: both may have stood still together."""

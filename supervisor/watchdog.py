@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
-from supervisor import memory as m
-from supervisor.memory import Bank, now_ns
 from supervisor.processes import is_stopped, kill_group, rss_mb, send
+from supervisor.shared import layout as m
+from supervisor.shared.layout import Bank, now_ns
 from supervisor.slot import Slot, Suspect
 from supervisor.steps import Steps
 from taskhub.logs import get_logger
@@ -32,7 +32,7 @@ _LONG_GAP_S = 2.0
 _PATIENCE = {m.PHASE_BOOT: 1, m.PHASE_IDLE: 1, m.PHASE_SETTLING: 1, m.PHASE_WAITING: 2}
 
 
-class Guard:
+class Watchdog:
     """Looks at every living child once per turn of the supervisor's loop."""
 
     def __init__(self, settings: Settings, steps: Steps) -> None:
@@ -52,7 +52,7 @@ class Guard:
         self._looked_at_s = now_s
         for slot in slots:
             if slot.pid is not None and slot.bank is not None and slot.killed_at_s is None:
-                self._steps.run(f"guard.w{slot.number}", self._look_at, slot, slot.bank, now_s)
+                self._steps.run(f"watchdog.w{slot.number}", self._look_at, slot, slot.bank, now_s)
         if (self._hard_rss_mb or self._soft_rss_mb) and now_s >= self._rss_at_s:
             self._rss_at_s = now_s + _RSS_EVERY_S
             self._steps.run("memory", self._check_memory, slots, now_s)

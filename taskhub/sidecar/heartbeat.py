@@ -17,7 +17,7 @@ from importlib import metadata
 from taskhub import clock
 from taskhub.domain.errors import SchemaOutdatedError, StoreUnavailableError
 from taskhub.logs import get_logger
-from taskhub.maintenance.records import Watch
+from taskhub.maintenance.link import WorkerLink
 from taskhub.store.connection import Store
 from taskhub.store.migrations import require_current
 from taskhub.store.statements import statement, text_array
@@ -43,9 +43,9 @@ for _name in ("register_worker", "heartbeat", "schema_versions"):
 class Heartbeat:
     """One worker's heartbeat."""
 
-    def __init__(self, store: Store, watch: Watch, *, validity_s: float, queues: list[str]) -> None:
+    def __init__(self, store: Store, link: WorkerLink, *, validity_s: float, queues: list[str]) -> None:
         self._store = store
-        self._watch = watch
+        self._link = link
         self._validity_s = validity_s
         self._queues = queues
         self._is_registered = False
@@ -53,19 +53,19 @@ class Heartbeat:
     def step(self) -> None:
         """Register at first, then beat. Raises StoreUnavailableError."""
         sent_s = clock.boottime_s()
-        if self._watch.parent_silent_for_s > _PARENT_SILENT_S or self._watch.is_fenced:
+        if self._link.parent_silent_for_s > _PARENT_SILENT_S or self._link.is_fenced:
             return
         if not self._is_registered:
             self._register()
-        beaten = self._store.run("heartbeat", self._watch.worker, timeout_s=self._validity_s / 2)
+        beaten = self._store.run("heartbeat", self._link.worker, timeout_s=self._validity_s / 2)
         if not beaten:
-            log.error("worker.fenced", extra={"worker": self._watch.worker, "text": "declared dead; beginning anew"})
-            self._watch.fence()
+            log.error("worker.fenced", extra={"worker": self._link.worker, "text": "declared dead; beginning anew"})
+            self._link.fence()
             return
         [(children, _now, _started)] = beaten
-        self._watch.set_peers(children)
+        self._link.set_peers(children)
         self._require_allowed()
-        self._watch.extend_validity(sent_s + self._validity_s)
+        self._link.extend_validity(sent_s + self._validity_s)
 
     def _require_allowed(self) -> None:
         """Somebody may have migrated meanwhile. Raises SchemaOutdatedError: nothing is started any more then.
@@ -75,7 +75,7 @@ class Heartbeat:
         try:
             require_current(self._store, timeout_s=_LOOK_S)
         except SchemaOutdatedError:
-            self._watch.extend_validity(0.0)
+            self._link.extend_validity(0.0)
             raise
         except StoreUnavailableError:  # the history is locked, perhaps by who migrates: the next heartbeat looks again
             return
@@ -84,6 +84,6 @@ class Heartbeat:
         """Raises SchemaOutdatedError, too: then this worker waits for whoever migrates, and holds nothing meanwhile."""
         require_current(self._store)
         self._store.run(
-            "register_worker", self._watch.worker, HOST, self._watch.host_pid, VERSION, text_array(list(self._queues))
+            "register_worker", self._link.worker, HOST, self._link.host_pid, VERSION, text_array(list(self._queues))
         )
         self._is_registered = True

@@ -15,8 +15,8 @@ from typing import TypeVar
 
 from taskhub import clock
 from taskhub.logs import get_logger
-from taskhub.maintenance.role_state import RoleState
-from taskhub.maintenance.roles import WAITS
+from taskhub.roles.role_thread import WAITS
+from taskhub.roles.state import RoleState
 
 log = get_logger(__name__)
 

@@ -11,58 +11,58 @@ from dataclasses import replace
 
 from taskhub import clock, failpoints
 from taskhub.logs import get_logger
-from taskhub.maintenance.cancellation import Cancellation
 from taskhub.maintenance.dispatcher import Dispatcher
 from taskhub.maintenance.expirer import Expirer
-from taskhub.maintenance.health import Health
-from taskhub.maintenance.heartbeat import Heartbeat
-from taskhub.maintenance.http import Requests, port_role
-from taskhub.maintenance.isolation import Isolation
-from taskhub.maintenance.lending import Lending
+from taskhub.maintenance.link import WorkerLink
 from taskhub.maintenance.observer import Observer
 from taskhub.maintenance.pruner import Pruner
-from taskhub.maintenance.raw_output import EVERY_S, RawOutput
 from taskhub.maintenance.reconciler import Reconciler
-from taskhub.maintenance.records import Watch
 from taskhub.maintenance.recoverer import Recoverer
-from taskhub.maintenance.relief import OutsideRelief
-from taskhub.maintenance.report import RescueReport
-from taskhub.maintenance.returns import Returner, Returns
-from taskhub.maintenance.role_state import RoleState
-from taskhub.maintenance.roles import Role, RoleKeeper, RolePlan
-from taskhub.maintenance.undertaker import Undertaker
-from taskhub.maintenance.worker_metrics import WorkerMetrics
+from taskhub.maintenance.rescue_report import RescueReport
+from taskhub.maintenance.returner import Returner, Returns
+from taskhub.roles.isolation import Isolation
+from taskhub.roles.role_thread import Role, RoleKeeper, RolePlan
+from taskhub.roles.state import RoleState
 from taskhub.settings.fields import Settings
+from taskhub.sidecar.blocked_child import BlockedChild
+from taskhub.sidecar.cancellation import Cancellation
+from taskhub.sidecar.child_recovery import ChildRecovery
+from taskhub.sidecar.health import Health
+from taskhub.sidecar.heartbeat import Heartbeat
+from taskhub.sidecar.http_port import Requests, port_role
+from taskhub.sidecar.raw_output import EVERY_S, RawOutput
+from taskhub.sidecar.server_access import ServerAccess
+from taskhub.sidecar.worker_metrics import WorkerMetrics
 
 log = get_logger(__name__)
 
-VITAL = ("heartbeat", "undertaker")  # without them no job starts, or no child is replaced for long
+VITAL = ("heartbeat", "child_recovery")  # without them no job starts, or no child is replaced for long
 _TURN_S = 0.1
 _LEAVING_TURN_S = 0.01
 
 
-def run_sidecar(settings: Settings, queues: list[str], watch: Watch) -> int:
+def run_sidecar(settings: Settings, queues: list[str], link: WorkerLink) -> int:
     """Look after one worker until its supervisor goes; returns the exit status. Called after the fork.
 
     queues: the names of those that it serves.
     """
     failpoints.arm(settings.failpoints)
     states: list[RoleState] = []
-    plans = _Plans(settings, queues, watch, states).all()
-    hung = watch.hung_role - 1
+    plans = _Plans(settings, queues, link, states).all()
+    hung = link.hung_role - 1
     states += [RoleState(p.name, is_vital=p.name in VITAL, hung_before=n == hung) for n, p in enumerate(plans)]
-    watch.set_hung_role(0)
-    keeper = RoleKeeper(plans, states, watch)
+    link.set_hung_role(0)
+    keeper = RoleKeeper(plans, states, link)
 
     def note_hung(state: RoleState) -> None:
-        watch.set_hung_role(1 + states.index(state))
+        link.set_hung_role(1 + states.index(state))
 
-    while watch.is_wanted():
+    while link.is_wanted():
         if keeper.keep(note_hung):
-            watch.tick()
+            link.tick()
         clock.sleep(_TURN_S)
     while not keeper.dismiss():
-        if not watch.has_time_left():
+        if not link.has_time_left():
             log.warning("worker.left_behind", extra={"text": "another worker will take back what is left"})
             return 1
         keeper.keep(note_hung)
@@ -73,27 +73,29 @@ def run_sidecar(settings: Settings, queues: list[str], watch: Watch) -> int:
 class _Plans:
     """How each role is made, and what some of them share."""
 
-    def __init__(self, settings: Settings, queues: list[str], watch: Watch, states: list[RoleState]) -> None:
+    def __init__(self, settings: Settings, queues: list[str], link: WorkerLink, states: list[RoleState]) -> None:
         self._settings = settings
         self._queues = queues
-        self._watch = watch
+        self._link = link
         self._states = states
-        self._lending = Lending(settings)
+        self._lending = ServerAccess(settings)
         self._returns = Returns()
 
     def all(self) -> list[RolePlan]:
         """The heartbeat first; then what only this worker can do; then what any worker does for all; then the port."""
         timers = self._settings.timers
         limit_s = timers.sidecar_stall_s
-        wake, news = self._watch.wait, self._returns.wait
+        wake, news = self._link.wait, self._returns.wait
         return [
             RolePlan("heartbeat", timers.heartbeat_s, self._heartbeat, limit_s / 2, retry_cap_s=2.0),
-            RolePlan("undertaker", 0.25, self._undertaker, limit_s, retry_cap_s=5.0, has_farewell=True, wait=wake),
+            RolePlan(
+                "child_recovery", 0.25, self._child_recovery, limit_s, retry_cap_s=5.0, has_farewell=True, wait=wake
+            ),
             RolePlan("returner", 0.5, self._returner, limit_s, wait=news),
-            RolePlan("relief", 0.2, self._helper, limit_s),
+            RolePlan("blocked_child", 0.2, self._blocked_child, limit_s),
             RolePlan("cancellation", 0.5, self._cancellation, limit_s),
             RolePlan("output", EVERY_S, self._output, limit_s, retry_cap_s=2.0, has_farewell=True),
-            RolePlan("heir", timers.recover_s, self._registered(self._heir), limit_s),
+            RolePlan("predecessor_recovery", timers.recover_s, self._registered(self._predecessor_recovery), limit_s),
             RolePlan("observer", timers.recover_s, self._registered(self._observer), limit_s),
             RolePlan("recoverer", timers.recover_s, self._registered(self._recoverer), limit_s),
             RolePlan("dispatcher", timers.dispatch_s, self._registered(self._dispatcher), limit_s),
@@ -108,28 +110,28 @@ class _Plans:
 
         def made(state: RoleState) -> Role:
             role = make(state)
-            return replace(role, step=lambda: role.step() if self._watch.is_registered else None)
+            return replace(role, step=lambda: role.step() if self._link.is_registered else None)
 
         return made
 
     def _heartbeat(self, state: RoleState) -> Role:
         store, validity_s = self._lending.heartbeat_store(state), self._settings.timers.validity_s
-        return Role(Heartbeat(store, self._watch, validity_s=validity_s, queues=self._queues).step)
+        return Role(Heartbeat(store, self._link, validity_s=validity_s, queues=self._queues).step)
 
-    def _make_undertaker(self, state: RoleState) -> Undertaker:
+    def _make_recovery(self, state: RoleState) -> ChildRecovery:
         store, report, isolation = self._lending.store(state), RescueReport(), Isolation(state)
-        return Undertaker(store, self._watch, self._settings, self._returns, report, isolation)
+        return ChildRecovery(store, self._link, self._settings, self._returns, report, isolation)
 
-    def _undertaker(self, state: RoleState) -> Role:
-        undertaker = self._make_undertaker(state)
+    def _child_recovery(self, state: RoleState) -> Role:
+        recovery = self._make_recovery(state)
         returner = self._make_returner(state)
 
         def farewell() -> bool:
-            undertaker.step()
+            recovery.step()
             returner.step()
-            return undertaker.farewell()
+            return recovery.farewell()
 
-        return Role(undertaker.step, farewell=farewell)
+        return Role(recovery.step, farewell=farewell)
 
     def _make_returner(self, state: RoleState) -> Returner:
         return Returner(self._lending.store(state), self._lending.broker(state), self._returns, Isolation(state))
@@ -137,30 +139,30 @@ class _Plans:
     def _returner(self, state: RoleState) -> Role:
         return Role(self._make_returner(state).step)
 
-    def _helper(self, state: RoleState) -> Role:
+    def _blocked_child(self, state: RoleState) -> Role:
         store, broker = self._lending.store(state), self._lending.broker(state)
         hold_s = self._settings.timers.interpreter_hold_s
-        return Role(OutsideRelief(store, broker, self._watch, hold_s, Isolation(state)).step)
+        return Role(BlockedChild(store, broker, self._link, hold_s, Isolation(state)).step)
 
     def _cancellation(self, state: RoleState) -> Role:
-        return Role(Cancellation(self._lending.store(state), self._watch).step)
+        return Role(Cancellation(self._lending.store(state), self._link).step)
 
     def _output(self, _: RoleState) -> Role:
-        output = RawOutput(self._watch.outputs, self._watch.latest_task)
+        output = RawOutput(self._link.outputs, self._link.latest_task)
         return Role(output.step, farewell=output.farewell)
 
-    def _heir(self, state: RoleState) -> Role:
-        return Role(self._make_undertaker(state).inherit)
+    def _predecessor_recovery(self, state: RoleState) -> Role:
+        return Role(self._make_recovery(state).inherit)
 
     def _expirer(self, state: RoleState) -> Role:
         return Role(Expirer(self._lending.store(state)).step)
 
     def _observer(self, state: RoleState) -> Role:
-        return Role(Observer(self._lending.store(state), self._watch, self._settings.timers).step)
+        return Role(Observer(self._lending.store(state), self._link, self._settings.timers).step)
 
     def _recoverer(self, state: RoleState) -> Role:
         store = self._lending.store(state)
-        return Role(Recoverer(store, self._watch, self._returns, RescueReport(), Isolation(state)).step)
+        return Role(Recoverer(store, self._link, self._returns, RescueReport(), Isolation(state)).step)
 
     def _dispatcher(self, state: RoleState) -> Role:
         return Role(Dispatcher(self._lending.store(state), self._lending.broker(state), Isolation(state)).step)
@@ -173,14 +175,14 @@ class _Plans:
         return Role(Pruner(self._lending.store(state), self._lending.broker(state), self._settings).step)
 
     def _port(self) -> Callable[[RoleState], Role]:
-        watch, states, lending = self._watch, self._states, self._lending
+        link, states, lending = self._link, self._states, self._lending
         store, broker = lending.probe_store(), lending.probe_broker()
-        page = WorkerMetrics(watch, states, store, broker)
-        health = Health(watch, states, store, broker, page.unclaimed_s)
+        page = WorkerMetrics(link, states, store, broker)
+        health = Health(link, states, store, broker, page.unclaimed_s)
         slow = {"/readyz": health.readyz, "/health": health.readyz, "/metrics": page.page}
         requests = Requests({"/livez": health.livez}, slow)
 
         def opened(port: int) -> None:
-            log.info("worker.listening", extra={"port": port, "worker": watch.worker})
+            log.info("worker.listening", extra={"port": port, "worker": link.worker})
 
         return port_role(self._settings.http_host, self._settings.metrics_port, requests, opened)

@@ -12,9 +12,9 @@ from typing import Any
 
 from taskhub.broker.broker import Broker
 from taskhub.domain.errors import TaskhubError
-from taskhub.maintenance.answer import Answer, checked
-from taskhub.maintenance.records import Watch
-from taskhub.maintenance.role_state import RoleState
+from taskhub.maintenance.link import WorkerLink
+from taskhub.roles.state import RoleState
+from taskhub.sidecar.http_answer import Answer, checked
 from taskhub.store.connection import Store
 from taskhub.store.migrations import require_current
 
@@ -27,9 +27,9 @@ class Health:
     """The probes' answers, each made afresh; a dependency is asked only where its absence matters."""
 
     def __init__(
-        self, watch: Watch, roles: list[RoleState], store: Store, broker: Broker, unclaimed_s: Callable[[], float]
+        self, link: WorkerLink, roles: list[RoleState], store: Store, broker: Broker, unclaimed_s: Callable[[], float]
     ) -> None:
-        self._watch = watch
+        self._link = link
         self._roles = roles
         self._store = store
         self._broker = broker
@@ -37,19 +37,19 @@ class Health:
 
     def livez(self) -> Answer:
         """The supervisor's loop turns, a child ticks or has a reason not to, and vital roles can be kept up."""
-        records = [record for record in self._watch.all() if not record.is_dead]
-        parent_ok = self._watch.parent_silent_for_s < _PARENT_SILENT_S
+        records = [record for record in self._link.all() if not record.is_dead]
+        parent_ok = self._link.parent_silent_for_s < _PARENT_SILENT_S
         ticking = [
             record for record in records if record.is_waiting or record.running or record.silent_for_s < _CHILD_SILENT_S
         ]
-        children_ok = bool(ticking) or self._watch.is_quiet or self._watch.is_draining
+        children_ok = bool(ticking) or self._link.is_quiet or self._link.is_draining
         roles_ok = not any(role.is_vital and role.failing_for_s > _BEYOND_MENDING_S for role in self._roles)
         checks: dict[str, Any] = {
-            "supervisor": "ok" if parent_ok else f"silent for {self._watch.parent_silent_for_s:.0f} s",
+            "supervisor": "ok" if parent_ok else f"silent for {self._link.parent_silent_for_s:.0f} s",
             "children": {
-                "wanted": self._watch.wanted_slots,
+                "wanted": self._link.wanted_slots,
                 "ticking": len(ticking),
-                "in_backoff": self._watch.children_in_backoff,
+                "in_backoff": self._link.children_in_backoff,
             },
             **self._of_roles(),
         }
@@ -65,9 +65,9 @@ class Health:
         checks: dict[str, Any] = {
             "postgres": _outcome(lambda: require_current(self._store, timeout_s=1.0)),
             "redis": _outcome(self._broker.ping),
-            "registered": self._watch.is_registered,
-            "draining": self._watch.is_draining,
-            "quiet": self._watch.is_quiet,
+            "registered": self._link.is_registered,
+            "draining": self._link.is_draining,
+            "quiet": self._link.is_quiet,
             **self._of_roles(),
         }
         is_known = checks["postgres"] == "ok" and checks["registered"]

@@ -23,7 +23,7 @@ from taskhub import clock, failpoints
 from taskhub.domain.backoff import jittered_s, reconnect_delay_s
 from taskhub.domain.errors import SchemaOutdatedError, UnavailableError
 from taskhub.logs import get_logger
-from taskhub.maintenance.role_state import RoleState
+from taskhub.roles.state import RoleState
 
 log = get_logger(__name__)
 

@@ -1,4 +1,4 @@
-"""What maintenance needs of the worker's shared memory; `supervisor.watch` offers the real ones."""
+"""What maintenance needs of the worker's shared memory; `supervisor.shared.sidecar_link` offers the real ones."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Records(Protocol):
     def remove(self) -> None: ...
 
 
-class Watch(Records, Protocol):
+class WorkerLink(Records, Protocol):
     """This worker's own, with the words to and from its supervisor."""
 
     @property

@@ -10,8 +10,8 @@ import threading
 from collections import OrderedDict
 
 from taskhub.broker.broker import Broker
-from taskhub.maintenance.isolation import Isolation
-from taskhub.services.execution.claim import Slot, requeue
+from taskhub.roles.isolation import Isolation
+from taskhub.services.execution.claim import WorkerSlot, requeue
 from taskhub.services.recovery.rescue import forget_slot, return_lists
 from taskhub.store.connection import Store
 
@@ -23,12 +23,12 @@ class Returns:
     """Filled by those who rescue, emptied by one role."""
 
     def __init__(self) -> None:
-        self._slots: OrderedDict[Slot, None] = OrderedDict()
+        self._slots: OrderedDict[WorkerSlot, None] = OrderedDict()
         self._ids: list[str] = []
         self._lock = threading.Lock()
         self._news = threading.Event()
 
-    def add(self, slot: Slot, waiting: list[str]) -> None:
+    def add(self, slot: WorkerSlot, waiting: list[str]) -> None:
         """A slot was rescued; these of its jobs wait to be run again."""
         with self._lock:
             if len(self._slots) < _SLOTS:
@@ -36,13 +36,13 @@ class Returns:
             self._ids += waiting[: _IDS - len(self._ids)]
         self._news.set()
 
-    def __contains__(self, slot: Slot) -> bool:
+    def __contains__(self, slot: WorkerSlot) -> bool:
         return slot in self._slots
 
     def __len__(self) -> int:
         return len(self._slots)
 
-    def slots(self) -> list[Slot]:
+    def slots(self) -> list[WorkerSlot]:
         with self._lock:
             return list(self._slots)
 
@@ -51,7 +51,7 @@ class Returns:
             ids, self._ids = self._ids, []
         return ids
 
-    def done(self, slot: Slot) -> None:
+    def done(self, slot: WorkerSlot) -> None:
         with self._lock:
             self._slots.pop(slot, None)
 
@@ -80,7 +80,7 @@ class Returner:
             queues = [name for name, _ in self._store.run("queue_names")]
             self._isolation.each(slots, lambda slot: slot, lambda slot: self._return(slot, queues))
 
-    def _return(self, slot: Slot, queues: list[str]) -> None:
+    def _return(self, slot: WorkerSlot, queues: list[str]) -> None:
         return_lists(self._store, self._broker, slot, queues)
         forget_slot(self._store, slot)
         self._returns.done(slot)

@@ -7,7 +7,7 @@ from taskhub.domain.outcome import Committed, Completed, Failed, Outcome
 from taskhub.logs import get_logger
 from taskhub.metrics import definitions as metrics
 from taskhub.metrics.recorder import JobRecorder
-from taskhub.services.execution.claim import Slot
+from taskhub.services.execution.claim import WorkerSlot
 from taskhub.services.recovery.rescue import Death, Rescued
 from taskhub.store.connection import Row
 
@@ -23,7 +23,7 @@ class RescueReport:
     def __init__(self) -> None:
         self._recorder = JobRecorder()
 
-    def rescued(self, jobs: list[Rescued], death: Death, slot: Slot) -> None:
+    def rescued(self, jobs: list[Rescued], death: Death, slot: WorkerSlot) -> None:
         """Jobs that a dead generation held were taken back."""
         for job in jobs:
             charged = job.started and not death.interrupted
@@ -42,12 +42,17 @@ class RescueReport:
             text = death.message if job.started else "it had not been started"
             log.log(30 if charged else 20, event, extra=fields | {"cause": death.cause, "text": text})
 
-    def buried(self, death_reason: str, cause: str) -> None:
+    def recovered(self, death_reason: str, cause: str) -> None:
         """A child is accounted for; `death_reason` is empty unless its supervisor killed it."""
         metrics.CHILD_EXITS.labels(death_reason or cause).inc()
 
     def settled_for_the_dead(
-        self, outcomes: list[Outcome], before: dict[str, Row], after: dict[str, Row], lease: str | None, slot: Slot
+        self,
+        outcomes: list[Outcome],
+        before: dict[str, Row],
+        after: dict[str, Row],
+        lease: str | None,
+        slot: WorkerSlot,
     ) -> None:
         """Outcomes that a dead child had finished were settled; `before` and `after` are their rows' states.
 
@@ -64,7 +69,7 @@ class RescueReport:
                 self._settled(outcome, queue, job_type, after.get(outcome.id, _UNKNOWN)[1], slot)
         self._recorder.flush()
 
-    def _settled(self, outcome: Outcome, queue: str, job_type: str, status: str, slot: Slot) -> None:
+    def _settled(self, outcome: Outcome, queue: str, job_type: str, status: str, slot: WorkerSlot) -> None:
         is_completed = isinstance(outcome, Completed | Committed)
         ended = "completed" if is_completed else status if status in (FAILED, CANCELLED) else "retried"
         reason = None

@@ -12,12 +12,12 @@ from taskhub.domain.backoff import retry_delay_s
 from taskhub.domain.journal import read_journal, undated
 from taskhub.domain.outcome import Failed, Fate, Outcome
 from taskhub.logs import get_logger
-from taskhub.maintenance.isolation import Isolation
-from taskhub.maintenance.records import Record, Records, Watch
-from taskhub.maintenance.report import RescueReport
-from taskhub.maintenance.returns import Returns
-from taskhub.services.execution.claim import Slot
-from taskhub.services.recovery.rescue import Death, Remains, rescue
+from taskhub.maintenance.link import Record, Records, WorkerLink
+from taskhub.maintenance.rescue_report import RescueReport
+from taskhub.maintenance.returner import Returns
+from taskhub.roles.isolation import Isolation
+from taskhub.services.execution.claim import WorkerSlot
+from taskhub.services.recovery.rescue import Death, Held, rescue
 from taskhub.settings.fields import Settings
 from taskhub.store.connection import Row, Store
 from taskhub.store.statements import uuid_array
@@ -36,20 +36,20 @@ _ENDED_BY_US = {
 _LONGEST_RUN_S = 30 * 86_400.0
 
 
-class Undertaker:
+class ChildRecovery:
     """Buries generations one after the other; a failure leaves the record, and a later step tries again."""
 
     def __init__(
         self,
         store: Store,
-        watch: Watch,
+        link: WorkerLink,
         settings: Settings,
         returns: Returns,
         report: RescueReport,
         isolation: Isolation,
     ) -> None:
         self._store = store
-        self._watch = watch
+        self._link = link
         self._settings = settings
         self._returns = returns
         self._report = report
@@ -59,7 +59,7 @@ class Undertaker:
 
     def step(self) -> None:
         """Bury this worker's dead children."""
-        dead = [record for record in self._watch.all() if record.is_dead and record.is_owed]
+        dead = [record for record in self._link.all() if record.is_dead and record.is_owed]
         self._isolation.each(dead, lambda record: (record.slot, record.generation), self._bury_own, self._bury_unread)
         if not self._has_resumed:
             self._resume()
@@ -67,37 +67,37 @@ class Undertaker:
 
     def inherit(self) -> None:
         """Bury older workers of this state folder whose processes are all gone."""
-        for records in self._watch.older():
+        for records in self._link.older():
             self._bury_older(records)
 
     def farewell(self) -> bool:
         """The children are gone: leave nothing for others to find. True once that is so."""
         self.step()
-        if len(self._returns) or any(record.is_dead and record.is_owed for record in self._watch.all()):
+        if len(self._returns) or any(record.is_dead and record.is_owed for record in self._link.all()):
             return False
-        self._store.run("expire_worker", self._watch.worker)
-        self._store.run("forget_worker", self._watch.worker)
-        self._watch.remove()
+        self._store.run("expire_worker", self._link.worker)
+        self._store.run("forget_worker", self._link.worker)
+        self._link.remove()
         return True
 
     def _resume(self) -> None:
         """After a sidecar's own death: lists that its predecessor had still to return."""
-        owed = {(record.slot, record.generation) for record in self._watch.all() if record.is_owed}
-        for number, generation in self._store.run("slots_of_worker", self._watch.worker):
+        owed = {(record.slot, record.generation) for record in self._link.all() if record.is_owed}
+        for number, generation in self._store.run("slots_of_worker", self._link.worker):
             if (number, generation) not in owed:
-                self._returns.add(Slot(self._watch.worker, number, generation), [])
+                self._returns.add(WorkerSlot(self._link.worker, number, generation), [])
 
     def _bury_own(self, record: Record) -> None:
         if record.flaw is None:
-            self.bury(self._watch.worker, record)
+            self.recover(self._link.worker, record)
         else:
             self._bury_unread(record, record.flaw)
 
     def _bury_older(self, records: Records) -> None:
         """Every record that is sound; then recoverers may see to the rest, who know less than the records."""
 
-        def bury(record: Record) -> None:
-            self.bury(records.worker, record)
+        def recover(record: Record) -> None:
+            self.recover(records.worker, record)
             self._inherited.add((records.worker, record.slot, record.generation))
 
         def set_aside(record: Record, why: str) -> None:
@@ -108,16 +108,16 @@ class Undertaker:
             return records.worker, record.slot, record.generation
 
         owed = [record for record in records.all() if record.is_owed]
-        self._isolation.each([r for r in owed if key(r) not in self._inherited], key, bury, set_aside)
+        self._isolation.each([r for r in owed if key(r) not in self._inherited], key, recover, set_aside)
         if all(key(record) in self._inherited for record in owed):
             self._store.run("expire_worker", records.worker)
             log.info("worker.inherited", extra={"worker": records.worker, "text": "an older worker of this host"})
             records.remove()
             self._inherited -= {key(record) for record in owed}
 
-    def bury(self, worker: str, record: Record) -> None:
+    def recover(self, worker: str, record: Record) -> None:
         """Account for everything that one generation held."""
-        slot = Slot(worker, record.slot, record.generation)
+        slot = WorkerSlot(worker, record.slot, record.generation)
         ended = record.end_leftovers()  # before anything of it can run again
         if ended:
             log.info("child.leftovers", extra={"slot": record.slot, "count": ended, "text": "killed with its jobs"})
@@ -132,25 +132,25 @@ class Undertaker:
             peak_rss_mb=record.peak_rss_mb,
             interrupted=record.death_reason == "drain",
         )
-        remains = Remains(slot, record.token, outcomes, running)
+        held = Held(slot, record.token, outcomes, running)
         before = self._states(outcomes)
-        rescued = rescue(self._store, remains, death)
+        rescued = rescue(self._store, held, death)
         self._returns.add(slot, [job.id for job in rescued if job.status == "queued"])
         record.confirm()
-        self._report.buried(record.death_reason, record.cause)
+        self._report.recovered(record.death_reason, record.cause)
         self._report.rescued(rescued, death, slot)
         self._report.settled_for_the_dead(outcomes, before, self._states(outcomes), record.token, slot)
 
     def _bury_unread(self, record: Record, why: str) -> None:
         """Keep the bytes of a record that nobody understands; its slot is rescued as if there were none."""
-        self._watch.set_aside(record.slot, record.raw_bytes(), why)
-        log.error("record.set_aside", extra={"worker": self._watch.worker, "slot": record.slot, "text": why})
-        living = {other.generation for other in self._watch.all() if other.slot == record.slot and not other.is_dead}
+        self._link.set_aside(record.slot, record.raw_bytes(), why)
+        log.error("record.set_aside", extra={"worker": self._link.worker, "slot": record.slot, "text": why})
+        living = {other.generation for other in self._link.all() if other.slot == record.slot and not other.is_dead}
         death = Death("worker_lost", "the process that ran the job ended, and its record was damaged")
-        for number, generation in self._store.run("slots_of_worker", self._watch.worker):
+        for number, generation in self._store.run("slots_of_worker", self._link.worker):
             if number == record.slot and generation not in living:
-                slot = Slot(self._watch.worker, number, generation)
-                rescued = rescue(self._store, Remains(slot, record_is_lost=True), death)
+                slot = WorkerSlot(self._link.worker, number, generation)
+                rescued = rescue(self._store, Held(slot, record_is_lost=True), death)
                 self._report.rescued(rescued, death, slot)
                 self._returns.add(slot, [job.id for job in rescued if job.status == "queued"])
         record.confirm()

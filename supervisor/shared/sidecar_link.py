@@ -9,11 +9,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from supervisor import memory as m
 from supervisor.leftovers import Leftovers
-from supervisor.memory import Memory, now_ns
-from supervisor.predecessors import Predecessor, keep_bytes, names_a_worker, older_files, sweep_nascent
-from supervisor.records import RecordView
+from supervisor.shared import layout as m
+from supervisor.shared.layout import Memory, now_ns
+from supervisor.shared.predecessors import Predecessor, keep_bytes, names_a_worker, older_files, sweep_nascent
+from supervisor.shared.records import RecordView
 from taskhub.logs import get_logger
 
 log = get_logger(__name__)
@@ -56,7 +56,7 @@ class InheritedRecords:
             log.warning("worker.state_stuck", extra={"worker": self.worker, "text": text})
 
 
-class SidecarWatch:
+class SidecarLink:
     """This worker's own memory as its sidecar sees it. Made before the fork, used after it."""
 
     def __init__(self, memory: Memory, wake_descriptor: int, outputs: Mapping[int, int] = MappingProxyType({})) -> None:

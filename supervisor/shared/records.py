@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from supervisor import memory as m
 from supervisor.leftovers import Leftovers
-from supervisor.memory import Bank, now_ns
 from supervisor.processes import UNKNOWN, cause
+from supervisor.shared import layout as m
+from supervisor.shared.layout import Bank, now_ns
 
 _REASONS = {
     m.REASON_TIMEOUT: "timeout",
