@@ -16,7 +16,7 @@ from pathlib import Path
 
 from taskhub import ids
 from taskhub.broker.broker import Broker
-from taskhub.cli.ports import free_port, is_ready
+from taskhub.cli.dev.tcp_ports import free_port, is_ready
 from taskhub.embedded.postgres import EmbeddedPostgres
 from taskhub.embedded.redis import EmbeddedRedis
 from taskhub.store.connection import Connection

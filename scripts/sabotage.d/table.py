@@ -480,7 +480,7 @@ SABOTAGES = [
     Sabotage(
         "a chunked body is read to the limit and no further",
         EDGES + "test_what_is_refused_is_refused_at_once_as_a_problem",
-        [("taskhub/api/body.py", "length = limit + 1 if is_chunked", "length = limit if is_chunked")],
+        [("taskhub/api/json_body.py", "length = limit + 1 if is_chunked", "length = limit if is_chunked")],
     ),
     Sabotage(
         "100 Continue as soon as the headers are there",
@@ -506,7 +506,7 @@ SABOTAGES = [
     Sabotage(
         "a place at work is kept while its request waits",
         "tests/process/test_api_waiters.py::test_a_place_at_work_is_others_while_its_request_waits",
-        [("taskhub/api/services.py", "Submitter(connect, doorbell, gate.aside)", "Submitter(connect, doorbell)")],
+        [("taskhub/api/context.py", "Submitter(connect, doorbell, gate.aside)", "Submitter(connect, doorbell)")],
     ),
     Sabotage(
         "a turn at work is for whoever comes first",
@@ -576,7 +576,7 @@ SABOTAGES = [
     Sabotage(
         "who is turned away is not told when to come again",
         "tests/unit/test_refusals.py::test_who_is_turned_away_is_told_when_to_come_again",
-        [("taskhub/api/problems.py", "if status == HTTPStatus.SERVICE_UNAVAILABLE else", "if False else")],
+        [("taskhub/api/problem_document.py", "if status == HTTPStatus.SERVICE_UNAVAILABLE else", "if False else")],
     ),
     Sabotage(
         "unfinished bodies have no common bound",

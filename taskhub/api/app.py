@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from flask import Flask, request
 
-from taskhub.api import errors, health, jobs, submit
+from taskhub.api import problems
+from taskhub.api.context import ApiContext, make_context
 from taskhub.api.gates import Gated
-from taskhub.api.observe import NO_ROUTE, ROUTE, Observed
-from taskhub.api.services import Services, make_services
+from taskhub.api.request_log import NO_ROUTE, ROUTE, RequestLog
+from taskhub.api.resources import health, jobs, submit
 from taskhub.handlers.registry import Registry
 from taskhub.settings.fields import Settings
 
@@ -18,21 +19,21 @@ def create_app(settings: Settings, registry: Registry) -> Flask:
     """The application; it connects to nothing before its first request."""
     app = Flask("taskhub", static_folder=None)
     app.url_map.merge_slashes = False
-    services = make_services(settings, registry)
-    app.extensions[EXTENSION] = services
-    errors.register(app)
+    context = make_context(settings, registry)
+    app.extensions[EXTENSION] = context
+    problems.register(app)
     for face in (submit, jobs, health):
-        app.register_blueprint(face.blueprint(services))
+        app.register_blueprint(face.blueprint(context))
     app.before_request(_name_route)
-    gated = Gated(app.wsgi_app, services.gate)
-    app.wsgi_app = Observed(gated, services.drains)  # type: ignore[method-assign]
+    gated = Gated(app.wsgi_app, context.gate)
+    app.wsgi_app = RequestLog(gated, context.drains)  # type: ignore[method-assign]
     return app
 
 
-def services_of(app: Flask) -> Services:
+def context_of(app: Flask) -> ApiContext:
     """The services that an application was made with."""
-    services: Services = app.extensions[EXTENSION]
-    return services
+    context: ApiContext = app.extensions[EXTENSION]
+    return context
 
 
 def _name_route() -> None:

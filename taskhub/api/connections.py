@@ -43,7 +43,7 @@ STAGES = {Stage.HEAD: 5.0, Stage.BODY: 10.0, Stage.UNREAD: 5.0, Stage.ANSWER: 10
 _UNANSWERED = (Stage.IDLE, Stage.HEAD, Stage.BODY, Stage.UNREAD)
 
 
-class Answer:
+class OutgoingAnswer:
     """What gunicorn takes for a client's socket: an answer is collected, and sent as far as the client takes it."""
 
     def __init__(self, link: socket.socket) -> None:
@@ -66,13 +66,13 @@ class Answer:
         return True
 
 
-class Connection:
+class ClientConnection:
     """One client. gunicorn reads `sock`, `client` and `server`."""
 
     def __init__(self, link: socket.socket, client: Any, server: Any) -> None:
         link.setblocking(False)
         self.link = link
-        self.sock = Answer(link)
+        self.sock = OutgoingAnswer(link)
         self.client = client
         self.server = server
         self.received = Received()
@@ -170,7 +170,7 @@ def _tighten(request: Any) -> None:
             raise UnsupportedTransferCoding(value)
 
 
-class Waiting:
+class WatchedConnections:
     """All connections that wait for their clients, oldest first, in one poller."""
 
     def __init__(self, poller: selectors.BaseSelector, most: int, most_bytes: int, idle_s: float) -> None:
@@ -178,17 +178,17 @@ class Waiting:
         self._most = most
         self._most_bytes = most_bytes
         self._idle_s = idle_s
-        self._connections: dict[Connection, None] = {}
+        self._connections: dict[ClientConnection, None] = {}
         self._bytes = 0
         self.ends_s = float("inf")  # when whoever has not sent a whole request is let go
 
-    def __contains__(self, connection: Connection) -> bool:
+    def __contains__(self, connection: ClientConnection) -> bool:
         return connection in self._connections
 
     def __len__(self) -> int:
         return len(self._connections)
 
-    def add(self, connection: Connection, events: int, callback: Callable[[Connection], None]) -> None:
+    def add(self, connection: ClientConnection, events: int, callback: Callable[[ClientConnection], None]) -> None:
         """Raises OSError, ValueError, KeyError if its socket cannot be watched."""
 
         def call(_socket: Any) -> None:
@@ -198,17 +198,17 @@ class Waiting:
         self._poller.register(connection.link, events, call)
         self._connections[connection] = None
 
-    def remove(self, connection: Connection) -> None:
+    def remove(self, connection: ClientConnection) -> None:
         if connection in self._connections:
             del self._connections[connection]
             self._poller.unregister(connection.link)
 
-    def charge(self, connection: Connection, held_bytes: int) -> None:
+    def charge(self, connection: ClientConnection, held_bytes: int) -> None:
         """Set what of the budget it takes."""
         self._bytes += held_bytes - connection.held_bytes
         connection.held_bytes = held_bytes
 
-    def overdue(self) -> Iterator[Connection]:
+    def overdue(self) -> Iterator[ClientConnection]:
         """Those whose stage has lasted too long."""
         now_s = clock.monotonic_s()
         for connection in list(self._connections):
@@ -216,13 +216,13 @@ class Waiting:
             if now_s >= (min(limit_s, self.ends_s) if connection.stage in _UNANSWERED else limit_s):
                 yield connection
 
-    def surplus(self) -> Connection | None:
+    def surplus(self) -> ClientConnection | None:
         """The one to end if there are too many connections, or too many bytes."""
         if self._bytes > self._most_bytes:
             return next((each for each in self._connections if each.held_bytes), None)
         return self.oldest() if len(self._connections) > self._most else None
 
-    def oldest(self) -> Connection | None:
+    def oldest(self) -> ClientConnection | None:
         """The oldest that is not idle, else the oldest."""
         active = (each for each in self._connections if each.stage is not Stage.IDLE)
         return next(active, None) or next(iter(self._connections), None)

@@ -17,8 +17,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from taskhub import clock
-from taskhub.api.observe import PROBES, request_id
-from taskhub.api.problems import RETRY_AFTER_S, problem_bytes
+from taskhub.api.problem_document import RETRY_AFTER_S, problem_bytes
+from taskhub.api.request_log import PROBES, request_id
 from taskhub.logs import get_logger
 
 if TYPE_CHECKING:

@@ -95,9 +95,9 @@ def post_fork(server: Any, worker: Any) -> None:
 
 def post_worker_init(worker: Any) -> None:
     """In the worker, when the application is there: it shall know when it is told to stop."""
-    from taskhub.api.app import services_of
+    from taskhub.api.app import context_of
 
-    services_of(worker.wsgi).is_draining = lambda: not worker.alive
+    context_of(worker.wsgi).is_draining = lambda: not worker.alive
 
 
 def _log_like_the_application() -> None:

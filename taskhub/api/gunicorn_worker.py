@@ -17,8 +17,8 @@ from typing import Any
 from gunicorn.workers.gthread import ThreadWorker
 
 from taskhub import clock, ids
-from taskhub.api.connections import Connection, Stage, Waiting
-from taskhub.api.problems import refusal_bytes
+from taskhub.api.connections import ClientConnection, Stage, WatchedConnections
+from taskhub.api.problem_document import refusal_bytes
 from taskhub.api.refusals import REFUSALS, told
 from taskhub.logs import get_logger
 
@@ -33,19 +33,19 @@ _FROM_MEMORY = "/livez"  # the loop answers it, so that it needs no thread
 class ApiWorker(ThreadWorker):  # type: ignore[misc]
     """One process of the API."""
 
-    waiting: Waiting
+    waiting: WatchedConnections
     _limits: Mapping[bytes, int]
     _looked_s = 0.0
 
     def run(self) -> None:
-        from taskhub.api.app import services_of  # only after the fork: they import the metrics
-        from taskhub.api.submit import body_limits
+        from taskhub.api.app import context_of  # only after the fork: they import the metrics
+        from taskhub.api.resources.submit import body_limits
 
-        settings = services_of(self.wsgi).settings
+        settings = context_of(self.wsgi).settings
         self._limits = body_limits(settings)
         most = max(8, self.max_keepalived * 3 // 4)
         most_bytes = max(_BUDGET_BYTES, 2 * settings.max_bulk_bytes)
-        self.waiting = Waiting(self.poller, most, most_bytes, self.cfg.keepalive)
+        self.waiting = WatchedConnections(self.poller, most, most_bytes, self.cfg.keepalive)
         super().run()
 
     def accept(self, listener: Any) -> None:
@@ -56,7 +56,7 @@ class ApiWorker(ThreadWorker):  # type: ignore[misc]
                 self._make_room()
             return
         self.nr_conns += 1
-        connection = Connection(link, client, listener.getsockname())
+        connection = ClientConnection(link, client, listener.getsockname())
         self._guarded(connection, self._await_request)
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
@@ -66,7 +66,7 @@ class ApiWorker(ThreadWorker):  # type: ignore[misc]
             for connection in self.waiting.overdue():
                 self._guarded(connection, self._end_overdue)
 
-    def handle(self, conn: Connection) -> bool:
+    def handle(self, conn: ClientConnection) -> bool:
         """Answer a request. In a thread; returns whether the connection is kept."""
         try:
             is_kept = bool(self.handle_request(conn.request, conn))
@@ -92,17 +92,17 @@ class ApiWorker(ThreadWorker):  # type: ignore[misc]
             log.error("request.failed", exc_info=exc, extra={"request_id": name})
         client.sendall(refusal_bytes(status, code, detail, name, has_body=getattr(req, "method", None) != "HEAD"))
 
-    def finish_request(self, conn: Connection, fs: Any) -> None:
+    def finish_request(self, conn: ClientConnection, fs: Any) -> None:
         """In the loop, when a thread is done with a connection."""
         self._go_on(conn, not fs.cancelled() and fs.exception() is None and fs.result())
 
-    def _go_on(self, connection: Connection, is_kept: bool) -> None:
+    def _go_on(self, connection: ClientConnection, is_kept: bool) -> None:
         self._guarded(connection, self._keep_answering if is_kept else self._finish_answering)
 
     def _cap_keepalive(self, deadline: float) -> None:
         self.waiting.ends_s = deadline
 
-    def _guarded(self, connection: Connection, step: Callable[[Connection], None]) -> None:
+    def _guarded(self, connection: ClientConnection, step: Callable[[ClientConnection], None]) -> None:
         """Whatever happens to one connection ends that one alone."""
         try:
             step(connection)
@@ -112,11 +112,11 @@ class ApiWorker(ThreadWorker):  # type: ignore[misc]
             log.exception("connection.failed")
             self._close(connection)
 
-    def _watch(self, connection: Connection, events: int, step: Callable[[Connection], None]) -> None:
+    def _watch(self, connection: ClientConnection, events: int, step: Callable[[ClientConnection], None]) -> None:
         self.waiting.add(connection, events, lambda each: self._guarded(each, step))
         self._charge(connection)
 
-    def _charge(self, connection: Connection) -> None:
+    def _charge(self, connection: ClientConnection) -> None:
         """Account for what it holds; what is too much goes."""
         self.waiting.charge(connection, len(connection.received.data) + len(connection.sock.data))
         while (surplus := self.waiting.surplus()) is not None:
@@ -124,12 +124,12 @@ class ApiWorker(ThreadWorker):  # type: ignore[misc]
 
     # Requests
 
-    def _await_request(self, connection: Connection) -> None:
+    def _await_request(self, connection: ClientConnection) -> None:
         self._watch(connection, selectors.EVENT_READ, self._receive)
         if connection in self.waiting:
             self._receive(connection)
 
-    def _receive(self, connection: Connection) -> None:
+    def _receive(self, connection: ClientConnection) -> None:
         is_open = connection.receive()
         if not is_open and connection.stage is not Stage.BODY:
             self._close(connection)
@@ -144,7 +144,7 @@ class ApiWorker(ThreadWorker):  # type: ignore[misc]
         else:
             self._advance(connection)
 
-    def _advance(self, connection: Connection) -> None:
+    def _advance(self, connection: ClientConnection) -> None:
         """Begin a request as far as what was received allows."""
         try:
             if connection.is_ready(self.cfg, self._limits):
@@ -153,7 +153,7 @@ class ApiWorker(ThreadWorker):  # type: ignore[misc]
             self.handle_error(connection.request, connection.sock, connection.client, error)
             self._finish_answering(connection)
 
-    def _hand_over(self, connection: Connection) -> None:
+    def _hand_over(self, connection: ClientConnection) -> None:
         self.waiting.remove(connection)
         connection.request.body.whole_s = clock.monotonic_s()
         if connection.request.path == _FROM_MEMORY:
@@ -162,7 +162,7 @@ class ApiWorker(ThreadWorker):  # type: ignore[misc]
         else:
             self.enqueue_req(connection)
 
-    def _keep(self, connection: Connection) -> None:
+    def _keep(self, connection: ClientConnection) -> None:
         """After an answer: what the client still sends of this request is passed, and its next is awaited."""
         if connection.has_passed_body():
             connection.begin(Stage.HEAD if connection.received.data else Stage.IDLE)
@@ -175,15 +175,15 @@ class ApiWorker(ThreadWorker):  # type: ignore[misc]
 
     # Answers
 
-    def _keep_answering(self, connection: Connection) -> None:
+    def _keep_answering(self, connection: ClientConnection) -> None:
         if self._is_answer_sent(connection, self._keep_answering):
             self._keep(connection)
 
-    def _finish_answering(self, connection: Connection) -> None:
+    def _finish_answering(self, connection: ClientConnection) -> None:
         if self._is_answer_sent(connection, self._finish_answering):
             self._linger(connection)
 
-    def _is_answer_sent(self, connection: Connection, step: Callable[[Connection], None]) -> bool:
+    def _is_answer_sent(self, connection: ClientConnection, step: Callable[[ClientConnection], None]) -> bool:
         """False: the loop goes on with `step` when the client takes more."""
         left = len(connection.sock.data)
         is_sent = connection.sock.flush()
@@ -197,31 +197,31 @@ class ApiWorker(ThreadWorker):  # type: ignore[misc]
             self._watch(connection, selectors.EVENT_WRITE, step)
         return False
 
-    def _linger(self, connection: Connection) -> None:
+    def _linger(self, connection: ClientConnection) -> None:
         """What the client still sends is taken, to a bound: closing at once could cost it the answer."""
         connection.link.shutdown(socket.SHUT_WR)
         connection.received.data.clear()
         connection.begin(Stage.END)
         self._watch(connection, selectors.EVENT_READ, self._discard)
 
-    def _discard(self, connection: Connection) -> None:
+    def _discard(self, connection: ClientConnection) -> None:
         if not connection.discard():
             self._close(connection)
 
     # Ends
 
-    def _end_overdue(self, connection: Connection) -> None:
+    def _end_overdue(self, connection: ClientConnection) -> None:
         if self._is_told(connection, 408, "bad_request", "the request did not come in time"):
             self._finish_answering(connection)
         else:
             self._close(connection)
 
-    def _drop(self, connection: Connection) -> None:
+    def _drop(self, connection: ClientConnection) -> None:
         if self._is_told(connection, 503, "unavailable", "too many requests are unfinished; try again"):
             connection.sock.flush()
         self._close(connection)
 
-    def _is_told(self, connection: Connection, status: int, code: str, detail: str) -> bool:
+    def _is_told(self, connection: ClientConnection, status: int, code: str, detail: str) -> bool:
         """Only a client with an unfinished request is told why its connection ends."""
         if connection.stage not in (Stage.HEAD, Stage.BODY) or not (connection.received.data or connection.request):
             return False
@@ -238,7 +238,7 @@ class ApiWorker(ThreadWorker):  # type: ignore[misc]
         else:
             self._guarded(oldest, self._drop)
 
-    def _close(self, connection: Connection) -> None:
+    def _close(self, connection: ClientConnection) -> None:
         self.waiting.remove(connection)
         self.waiting.charge(connection, 0)
         connection.received.data.clear()  # gunicorn's request and its body know each other: they go when Python looks

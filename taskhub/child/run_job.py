@@ -28,7 +28,7 @@ from taskhub.handlers.raises import Fail, JobCancelled, JobTimeout, Retry, asked
 from taskhub.handlers.registry import Handler
 from taskhub.logs import get_logger
 from taskhub.logs.output import Output
-from taskhub.services.execution.transaction import JobTransaction
+from taskhub.services.execution.transaction import CompletingTransaction
 from taskhub.store.connection import Connection
 from taskhub.store.transaction import HandlerSession
 
@@ -64,7 +64,7 @@ class JobRunner:
         self._home = (self._pid, threading.get_ident())
         self._may_interrupt = False
         self._running = ""  # the lease and id of the job whose handler runs
-        self._transaction: JobTransaction | None = None
+        self._transaction: CompletingTransaction | None = None
         self.must_leave = False  # a handler holds a lock that only the end of this process frees
         self._claimed: ClaimedJob | None = None
         self.output = Output(self._running_fields)
@@ -150,11 +150,11 @@ class JobRunner:
         """The job's time that is left."""
         return self._link.left_s()
 
-    def _transaction_of(self, job: Job) -> JobTransaction:
+    def _transaction_of(self, job: Job) -> CompletingTransaction:
         if job.id != self._running:
             raise TransactionStateError("this job is not running any more")
         if self._transaction is None:
-            self._transaction = JobTransaction(self._session, self._doubts, self, job.id, job.lease)
+            self._transaction = CompletingTransaction(self._session, self._doubts, self, job.id, job.lease)
         return self._transaction
 
     def _concluded(self, claimed: ClaimedJob, outcome: Outcome) -> Outcome:

@@ -11,7 +11,7 @@ import sys
 import click
 
 from taskhub.domain.errors import SchemaOutdatedError, TaskhubError, UnavailableError
-from taskhub.embedded.process import EmbeddedError
+from taskhub.embedded.local_processes import EmbeddedError
 from taskhub.settings.fields import SettingsError
 
 REFUSED, SETTINGS, AWAY = 1, 2, 3
@@ -27,7 +27,7 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"taskhub.cli.{cmd_name}").command
+        command: click.Command = importlib.import_module(f"taskhub.cli.programs.{cmd_name}").command
         return command
 
 

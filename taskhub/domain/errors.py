@@ -24,7 +24,7 @@
         TooManyWaitersError        too_many_waiters
       StatementError               statement_refused
 
-Adapters translate their drivers' errors at their own border; `taskhub.api.errors` is the only
+Adapters translate their drivers' errors at their own border; `taskhub.api.problems` is the only
 place that maps a code to HTTP. Elsewhere, losing a lease is an outcome, not an error.
 """
 

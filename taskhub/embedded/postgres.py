@@ -18,8 +18,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 from taskhub import clock
-from taskhub.embedded import identity, locate
-from taskhub.embedded.process import (
+from taskhub.embedded import run_as, server_binaries
+from taskhub.embedded.local_processes import (
     POLL_S,
     EmbeddedError,
     bare_environment,
@@ -69,8 +69,8 @@ class EmbeddedPostgres:
         """Start, and return when connections are accepted; `checkpoint` is called while waiting, it may raise."""
         private_folder(self._folder)
         self.end_orphans()
-        binaries = locate.postgres_folder(self._major())
-        who = identity.fitting(binaries, self._folder)
+        binaries = server_binaries.postgres_folder(self._major())
+        who = run_as.fitting(binaries, self._folder)
         if not self.data.exists():
             self._create(binaries, who)
         private_folder(self._socket_folder)
@@ -103,7 +103,7 @@ class EmbeddedPostgres:
         for lock in [self.data / "postmaster.pid", *self._socket_folder.glob(".s.PGSQL.*.lock")]:
             _drop_if_number_reused(lock)
 
-    def _create(self, binaries: Path, who: identity.Identity) -> None:
+    def _create(self, binaries: Path, who: run_as.Identity) -> None:
         """Make a cluster with our database in it, in a folder that is renamed when all is done."""
         new = self._folder / "data.new"
         shutil.rmtree(new, ignore_errors=True)

@@ -18,8 +18,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from taskhub import clock
-from taskhub.embedded import locate
-from taskhub.embedded.process import (
+from taskhub.embedded import server_binaries
+from taskhub.embedded.local_processes import (
     POLL_S,
     EmbeddedError,
     end_all,
@@ -94,7 +94,7 @@ class EmbeddedRedis:
     def _launch(self, checkpoint: Callable[[], None]) -> None:
         private_folder(self._socket.parent)
         configuration = self._configure()
-        self._process = spawn_server([locate.redis_server(), configuration], self.log)
+        self._process = spawn_server([server_binaries.redis_server(), configuration], self.log)
         deadline = clock.monotonic_s() + START_WITHIN_S
         try:
             while not self._answers():

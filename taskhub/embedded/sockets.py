@@ -7,7 +7,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from taskhub.embedded.process import EmbeddedError
+from taskhub.embedded.local_processes import EmbeddedError
 
 MAX_PATH_BYTES = 107  # sockaddr_un.sun_path less its closing zero
 _SEPARATORS = ",'\"\n"  # have a meaning in the servers' own settings or in connection strings

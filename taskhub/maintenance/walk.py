@@ -34,7 +34,7 @@ class Turn(NamedTuple):
     was_set_back: bool = False  # the clock, since the turn before
 
 
-class Waiting(NamedTuple):
+class WaitingRow(NamedTuple):
     """A fresh row that is still queued; is_late: it ran out before its first start."""
 
     id: str
@@ -50,7 +50,7 @@ class Reading(NamedTuple):
     rows: int
     horizon: str | None
     queues: list[str]
-    waiting: list[Waiting]
+    waiting: list[WaitingRow]
 
 
 class Walk:
@@ -84,7 +84,7 @@ class Walk:
     def read(self, since: str, before: str | None, slack_s: float) -> Reading:
         """At most ROWS rows from an id on."""
         [(last, _, count, horizon, queues, _), *rows] = self._store.run("walk_jobs", since, before, slack_s, ROWS)
-        waiting = [Waiting(job_id, (queue, priority), late) for job_id, queue, priority, _, _, late in rows]
+        waiting = [WaitingRow(job_id, (queue, priority), late) for job_id, queue, priority, _, _, late in rows]
         return Reading(last, count < ROWS, count, horizon, queues, waiting)
 
     def note(self, turn: Turn, seen: str, mark: str | None, horizon: str | None, behind: dict[Place, str]) -> None:

@@ -14,7 +14,7 @@ from taskhub.broker.broker import Broker
 from taskhub.domain.errors import TaskhubError
 from taskhub.maintenance.link import WorkerLink
 from taskhub.roles.state import RoleState
-from taskhub.sidecar.http_answer import Answer, checked
+from taskhub.sidecar.http_answer import HttpAnswer, checked
 from taskhub.store.connection import Store
 from taskhub.store.migrations import require_current
 
@@ -35,7 +35,7 @@ class Health:
         self._broker = broker
         self._unclaimed_s = unclaimed_s
 
-    def livez(self) -> Answer:
+    def livez(self) -> HttpAnswer:
         """The supervisor's loop turns, a child ticks or has a reason not to, and vital roles can be kept up."""
         records = [record for record in self._link.all() if not record.is_dead]
         parent_ok = self._link.parent_silent_for_s < _PARENT_SILENT_S
@@ -57,7 +57,7 @@ class Health:
             checks["unclaimed_for_s"] = round(unclaimed_s)
         return checked(parent_ok and children_ok and roles_ok, checks)
 
-    def readyz(self) -> Answer:
+    def readyz(self) -> HttpAnswer:
         """PostgreSQL answers, with a schema that allows this code, and knows this worker, which does not drain.
 
         Redis never makes it unready.

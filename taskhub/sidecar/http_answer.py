@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import orjson
 
 
-class Answer(NamedTuple):
+class HttpAnswer(NamedTuple):
     """Status, content type, body, and headers besides."""
 
     status: int
@@ -25,15 +25,15 @@ class Answer(NamedTuple):
         return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
 
-def checked(is_ok: bool, checks: dict[str, Any]) -> Answer:
+def checked(is_ok: bool, checks: dict[str, Any]) -> HttpAnswer:
     """The answer of a probe."""
     return _json(200 if is_ok else 503, {"status": "ok" if is_ok else "unavailable", "checks": checks})
 
 
-def plain(status: int, **headers: str) -> Answer:
+def plain(status: int, **headers: str) -> HttpAnswer:
     """An answer that says no more than its status."""
     return _json(status, {"status": "unavailable", "checks": {}})._replace(headers=headers)
 
 
-def _json(status: int, body: dict[str, Any]) -> Answer:
-    return Answer(status, "application/json", orjson.dumps(body))
+def _json(status: int, body: dict[str, Any]) -> HttpAnswer:
+    return HttpAnswer(status, "application/json", orjson.dumps(body))

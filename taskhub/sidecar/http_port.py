@@ -24,7 +24,7 @@ from taskhub.domain.errors import UnavailableError
 from taskhub.logs import get_logger
 from taskhub.roles.role_thread import Role
 from taskhub.roles.state import RoleState
-from taskhub.sidecar.http_answer import Answer, plain
+from taskhub.sidecar.http_answer import HttpAnswer, plain
 
 log = get_logger(__name__)
 
@@ -40,7 +40,7 @@ _END_S = 1.0  # to drop what is open
 _TURNS_OF_ACCEPTING = 5  # of the loop, from a connection in its hands to one in ours
 _IN_WORK = 16  # answers that threads make or are to make
 
-Route = Callable[[], Answer]
+Route = Callable[[], HttpAnswer]
 
 
 class PortInUseError(UnavailableError):
@@ -92,7 +92,7 @@ class Requests:
             writer.write_eof()
             await asyncio.wait_for(_until_gone(reader), _LINGER_S)
 
-    async def _answer(self, reader: asyncio.StreamReader, task: asyncio.Task[None]) -> tuple[Answer, bool]:
+    async def _answer(self, reader: asyncio.StreamReader, task: asyncio.Task[None]) -> tuple[HttpAnswer, bool]:
         """The answer, and whether its body is wanted."""
         try:
             method, path, is_http = _parsed(await asyncio.wait_for(_line_of_head(reader), _HEAD_S))
@@ -108,7 +108,7 @@ class Requests:
             return plain(405, Allow="GET, HEAD"), True
         return await self._route(path), method == "GET"
 
-    async def _route(self, path: str) -> Answer:
+    async def _route(self, path: str) -> HttpAnswer:
         if path in self._quick:
             return _answered(path, self._quick[path])
         if path not in self._slow:
@@ -206,7 +206,7 @@ async def _until_gone(reader: asyncio.StreamReader) -> None:
         pass
 
 
-def _answered(path: str, route: Route) -> Answer:
+def _answered(path: str, route: Route) -> HttpAnswer:
     """The answer of a route, whatever it raises: an exit asked for here must not end the loop."""
     try:
         return route()

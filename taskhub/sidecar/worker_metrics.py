@@ -15,7 +15,7 @@ from taskhub.metrics import page
 from taskhub.metrics.page import Metric
 from taskhub.roles.state import RoleState
 from taskhub.services.queries.depth import COUNTED_TO
-from taskhub.sidecar.http_answer import Answer
+from taskhub.sidecar.http_answer import HttpAnswer
 from taskhub.store.connection import Store
 
 log = get_logger(__name__)
@@ -39,11 +39,11 @@ class WorkerMetrics:
         self._letters_at_s = -_LETTERS_LAST_S
         self._unclaimed_since_s: float | None = None
 
-    def page(self) -> Answer:
+    def page(self) -> HttpAnswer:
         if not self._lock.acquire(timeout=_LOCK_S):
-            return Answer(503, page.CONTENT_TYPE, b"")
+            return HttpAnswer(503, page.CONTENT_TYPE, b"")
         try:
-            return Answer(200, page.CONTENT_TYPE, page.render([*self._of_memory(), *self._of_servers()]))
+            return HttpAnswer(200, page.CONTENT_TYPE, page.render([*self._of_memory(), *self._of_servers()]))
         finally:
             self._lock.release()
 

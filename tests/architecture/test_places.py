@@ -94,7 +94,7 @@ def test_threads_are_born_in_few_places(source: Source) -> None:
 @in_each_module("tests")
 def test_tests_wait_for_conditions(source: Source) -> None:
     jobs = {
-        f"tests/harness/{name}.py" for name in ("handlers", "unruly", "litter", "raw_writers", "dummy")
+        f"tests/harness/{name}.py" for name in ("handlers", "misbehaving_handlers", "litter", "raw_writers", "dummy")
     }  # these are what is waited for
     if source.name not in jobs | {"tests/waiting.py"}:
         assert [line for name, line in source.calls if name == "time.sleep"] == []

@@ -6,7 +6,7 @@ import re
 import subprocess
 from pathlib import Path
 
-from taskhub.embedded import locate
+from taskhub.embedded import server_binaries
 from tests.architecture.sources import ROOT
 
 SNAPSHOT = ROOT / "db" / "schema.sql"
@@ -17,7 +17,7 @@ HEADER = """-- The schema that all migrations together make. Generated, never ed
 
 def dumped(database_url: str) -> str:
     """The schema as pg_dump tells it, less what differs between servers and runs."""
-    tool = locate.postgres_folder() / "pg_dump"
+    tool = server_binaries.postgres_folder() / "pg_dump"
     options = ["--schema-only", "--no-owner", "--no-privileges", "--no-tablespaces"]
     told = subprocess.run([tool, *options, database_url], check=True, capture_output=True, text=True).stdout
     noise = re.compile(r"^(--.*|SET .*|SELECT pg_catalog\.set_config.*|\\(un)?restrict .*)$", re.M)

@@ -15,10 +15,10 @@ from taskhub.store.migrations import migrate
 from tests.harness.audit import keep_history
 from tests.harness.fixtures import *  # noqa: F403 (fixtures are found by their names here)
 from tests.harness.ledger import VARIABLE, Ledger
+from tests.harness.played_worker import PlayedWorker
 from tests.harness.proxy import Proxy
 from tests.harness.rows import Rows
 from tests.harness.servers import Postgres, Redis
-from tests.harness.stage import Stage
 
 
 @pytest.fixture
@@ -60,10 +60,10 @@ def stage(
     ledger: Ledger,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[Stage]:
+) -> Iterator[PlayedWorker]:
     """A worker with real children; the test is its supervisor and its sidecar."""
     monkeypatch.setenv(VARIABLE, str(ledger.path))
-    made = Stage(settings, store, broker, tmp_path / "state")
+    made = PlayedWorker(settings, store, broker, tmp_path / "state")
     yield made
     made.end()
 

@@ -14,9 +14,9 @@ from taskhub.services.recovery.rescue import Death, Held, rescue
 from taskhub.store.connection import Connection
 from tests.harness.audit import history
 from tests.harness.ledger import Ledger
+from tests.harness.played_worker import PlayedWorker
 from tests.harness.proxy import Proxy
 from tests.harness.rows import Rows, submit
-from tests.harness.stage import Stage
 from tests.waiting import wait_until
 
 CLAIM = b"EXECUTE settle_and_claim"
@@ -24,7 +24,7 @@ KILLED = Death("signal:SIGKILL", "the process was killed")
 
 
 def test_w1_killed_between_the_take_and_the_claim(
-    stage: Stage, store: Connection, broker: Broker, rows: Rows, ledger: Ledger
+    stage: PlayedWorker, store: Connection, broker: Broker, rows: Rows, ledger: Ledger
 ) -> None:
     dying = stage.child(failpoints="worker.before_claim=kill")
     made = submit(store, broker, "ledger.noop", 5)
@@ -39,7 +39,13 @@ def test_w1_killed_between_the_take_and_the_claim(
 
 
 def test_w2_claim_committed_answer_lost(
-    stage: Stage, store: Connection, broker: Broker, rows: Rows, ledger: Ledger, pg_proxy: Proxy, proxied_pg_url: str
+    stage: PlayedWorker,
+    store: Connection,
+    broker: Broker,
+    rows: Rows,
+    ledger: Ledger,
+    pg_proxy: Proxy,
+    proxied_pg_url: str,
 ) -> None:
     lost = pg_proxy.lose_answer(CLAIM)
     stage.child(database_url=proxied_pg_url)
@@ -51,7 +57,13 @@ def test_w2_claim_committed_answer_lost(
 
 
 def test_w2_claim_committed_every_answer_lost_until_the_next_turn(
-    stage: Stage, store: Connection, broker: Broker, rows: Rows, ledger: Ledger, pg_proxy: Proxy, proxied_pg_url: str
+    stage: PlayedWorker,
+    store: Connection,
+    broker: Broker,
+    rows: Rows,
+    ledger: Ledger,
+    pg_proxy: Proxy,
+    proxied_pg_url: str,
 ) -> None:
     """More answers are lost than one call of the claim repeats: the child comes back to it."""
     lost = [pg_proxy.lose_answer(CLAIM) for _ in range(5)]
@@ -64,7 +76,7 @@ def test_w2_claim_committed_every_answer_lost_until_the_next_turn(
 
 
 def test_w3_killed_between_the_claim_and_the_handler(
-    stage: Stage, store: Connection, broker: Broker, rows: Rows, ledger: Ledger
+    stage: PlayedWorker, store: Connection, broker: Broker, rows: Rows, ledger: Ledger
 ) -> None:
     dying = stage.child(failpoints="worker.after_claim=kill")
     [job] = submit(store, broker, "ledger.noop")
@@ -80,7 +92,7 @@ def test_w3_killed_between_the_claim_and_the_handler(
 
 
 def test_w7_killed_between_settling_and_acknowledging(
-    stage: Stage,
+    stage: PlayedWorker,
     store: Connection,
     broker: Broker,
     rows: Rows,
@@ -109,7 +121,7 @@ def test_w7_killed_between_settling_and_acknowledging(
 
 
 def test_w24_told_to_leave_while_it_waits_for_the_bell(
-    stage: Stage, store: Connection, broker: Broker, rows: Rows, ledger: Ledger
+    stage: PlayedWorker, store: Connection, broker: Broker, rows: Rows, ledger: Ledger
 ) -> None:
     leaving = stage.child()
     leaving.wait_phase(m.PHASE_IDLE)
@@ -127,7 +139,7 @@ def test_w24_told_to_leave_while_it_waits_for_the_bell(
 
 @pytest.mark.parametrize("is_rescued_first", [True, False], ids=["after_the_rescue", "before_the_rescue"])
 def test_w30_killed_with_its_claim_in_flight(
-    stage: Stage,
+    stage: PlayedWorker,
     store: Connection,
     broker: Broker,
     rows: Rows,
@@ -160,7 +172,13 @@ def test_w30_killed_with_its_claim_in_flight(
 
 
 def test_p6_a_claim_delayed_on_its_way_does_not_overwrite_a_later_one(
-    stage: Stage, store: Connection, broker: Broker, rows: Rows, ledger: Ledger, pg_proxy: Proxy, proxied_pg_url: str
+    stage: PlayedWorker,
+    store: Connection,
+    broker: Broker,
+    rows: Rows,
+    ledger: Ledger,
+    pg_proxy: Proxy,
+    proxied_pg_url: str,
 ) -> None:
     """The child gives the first sending up, repeats it, and goes on; then the first sending arrives."""
     claim = pg_proxy.hold(CLAIM)
@@ -178,7 +196,7 @@ def test_p6_a_claim_delayed_on_its_way_does_not_overwrite_a_later_one(
 
 
 def test_a_row_that_somebody_has_locked_holds_up_no_other_of_its_batch(
-    stage: Stage, store: Connection, broker: Broker, rows: Rows, ledger: Ledger, pg_url: str
+    stage: PlayedWorker, store: Connection, broker: Broker, rows: Rows, ledger: Ledger, pg_url: str
 ) -> None:
     first, locked, last = submit(store, broker, "ledger.noop", 3)
     other = Rows(pg_url)
@@ -200,7 +218,7 @@ def test_a_row_that_somebody_has_locked_holds_up_no_other_of_its_batch(
 
 
 def test_a_locked_row_of_a_claim_that_may_have_been_carried_out_is_not_left_out(
-    stage: Stage,
+    stage: PlayedWorker,
     store: Connection,
     broker: Broker,
     rows: Rows,
@@ -229,7 +247,7 @@ def test_a_locked_row_of_a_claim_that_may_have_been_carried_out_is_not_left_out(
 
 
 def test_while_there_is_work_a_batch_costs_one_message_to_postgresql(
-    stage: Stage, store: Connection, broker: Broker, rows: Rows, pg_proxy: Proxy, proxied_pg_url: str
+    stage: PlayedWorker, store: Connection, broker: Broker, rows: Rows, pg_proxy: Proxy, proxied_pg_url: str
 ) -> None:
     """No fault, but what every one of them is measured against: settling and claiming travel together."""
     submit(store, broker, "ledger.sleep", 60, seconds=0.01)

@@ -19,14 +19,14 @@ from taskhub.store.connection import Connection
 from tests.harness.audit import history
 from tests.harness.forks import end, fork
 from tests.harness.ledger import Ledger
+from tests.harness.played_worker import PlayedWorker, now_s
 from tests.harness.processes import alive, children_of
 from tests.harness.rows import Rows, submit
-from tests.harness.stage import Stage, now_s
 from tests.waiting import pause, stretched, wait_until
 
 
 def test_w12_a_handler_that_stopped_its_own_process_is_killed_at_its_time(
-    stage: Stage, store: Connection, broker: Broker, rows: Rows, ledger: Ledger
+    stage: PlayedWorker, store: Connection, broker: Broker, rows: Rows, ledger: Ledger
 ) -> None:
     child = stage.child(job_timeout_s=0.3)
     watchdog, slot = stage.watchdog(internal_kill_grace_s=0.2), stage.slot_of(child)
@@ -44,7 +44,7 @@ def test_w12_a_handler_that_stopped_its_own_process_is_killed_at_its_time(
     assert rows.job(job)["status"] == "queued", "it may try again"
 
 
-def test_w13_children_die_with_their_supervisor(stage: Stage) -> None:
+def test_w13_children_die_with_their_supervisor(stage: PlayedWorker) -> None:
     """Whatever they are doing: this one only sleeps, and looks at nothing."""
     supervisor = fork(lambda: (spawn(lambda: int(signal.pause() or 0), Signals()), signal.pause()))
     [child] = wait_until(lambda: children_of(supervisor), 10, "the supervisor has a child")
@@ -68,7 +68,14 @@ def test_w13_children_die_with_their_supervisor(stage: Stage) -> None:
     ],
 )
 def test_w18_a_poison_job_is_a_dead_letter_after_three_crashes(
-    stage: Stage, store: Connection, broker: Broker, rows: Rows, ledger: Ledger, type: str, payload: Any, cause: str
+    stage: PlayedWorker,
+    store: Connection,
+    broker: Broker,
+    rows: Rows,
+    ledger: Ledger,
+    type: str,
+    payload: Any,
+    cause: str,
 ) -> None:
     [poison] = submit(store, broker, type, **payload)
     for crash in (1, 2, 3):
@@ -83,7 +90,7 @@ def test_w18_a_poison_job_is_a_dead_letter_after_three_crashes(
 
 
 def test_w18_beside_a_poison_job_nobody_is_harmed(
-    stage: Stage, store: Connection, broker: Broker, rows: Rows, ledger: Ledger
+    stage: PlayedWorker, store: Connection, broker: Broker, rows: Rows, ledger: Ledger
 ) -> None:
     """It comes in one batch with others at first; from then on it runs alone."""
     child = stage.child(internal_batch_budget_s=60)
@@ -104,7 +111,7 @@ def test_w18_beside_a_poison_job_nobody_is_harmed(
 
 
 def test_w19_an_exit_with_zero_without_settling_is_a_crash(
-    stage: Stage, store: Connection, broker: Broker, rows: Rows
+    stage: PlayedWorker, store: Connection, broker: Broker, rows: Rows
 ) -> None:
     dying = stage.child()
     [job] = submit(store, broker, "ledger.exit", code=0)
@@ -115,7 +122,7 @@ def test_w19_an_exit_with_zero_without_settling_is_a_crash(
 
 
 def test_w25_the_drains_deadline_passes(
-    stage: Stage, store: Connection, broker: Broker, rows: Rows, ledger: Ledger
+    stage: PlayedWorker, store: Connection, broker: Broker, rows: Rows, ledger: Ledger
 ) -> None:
     """What ran is queued at once, charged neither an error nor a crash; what had not begun is as new."""
     child = stage.child(internal_batch_budget_s=60, internal_interpreter_hold_s=60)
@@ -142,7 +149,7 @@ def test_w25_the_drains_deadline_passes(
 
 
 def test_w27_a_type_that_only_a_newer_worker_knows(
-    stage: Stage, store: Connection, broker: Broker, rows: Rows, ledger: Ledger
+    stage: PlayedWorker, store: Connection, broker: Broker, rows: Rows, ledger: Ledger
 ) -> None:
     stage.child()
     [job] = submit(store, broker, "ledger.noop")
@@ -159,7 +166,7 @@ def test_w27_a_type_that_only_a_newer_worker_knows(
 
 
 def test_w27_a_type_that_nobody_knows_for_an_hour_is_a_dead_letter(
-    stage: Stage, store: Connection, broker: Broker, rows: Rows
+    stage: PlayedWorker, store: Connection, broker: Broker, rows: Rows
 ) -> None:
     stage.child()
     job = rows.one(type="nobodys.type", unknown_since="=clock_timestamp() - interval '61 min'")
@@ -169,7 +176,7 @@ def test_w27_a_type_that_nobody_knows_for_an_hour_is_a_dead_letter(
 
 
 def test_w29_the_kill_arrives_after_the_child_has_moved_on(
-    stage: Stage, store: Connection, broker: Broker, rows: Rows, ledger: Ledger
+    stage: PlayedWorker, store: Connection, broker: Broker, rows: Rows, ledger: Ledger
 ) -> None:
     """The decision is about one job, and when it is carried out the child runs the next, innocent one."""
     child = stage.child(job_timeout_s=60)
@@ -187,7 +194,7 @@ def test_w29_the_kill_arrives_after_the_child_has_moved_on(
 
 
 def test_w29_a_child_that_wakes_as_it_is_about_to_be_replaced_lives(
-    stage: Stage, store: Connection, broker: Broker, rows: Rows, ledger: Ledger
+    stage: PlayedWorker, store: Connection, broker: Broker, rows: Rows, ledger: Ledger
 ) -> None:
     """It was silent for too long, and has taken a job between the look and the kill."""
     child = stage.child()

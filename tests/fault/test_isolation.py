@@ -17,8 +17,8 @@ from taskhub.roles import isolation as isolation_module
 from taskhub.store.connection import Connection
 from tests.harness.isolating import isolation
 from tests.harness.ledger import Ledger
+from tests.harness.played_worker import PlayedWorker
 from tests.harness.rows import Rows, claim, open_child, run, submit
-from tests.harness.stage import Stage
 from tests.waiting import wait_until
 
 
@@ -78,7 +78,7 @@ def test_an_item_whose_row_is_locked_holds_the_others_up_once() -> None:
 
 
 def test_any_number_of_dead_slots_is_rescued_while_redis_is_away(
-    stage: Stage, store: Connection, broker: Broker, rows: Rows
+    stage: PlayedWorker, store: Connection, broker: Broker, rows: Rows
 ) -> None:
     """Their lists wait for Redis, and hide nobody's rescue behind them."""
     first = open_child(store)
@@ -105,7 +105,7 @@ def test_any_number_of_dead_slots_is_rescued_while_redis_is_away(
 
 
 def test_a_dead_child_whose_rescue_fails_holds_up_no_other(
-    stage: Stage, store: Connection, broker: Broker, rows: Rows, ledger: Ledger
+    stage: PlayedWorker, store: Connection, broker: Broker, rows: Rows, ledger: Ledger
 ) -> None:
     dead = [stage.child(slot=0), stage.child(slot=1)]
     submit(store, broker, "ledger.sleep", 2, seconds=60)
@@ -119,7 +119,7 @@ def test_a_dead_child_whose_rescue_fails_holds_up_no_other(
 
 
 def test_a_damaged_record_is_kept_aside_and_its_job_goes_on(
-    stage: Stage, store: Connection, broker: Broker, rows: Rows, ledger: Ledger
+    stage: PlayedWorker, store: Connection, broker: Broker, rows: Rows, ledger: Ledger
 ) -> None:
     dying = stage.child()
     [job] = submit(store, broker, "ledger.sleep", seconds=60)

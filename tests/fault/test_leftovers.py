@@ -15,14 +15,14 @@ from taskhub.broker.broker import Broker
 from taskhub.child.loop import LEFT_BROKEN
 from taskhub.store.connection import Connection
 from tests.harness.ledger import Ledger
+from tests.harness.played_worker import Actor, PlayedWorker
 from tests.harness.processes import alive
 from tests.harness.rows import Rows, submit
-from tests.harness.stage import Actor, Stage
 from tests.waiting import pause, wait_until
 
 
 @contextmanager
-def one_batch(stage: Stage, store: Connection, broker: Broker, rows: Rows) -> Iterator[Actor]:
+def one_batch(stage: PlayedWorker, store: Connection, broker: Broker, rows: Rows) -> Iterator[Actor]:
     """A child that knows the types' pace; what is submitted inside comes to it in one batch."""
     child = stage.child(internal_batch_budget_s=60)
     submit(store, broker, "litter.arm", 3, seconds=60)
@@ -36,7 +36,7 @@ def one_batch(stage: Stage, store: Connection, broker: Broker, rows: Rows) -> It
 
 @pytest.mark.parametrize("type", ["litter.arm", "litter.arm_raising"])
 def test_a_timer_that_one_job_leaves_does_not_meet_the_next_of_its_batch(
-    stage: Stage, store: Connection, broker: Broker, rows: Rows, ledger: Ledger, type: str
+    stage: PlayedWorker, store: Connection, broker: Broker, rows: Rows, ledger: Ledger, type: str
 ) -> None:
     with one_batch(stage, store, broker, rows) as child:
         submit(store, broker, type, seconds=0.1)
@@ -47,7 +47,7 @@ def test_a_timer_that_one_job_leaves_does_not_meet_the_next_of_its_batch(
 
 
 def test_a_child_whose_builtins_a_job_has_replaced_serves_the_next(
-    stage: Stage, store: Connection, broker: Broker, rows: Rows, ledger: Ledger
+    stage: PlayedWorker, store: Connection, broker: Broker, rows: Rows, ledger: Ledger
 ) -> None:
     child = stage.child()
     submit(store, broker, "litter.break_len")
@@ -59,7 +59,7 @@ def test_a_child_whose_builtins_a_job_has_replaced_serves_the_next(
 
 
 def test_a_process_that_a_job_has_spoilt_is_replaced_before_the_next_and_nobody_pays(
-    stage: Stage, store: Connection, broker: Broker, rows: Rows, ledger: Ledger
+    stage: PlayedWorker, store: Connection, broker: Broker, rows: Rows, ledger: Ledger
 ) -> None:
     with one_batch(stage, store, broker, rows) as child:
         jobs = submit(store, broker, "litter.spoil") + submit(store, broker, "ledger.echo", 3)
@@ -77,7 +77,7 @@ def test_a_process_that_a_job_has_spoilt_is_replaced_before_the_next_and_nobody_
     ("everything", "status"), [(False, 0), pytest.param(True, LEFT_BROKEN, marks=pytest.mark.slow)]
 )
 def test_a_child_in_which_our_own_code_fails_for_good_after_a_job_is_replaced_and_nobody_pays(
-    stage: Stage, store: Connection, broker: Broker, rows: Rows, ledger: Ledger, everything: bool, status: int
+    stage: PlayedWorker, store: Connection, broker: Broker, rows: Rows, ledger: Ledger, everything: bool, status: int
 ) -> None:
     child = stage.child()
     [breaker] = submit(store, broker, "litter.break_ours", all=everything)
@@ -91,7 +91,7 @@ def test_a_child_in_which_our_own_code_fails_for_good_after_a_job_is_replaced_an
 
 
 def test_a_child_that_a_job_left_too_large_is_replaced_before_the_next(
-    stage: Stage, store: Connection, broker: Broker, rows: Rows, ledger: Ledger
+    stage: PlayedWorker, store: Connection, broker: Broker, rows: Rows, ledger: Ledger
 ) -> None:
     child = stage.child(hard_rss_mb=150)
     [big] = submit(store, broker, "litter.hoard", mb=150)
@@ -105,7 +105,7 @@ def test_a_child_that_a_job_left_too_large_is_replaced_before_the_next(
 
 
 def test_a_process_that_a_handler_forks_is_an_ordinary_one(
-    stage: Stage, store: Connection, broker: Broker, rows: Rows
+    stage: PlayedWorker, store: Connection, broker: Broker, rows: Rows
 ) -> None:
     stage.child()
     [job] = submit(store, broker, "litter.dispositions")
@@ -119,7 +119,7 @@ def left_by(ledger: Ledger, job: str) -> list[int]:
 
 
 def test_what_a_killed_job_left_in_sessions_of_its_own_is_gone_before_it_runs_again(
-    stage: Stage, store: Connection, broker: Broker, rows: Rows, ledger: Ledger
+    stage: PlayedWorker, store: Connection, broker: Broker, rows: Rows, ledger: Ledger
 ) -> None:
     jobs = submit(store, broker, "litter.family", 2, seconds=60)
     children = [stage.child(slot) for slot in (0, 1)]
@@ -141,7 +141,7 @@ def test_what_a_killed_job_left_in_sessions_of_its_own_is_gone_before_it_runs_ag
 
 
 def test_a_program_with_an_environment_of_its_own_dies_with_the_child_that_is_killed(
-    stage: Stage, store: Connection, broker: Broker, rows: Rows, ledger: Ledger
+    stage: PlayedWorker, store: Connection, broker: Broker, rows: Rows, ledger: Ledger
 ) -> None:
     child = stage.child()
     [job] = submit(store, broker, "litter.family", seconds=60, env={})
@@ -155,7 +155,7 @@ def test_a_program_with_an_environment_of_its_own_dies_with_the_child_that_is_ki
 
 
 def test_what_a_job_left_running_on_purpose_outlives_a_child_that_leaves_in_order(
-    stage: Stage, store: Connection, broker: Broker, rows: Rows, ledger: Ledger
+    stage: PlayedWorker, store: Connection, broker: Broker, rows: Rows, ledger: Ledger
 ) -> None:
     child = stage.child()
     [job] = submit(store, broker, "litter.family", seconds=0)

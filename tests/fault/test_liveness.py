@@ -25,9 +25,9 @@ from taskhub.store.connection import Connection
 from tests.harness.audit import history
 from tests.harness.isolating import isolation
 from tests.harness.ledger import Ledger
+from tests.harness.played_worker import PlayedWorker
 from tests.harness.proxy import Proxy
 from tests.harness.rows import Rows, submit
-from tests.harness.stage import Stage
 from tests.waiting import pause, stretched, wait_until
 
 QUICK = {
@@ -42,7 +42,7 @@ MakeSettings = Callable[..., Settings]
 
 
 @pytest.fixture
-def link(stage: Stage) -> SidecarLink:
+def link(stage: PlayedWorker) -> SidecarLink:
     return SidecarLink(stage.memory, os.open(os.devnull, os.O_RDONLY))
 
 
@@ -52,7 +52,9 @@ def heartbeat(store: Connection, link: SidecarLink) -> Heartbeat:
 
 
 @pytest.fixture
-def neighbour(settings: MakeSettings, connect: Callable[[], Connection], broker: Broker, stage: Stage) -> Neighbour:
+def neighbour(
+    settings: MakeSettings, connect: Callable[[], Connection], broker: Broker, stage: PlayedWorker
+) -> Neighbour:
     """Another host's upkeep."""
     return Neighbour(settings, connect(), broker, stage)
 
@@ -60,7 +62,7 @@ def neighbour(settings: MakeSettings, connect: Callable[[], Connection], broker:
 class Neighbour:
     """Another host that judges this one, and takes back what it held."""
 
-    def __init__(self, settings: MakeSettings, store: Connection, broker: Broker, stage: Stage) -> None:
+    def __init__(self, settings: MakeSettings, store: Connection, broker: Broker, stage: PlayedWorker) -> None:
         link, returns = stage.neighbour_link(), Returns()
         self.observer = Observer(store, link, settings(**QUICK).timers)
         self._recoverer = Recoverer(store, link, returns, RescueReport(), isolation())
@@ -72,21 +74,21 @@ class Neighbour:
         self._returner.step()
 
 
-def valid_until(stage: Stage) -> int:
+def valid_until(stage: PlayedWorker) -> int:
     return stage.memory.header[m.H_VALID_UNTIL]
 
 
-def counts_as_alive(stage: Stage, rows: Rows) -> bool:
+def counts_as_alive(stage: PlayedWorker, rows: Rows) -> bool:
     return bool(rows.value("SELECT count(*) FROM workers WHERE id = %s AND NOT expired", stage.worker))
 
 
-def freeze(stage: Stage, rows: Rows) -> None:
+def freeze(stage: PlayedWorker, rows: Rows) -> None:
     """As when the whole host stands still: its children stop, and its heartbeat grows old."""
     rows.sql("UPDATE workers SET heartbeat_at = clock_timestamp() - interval '1 h' WHERE id = %s", stage.worker)
 
 
 def test_w11_a_zombie_does_not_start_what_was_taken_from_it(
-    stage: Stage, store: Connection, broker: Broker, rows: Rows, ledger: Ledger
+    stage: PlayedWorker, store: Connection, broker: Broker, rows: Rows, ledger: Ledger
 ) -> None:
     """It stood still between its claim and the handler, for longer than it was known to be alive."""
     zombie = stage.child(failpoints="worker.after_claim=stop*1")
@@ -104,7 +106,7 @@ def test_w11_a_zombie_does_not_start_what_was_taken_from_it(
 
 
 def test_once_the_schema_does_not_allow_this_code_nothing_starts_and_nothing_is_charged(
-    stage: Stage, store: Connection, broker: Broker, rows: Rows, ledger: Ledger, heartbeat: Heartbeat
+    stage: PlayedWorker, store: Connection, broker: Broker, rows: Rows, ledger: Ledger, heartbeat: Heartbeat
 ) -> None:
     stage.memory.header[m.H_PARENT_TICK] = now_ns()
     heartbeat.step()
@@ -127,7 +129,7 @@ def test_once_the_schema_does_not_allow_this_code_nothing_starts_and_nothing_is_
 
 
 def test_a_worker_that_runs_nothing_asks_for_no_cancellations(
-    stage: Stage,
+    stage: PlayedWorker,
     store: Connection,
     broker: Broker,
     link: SidecarLink,
@@ -148,7 +150,7 @@ def test_a_worker_that_runs_nothing_asks_for_no_cancellations(
 
 
 def test_a_locked_history_of_the_schema_silences_no_heartbeat(
-    stage: Stage, rows: Rows, heartbeat: Heartbeat, pg_url: str
+    stage: PlayedWorker, rows: Rows, heartbeat: Heartbeat, pg_url: str
 ) -> None:
     stage.memory.header[m.H_PARENT_TICK] = now_ns()
     heartbeat.step()
@@ -162,7 +164,7 @@ def test_a_locked_history_of_the_schema_silences_no_heartbeat(
 
 
 def test_w14_a_stopped_supervisors_children_start_nothing_new(
-    stage: Stage, store: Connection, broker: Broker, rows: Rows, ledger: Ledger, heartbeat: Heartbeat
+    stage: PlayedWorker, store: Connection, broker: Broker, rows: Rows, ledger: Ledger, heartbeat: Heartbeat
 ) -> None:
     """The sidecar beats on; but for a supervisor that does not turn, a heartbeat is no proof."""
     stage.memory.header[m.H_PARENT_TICK] = now_ns()
@@ -185,7 +187,7 @@ def test_w14_a_stopped_supervisors_children_start_nothing_new(
 
 
 def test_w15_a_frozen_hosts_jobs_are_taken_over_and_it_begins_anew(
-    stage: Stage,
+    stage: PlayedWorker,
     store: Connection,
     broker: Broker,
     rows: Rows,
@@ -215,7 +217,7 @@ def test_w15_a_frozen_hosts_jobs_are_taken_over_and_it_begins_anew(
 
 
 def test_w17_an_outage_of_postgresql_declares_nobody_dead(
-    stage: Stage,
+    stage: PlayedWorker,
     settings: MakeSettings,
     broker: Broker,
     rows: Rows,
@@ -251,7 +253,7 @@ def test_w17_an_outage_of_postgresql_declares_nobody_dead(
 
 
 def test_w17_a_restart_of_postgresql_between_two_passes_declares_nobody_dead(
-    stage: Stage, settings: MakeSettings, rows: Rows, neighbour: Neighbour
+    stage: PlayedWorker, settings: MakeSettings, rows: Rows, neighbour: Neighbour
 ) -> None:
     """The observer itself stood still meanwhile, and saw no failure at all."""
     began = time.monotonic()
@@ -266,7 +268,7 @@ def test_w17_a_restart_of_postgresql_between_two_passes_declares_nobody_dead(
 
 
 def test_an_heir_of_the_state_folder_rescues_at_once_and_exactly(
-    stage: Stage, store: Connection, broker: Broker, rows: Rows, ledger: Ledger
+    stage: PlayedWorker, store: Connection, broker: Broker, rows: Rows, ledger: Ledger
 ) -> None:
     """All processes of a worker are killed together; the next one of this host inherits the record."""
     dying = stage.child()

@@ -20,9 +20,9 @@ from taskhub.store.connection import Connection
 from tests.harness.audit import history
 from tests.harness.isolating import isolation
 from tests.harness.ledger import Ledger
+from tests.harness.played_worker import PlayedWorker
 from tests.harness.proxy import Proxy
 from tests.harness.rows import Rows, run, submit
-from tests.harness.stage import Stage
 from tests.waiting import stretched, wait_until
 
 
@@ -68,7 +68,7 @@ def rewind(redis: redis_client.Redis, to: dict[bytes, bytes]) -> None:
 
 
 def test_r1_everything_is_flushed(
-    stage: Stage,
+    stage: PlayedWorker,
     store: Connection,
     broker: Broker,
     rows: Rows,
@@ -88,7 +88,7 @@ def test_r1_everything_is_flushed(
 
 
 def test_r2_an_older_snapshot_comes_back(
-    stage: Stage,
+    stage: PlayedWorker,
     store: Connection,
     broker: Broker,
     rows: Rows,
@@ -116,7 +116,7 @@ def test_r2_an_older_snapshot_comes_back(
 
 
 def test_r5_no_memory_is_left(
-    stage: Stage,
+    stage: PlayedWorker,
     store: Connection,
     broker: Broker,
     rows: Rows,
@@ -133,7 +133,7 @@ def test_r5_no_memory_is_left(
 
 @pytest.mark.parametrize("answer", ["request", "answer"])
 def test_r7_a_take_is_lost_on_the_way(
-    stage: Stage,
+    stage: PlayedWorker,
     store: Connection,
     broker: Broker,
     rows: Rows,
@@ -156,7 +156,7 @@ def test_r7_a_take_is_lost_on_the_way(
 
 
 def test_r8_the_connection_is_half_open(
-    stage: Stage,
+    stage: PlayedWorker,
     store: Connection,
     broker: Broker,
     rows: Rows,
@@ -206,7 +206,7 @@ def test_r11_of_a_backlog_only_what_is_missing_is_pushed_again(
 
 
 def test_r14_the_retry_that_redis_knew_is_gone(
-    stage: Stage, store: Connection, broker: Broker, rows: Rows, ledger: Ledger, redis: redis_client.Redis
+    stage: PlayedWorker, store: Connection, broker: Broker, rows: Rows, ledger: Ledger, redis: redis_client.Redis
 ) -> None:
     child = stage.child(retry_base_s=0.05, retry_cap_s=0.05, failpoints="worker.after_settle=stop*1")
     [job] = submit(store, broker, "ledger.fail", times=1)

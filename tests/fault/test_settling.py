@@ -13,23 +13,23 @@ from taskhub.services.recovery.rescue import Death, Held, rescue
 from taskhub.store.connection import Connection
 from tests.harness.audit import history
 from tests.harness.ledger import Ledger
+from tests.harness.played_worker import Actor, PlayedWorker
 from tests.harness.proxy import Proxy
 from tests.harness.rows import Rows, run, submit
-from tests.harness.stage import Actor, Stage
 from tests.waiting import wait_until
 
 SETTLE = b"EXECUTE settle_completed"
 SETTLE_AND_CLAIM = b"EXECUTE settle_and_claim"
 
 
-def lose_record(stage: Stage, store: Connection, actor: Actor) -> None:
+def lose_record(stage: PlayedWorker, store: Connection, actor: Actor) -> None:
     """Rescue a slot as another host does: nobody there knows what it was running."""
     slot = WorkerSlot(stage.worker, actor.slot, actor.generation)
     rescue(store, Held(slot, record_is_lost=True), Death("worker_lost", "the worker was lost"))
 
 
 def test_w4_killed_inside_the_handler(
-    stage: Stage, store: Connection, broker: Broker, rows: Rows, ledger: Ledger
+    stage: PlayedWorker, store: Connection, broker: Broker, rows: Rows, ledger: Ledger
 ) -> None:
     dying = stage.child()
     [job] = submit(store, broker, "ledger.kill_self", times=1)
@@ -47,7 +47,7 @@ def test_w4_killed_inside_the_handler(
 
 @pytest.mark.parametrize("statement", [SETTLE, SETTLE_AND_CLAIM], ids=["alone", "with_the_next_claim"])
 def test_w6_settlement_committed_answer_lost(
-    stage: Stage,
+    stage: PlayedWorker,
     store: Connection,
     broker: Broker,
     rows: Rows,
@@ -69,7 +69,13 @@ def test_w6_settlement_committed_answer_lost(
 
 
 def test_w9_the_rescue_overtakes_the_childs_own_settlement(
-    stage: Stage, store: Connection, broker: Broker, rows: Rows, ledger: Ledger, pg_proxy: Proxy, proxied_pg_url: str
+    stage: PlayedWorker,
+    store: Connection,
+    broker: Broker,
+    rows: Rows,
+    ledger: Ledger,
+    pg_proxy: Proxy,
+    proxied_pg_url: str,
 ) -> None:
     settlement = pg_proxy.hold(SETTLE)
     dying = stage.child(database_url=proxied_pg_url)
@@ -91,7 +97,13 @@ def test_w9_the_rescue_overtakes_the_childs_own_settlement(
 
 
 def test_w9_the_childs_own_settlement_comes_first(
-    stage: Stage, store: Connection, broker: Broker, rows: Rows, ledger: Ledger, pg_proxy: Proxy, proxied_pg_url: str
+    stage: PlayedWorker,
+    store: Connection,
+    broker: Broker,
+    rows: Rows,
+    ledger: Ledger,
+    pg_proxy: Proxy,
+    proxied_pg_url: str,
 ) -> None:
     settlement = pg_proxy.lose_answer(SETTLE)
     dying = stage.child(database_url=proxied_pg_url, failpoints="worker.after_settle=kill")
@@ -106,7 +118,13 @@ def test_w9_the_childs_own_settlement_comes_first(
 
 
 def test_what_was_finished_is_settled_from_the_journal_of_the_dead(
-    stage: Stage, store: Connection, broker: Broker, rows: Rows, ledger: Ledger, pg_proxy: Proxy, proxied_pg_url: str
+    stage: PlayedWorker,
+    store: Connection,
+    broker: Broker,
+    rows: Rows,
+    ledger: Ledger,
+    pg_proxy: Proxy,
+    proxied_pg_url: str,
 ) -> None:
     """The settlement of a finished job is on its way, and never arrives; its child is killed."""
     settlement = pg_proxy.hold(SETTLE)
@@ -126,7 +144,7 @@ def test_what_was_finished_is_settled_from_the_journal_of_the_dead(
 
 
 def test_the_journal_is_kept_until_its_settlement_is_committed(
-    stage: Stage, store: Connection, broker: Broker, rows: Rows, ledger: Ledger
+    stage: PlayedWorker, store: Connection, broker: Broker, rows: Rows, ledger: Ledger
 ) -> None:
     """The child dies on the very way to PostgreSQL that was to settle one job and claim the next."""
     dying = stage.child(internal_settle_within_s=60, failpoints="worker.after_handler=sleep:0.3*1")
@@ -151,7 +169,7 @@ def test_the_journal_is_kept_until_its_settlement_is_committed(
 
 
 def test_w10_a_zombie_finishes_what_was_taken_from_it(
-    stage: Stage, store: Connection, broker: Broker, rows: Rows, ledger: Ledger
+    stage: PlayedWorker, store: Connection, broker: Broker, rows: Rows, ledger: Ledger
 ) -> None:
     zombie = stage.child()
     [job] = submit(store, broker, "ledger.sleep", seconds=0.5)
@@ -170,7 +188,7 @@ def test_w10_a_zombie_finishes_what_was_taken_from_it(
 
 
 def test_w10_a_zombie_finishes_while_another_runs_the_job(
-    stage: Stage, store: Connection, broker: Broker, rows: Rows, ledger: Ledger
+    stage: PlayedWorker, store: Connection, broker: Broker, rows: Rows, ledger: Ledger
 ) -> None:
     zombie = stage.child()
     [job] = submit(store, broker, "ledger.sleep", seconds=0.5)
@@ -191,7 +209,13 @@ def test_w10_a_zombie_finishes_while_another_runs_the_job(
 
 
 def test_w26_a_cancellation_overtakes_the_completion(
-    stage: Stage, store: Connection, broker: Broker, rows: Rows, ledger: Ledger, pg_proxy: Proxy, proxied_pg_url: str
+    stage: PlayedWorker,
+    store: Connection,
+    broker: Broker,
+    rows: Rows,
+    ledger: Ledger,
+    pg_proxy: Proxy,
+    proxied_pg_url: str,
 ) -> None:
     """The job had ended when somebody asked: it stays completed, and never runs again."""
     settlement = pg_proxy.hold(SETTLE)
@@ -208,7 +232,7 @@ def test_w26_a_cancellation_overtakes_the_completion(
 
 @pytest.mark.parametrize("reason", [m.REASON_CANCEL, m.REASON_TIMEOUT], ids=["cancel", "timeout"])
 def test_w26_a_kill_for_a_job_that_has_ended_leaves_it_completed(
-    stage: Stage,
+    stage: PlayedWorker,
     store: Connection,
     broker: Broker,
     rows: Rows,
@@ -230,7 +254,7 @@ def test_w26_a_kill_for_a_job_that_has_ended_leaves_it_completed(
 
 
 def test_w26_a_job_killed_for_its_cancellation_is_cancelled_and_not_retried(
-    stage: Stage, store: Connection, broker: Broker, rows: Rows, ledger: Ledger
+    stage: PlayedWorker, store: Connection, broker: Broker, rows: Rows, ledger: Ledger
 ) -> None:
     dying = stage.child()
     [job] = submit(store, broker, "ledger.sleep", seconds=60)

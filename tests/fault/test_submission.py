@@ -22,10 +22,10 @@ from taskhub.store.connection import Connection
 from tests.harness.background import Background
 from tests.harness.forks import in_fork
 from tests.harness.ledger import Ledger
+from tests.harness.played_worker import PlayedWorker
 from tests.harness.proxy import Proxy
 from tests.harness.rows import Rows, run
 from tests.harness.servers import Redis
-from tests.harness.stage import Stage
 from tests.waiting import stretched, wait_until
 
 MakeSubmitter = Callable[..., Submitter]
@@ -100,7 +100,7 @@ def test_a2_the_push_comes_after_the_commit(submitter: MakeSubmitter, pg_url: st
 
 
 def test_a2_an_id_that_is_taken_before_its_row_is_visible_is_found_again(
-    stage: Stage, broker: Broker, rows: Rows, ledger: Ledger, eager: Reconciler
+    stage: PlayedWorker, broker: Broker, rows: Rows, ledger: Ledger, eager: Reconciler
 ) -> None:
     stage.child()
     rows.one(status="completed")  # the queue is known
@@ -159,7 +159,7 @@ def test_a8_redis_hangs_during_the_push(submitter: MakeSubmitter, rows: Rows, fr
 
 def test_a9_a_push_that_timed_out_was_carried_out(
     submitter: MakeSubmitter,
-    stage: Stage,
+    stage: PlayedWorker,
     broker: Broker,
     rows: Rows,
     ledger: Ledger,

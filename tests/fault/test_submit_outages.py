@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from taskhub.api.app import create_app, services_of
+from taskhub.api.app import context_of, create_app
 from taskhub.broker import key_names
 from taskhub.broker.broker import Broker
 from taskhub.handlers import registry as registries
@@ -38,7 +38,7 @@ def make_app(settings: Callable[..., Settings]) -> Iterator[MakeApp]:
 
     yield make
     for app in apps:
-        services_of(app).close()
+        context_of(app).close()
 
 
 def post(app: Flask, body: Any = _BODY, path: str = "/jobs", **headers: str) -> Any:
@@ -182,7 +182,7 @@ def test_a_frozen_redis_delays_nobody_for_long(make_app: MakeApp, frail_redis: R
     assert [post(app).status_code for _ in range(20)] == [202] * 20
     assert time.monotonic() - started < stretched(1.5)
     frail_redis.signal(signal.SIGCONT)
-    doorbell = services_of(app).doorbell
+    doorbell = context_of(app).doorbell
     assert not doorbell.is_up
     wait_until(doorbell.ask, 10, "the API finds Redis again", every_s=0.1)
     job = post(app).json["id"]

@@ -17,7 +17,7 @@ from urllib.parse import quote
 import psycopg2
 import redis
 
-from taskhub.embedded import locate
+from taskhub.embedded import server_binaries
 from tests.harness.processes import family_of
 from tests.waiting import wait_until
 
@@ -93,7 +93,7 @@ class Postgres(_Server):
     def __init__(self, port: int | None = None) -> None:
         super().__init__("pg")
         self._port = port
-        binaries = locate.postgres_folder()
+        binaries = server_binaries.postgres_folder()
         self._postgres = str(binaries / "postgres")
         self.version = 0
         subprocess.run(
@@ -180,7 +180,7 @@ class Redis(_Server):
     def start(self) -> None:
         self._socket.unlink(missing_ok=True)
         self._launch(
-            str(locate.redis_server()), "--port", "0", "--unixsocket", str(self._socket), "--save", "",
+            str(server_binaries.redis_server()), "--port", "0", "--unixsocket", str(self._socket), "--save", "",
             "--appendonly", "no", "--dir", str(self.folder), "--maxmemory-policy", "noeviction", *self._options,
             dies_by="KILL",
         )  # fmt: skip

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from taskhub.api.app import create_app, services_of
+from taskhub.api.app import context_of, create_app
 from taskhub.handlers import registry as registries
 from taskhub.settings.fields import Settings
 from taskhub.store.connection import Connection
@@ -32,7 +32,7 @@ def make_client(settings: Callable[..., Settings]) -> Iterator[MakeClient]:
 
     yield make
     for app in apps:
-        services_of(app).close()
+        context_of(app).close()
 
 
 @pytest.fixture
@@ -138,7 +138,7 @@ def test_a_bad_wait_is_refused(client: FlaskClient, rows: Rows, wait: str) -> No
 def test_waits_are_bounded_and_end_when_draining(make_client: MakeClient, rows: Rows) -> None:
     client = make_client(api_waiters=2)
     app, job = client.application, rows.one()
-    services = services_of(app)
+    services = context_of(app)
     is_draining = threading.Event()
     services.is_draining = is_draining.is_set
     with ThreadPoolExecutor(2) as threads:

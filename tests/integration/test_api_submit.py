@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 from marshmallow import Schema, fields
 from redis import Redis
 
-from taskhub.api.app import create_app, services_of
+from taskhub.api.app import context_of, create_app
 from taskhub.broker import key_names
 from taskhub.broker.broker import Broker
 from taskhub.handlers import registry as registries
@@ -66,7 +66,7 @@ def make_client(settings: Callable[..., Settings], registry: Registry) -> Iterat
 
     yield make
     for app in apps:
-        services_of(app).close()
+        context_of(app).close()
 
 
 @pytest.fixture

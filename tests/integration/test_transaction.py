@@ -12,7 +12,7 @@ import pytest
 from taskhub import failpoints, ids
 from taskhub.domain.errors import LeaseLostError, TransactionLostError, TransactionStateError
 from taskhub.domain.outcome import Committed, Completed, Failed, Fate, Outcome
-from taskhub.services.execution.transaction import JobTransaction
+from taskhub.services.execution.transaction import CompletingTransaction
 from taskhub.store.connection import Connection
 from taskhub.store.transaction import HandlerSession
 from tests.harness.rows import Child, Rows, claim, open_child
@@ -49,10 +49,10 @@ class Handling:
         self._store, self._rows, self._lease = store, rows, None
         self._child: Child = open_child(store)
 
-    def begin(self) -> tuple[str, JobTransaction]:
+    def begin(self) -> tuple[str, CompletingTransaction]:
         job = self._rows.one()
         self._lease, _ = claim(self._store, self._child, [job], lease=self._lease)
-        return job, JobTransaction(self.session, self.doubts, self.interrupts, job, self._lease)
+        return job, CompletingTransaction(self.session, self.doubts, self.interrupts, job, self._lease)
 
 
 @pytest.fixture

@@ -19,9 +19,9 @@ from typing import Any
 
 import pytest
 
-from taskhub.cli.program import MARK
-from taskhub.embedded import locate
-from taskhub.embedded.process import marked, servers_in
+from taskhub.cli.dev.managed_process import MARK
+from taskhub.embedded import server_binaries
+from taskhub.embedded.local_processes import marked, servers_in
 from tests.harness.http import Http
 from tests.harness.programs import free_port
 from tests.waiting import wait_until
@@ -317,7 +317,7 @@ AS_NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
 
 def nobody_may_run_postgres() -> bool:
     """False for ordinary users, and where the installation is in a folder of root's alone."""
-    command = [*AS_NOBODY, locate.postgres_folder() / "postgres", "--version"]
+    command = [*AS_NOBODY, server_binaries.postgres_folder() / "postgres", "--version"]
     return os.geteuid() == 0 and subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 

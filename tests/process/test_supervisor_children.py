@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.harness.dummy_supervisor import MakeTroupe
 from tests.harness.processes import alive, children_of
-from tests.harness.troupe import MakeTroupe
 from tests.waiting import pause, stretched, wait_until
 
 
-def test_a_killed_child_that_had_worked_is_replaced_at_once_and_its_sibling_never_notices(troupe: MakeTroupe) -> None:
-    with troupe() as running:
+def test_a_killed_child_that_had_worked_is_replaced_at_once_and_its_sibling_never_notices(dummies: MakeTroupe) -> None:
+    with dummies() as running:
         running.order(0, "busy")
         victim, sibling = running.member(0), running.member(1)
         pause(0.1)  # it takes up its task
@@ -31,9 +31,9 @@ def test_a_killed_child_that_had_worked_is_replaced_at_once_and_its_sibling_neve
 
 
 def test_children_that_die_before_their_first_task_are_forked_ever_more_slowly_and_then_the_worker_gives_up(
-    troupe: MakeTroupe,
+    dummies: MakeTroupe,
 ) -> None:
-    running = troupe(2, TASKHUB_INTERNAL_BOOT_BACKOFF_S="0.1", TASKHUB_INTERNAL_BOOT_BACKOFF_CAP_S="0.4")
+    running = dummies(2, TASKHUB_INTERNAL_BOOT_BACKOFF_S="0.1", TASKHUB_INTERNAL_BOOT_BACKOFF_CAP_S="0.4")
     running.order(0, "exit:3")
     running.order(1, "exit:4")
     running.start()
@@ -46,16 +46,16 @@ def test_children_that_die_before_their_first_task_are_forked_ever_more_slowly_a
     assert [wait >= least for wait, least in zip(waits, (0.1, 0.2, 0.4, 0.4), strict=True)] == [True] * 4, waits
 
 
-def test_a_child_that_exits_with_zero_unasked_before_its_first_task_backs_off_too(troupe: MakeTroupe) -> None:
-    running = troupe(1)
+def test_a_child_that_exits_with_zero_unasked_before_its_first_task_backs_off_too(dummies: MakeTroupe) -> None:
+    running = dummies(1)
     running.order(0, "exit:0")
     running.start()
     assert running.wait(20) == 1
     assert running.exits() == ["exit 0"] * 5
 
 
-def test_one_slot_whose_children_die_never_ends_a_worker_whose_other_slot_works(troupe: MakeTroupe) -> None:
-    running = troupe()
+def test_one_slot_whose_children_die_never_ends_a_worker_whose_other_slot_works(dummies: MakeTroupe) -> None:
+    running = dummies()
     running.order(0, "exit:3")
     running.start()
     wait_until(lambda: len(running.exits(0)) >= 8, 20, "slot 0 dies again and again")
@@ -67,8 +67,8 @@ def test_one_slot_whose_children_die_never_ends_a_worker_whose_other_slot_works(
     assert running.stop() == 0
 
 
-def test_a_child_that_is_silent_without_a_task_is_replaced_and_a_busy_one_is_not(troupe: MakeTroupe) -> None:
-    with troupe() as running:
+def test_a_child_that_is_silent_without_a_task_is_replaced_and_a_busy_one_is_not(dummies: MakeTroupe) -> None:
+    with dummies() as running:
         running.order(1, "busy")
         silent, busy = running.member(0), running.member(1)
         pause(0.1)
@@ -83,8 +83,8 @@ def test_a_child_that_is_silent_without_a_task_is_replaced_and_a_busy_one_is_not
 
 
 @pytest.mark.slow
-def test_a_supervisor_that_stood_still_itself_blames_no_child_for_the_silence(troupe: MakeTroupe) -> None:
-    with troupe() as running:
+def test_a_supervisor_that_stood_still_itself_blames_no_child_for_the_silence(dummies: MakeTroupe) -> None:
+    with dummies() as running:
         before = running.all_members()
         running.group_signal(signal.SIGSTOP)
         pause(4)
@@ -94,8 +94,8 @@ def test_a_supervisor_that_stood_still_itself_blames_no_child_for_the_silence(tr
         assert running.events("child.stalled") == []
 
 
-def test_a_killed_sidecar_is_replaced_within_a_second_and_no_child_notices(troupe: MakeTroupe) -> None:
-    with troupe() as running:
+def test_a_killed_sidecar_is_replaced_within_a_second_and_no_child_notices(dummies: MakeTroupe) -> None:
+    with dummies() as running:
         before, sidecar = running.all_members(), running.sidecar()
         began = time.monotonic()
         os.kill(sidecar, signal.SIGKILL)
@@ -105,8 +105,8 @@ def test_a_killed_sidecar_is_replaced_within_a_second_and_no_child_notices(troup
 
 
 @pytest.mark.slow
-def test_a_sidecar_that_hangs_is_replaced(troupe: MakeTroupe) -> None:
-    with troupe() as running:
+def test_a_sidecar_that_hangs_is_replaced(dummies: MakeTroupe) -> None:
+    with dummies() as running:
         before, sidecar = running.all_members(), running.sidecar()
         os.kill(sidecar, signal.SIGSTOP)
         wait_until(lambda: running.sidecar() != sidecar, 15, f"another sidecar runs\n{running.tail()}")
@@ -114,9 +114,9 @@ def test_a_sidecar_that_hangs_is_replaced(troupe: MakeTroupe) -> None:
 
 
 def test_children_and_sidecar_are_gone_a_tenth_of_a_second_after_their_supervisor_was_killed(
-    troupe: MakeTroupe,
+    dummies: MakeTroupe,
 ) -> None:
-    with troupe(3) as running:
+    with dummies(3) as running:
         running.order(0, "busy")
         os.kill(running.member(1), signal.SIGSTOP)  # not even this one stays
         members = running.children()
@@ -134,8 +134,10 @@ STEPS = (
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_a_step_of_the_loop_that_fails_unexpectedly_is_told_once_and_tried_again(troupe: MakeTroupe, step: str) -> None:
-    with troupe(TASKHUB_FAILPOINTS=f"supervisor.{step}=raise*3") as running:
+def test_a_step_of_the_loop_that_fails_unexpectedly_is_told_once_and_tried_again(
+    dummies: MakeTroupe, step: str
+) -> None:
+    with dummies(TASKHUB_FAILPOINTS=f"supervisor.{step}=raise*3") as running:
         for slot, pid in running.all_members().items():
             os.kill(pid, signal.SIGKILL)
             running.replaced(slot, pid)
@@ -149,9 +151,9 @@ def test_a_step_of_the_loop_that_fails_unexpectedly_is_told_once_and_tried_again
 
 
 def test_without_descriptors_a_reload_is_refused_and_dead_children_are_back_once_there_are_some(
-    troupe: MakeTroupe,
+    dummies: MakeTroupe,
 ) -> None:
-    with troupe() as running:
+    with dummies() as running:
         running.order(0, "idle")  # read from a file
         sidecar = running.sidecar()
         before = resource.prlimit(running.pid, resource.RLIMIT_NOFILE)
@@ -171,13 +173,13 @@ def test_without_descriptors_a_reload_is_refused_and_dead_children_are_back_once
 
 @pytest.mark.slow
 def test_no_turn_is_long_though_sixty_four_children_are_to_be_killed_that_do_not_stand_still(
-    troupe: MakeTroupe,
+    dummies: MakeTroupe,
 ) -> None:
-    assert any(0 < _longest_turn_over_the_stuck(troupe) < 0.2 for _ in range(3))  # others may use the processors, too
+    assert any(0 < _longest_turn_over_the_stuck(dummies) < 0.2 for _ in range(3))  # others may use the processors, too
 
 
-def _longest_turn_over_the_stuck(troupe: MakeTroupe) -> float:
-    with troupe(64) as running:
+def _longest_turn_over_the_stuck(dummies: MakeTroupe) -> float:
+    with dummies(64) as running:
         running.make_fifo()
         before = running.all_members()
         for slot in before:
@@ -188,8 +190,8 @@ def _longest_turn_over_the_stuck(troupe: MakeTroupe) -> float:
         return running.longest_turn_s()
 
 
-def test_a_hundred_kills_leave_no_zombie_and_no_descriptor(troupe: MakeTroupe) -> None:
-    with troupe(4) as running:
+def test_a_hundred_kills_leave_no_zombie_and_no_descriptor(dummies: MakeTroupe) -> None:
+    with dummies(4) as running:
         for slot in range(4):
             running.order(slot, "busy")
         pause(0.2)
@@ -223,8 +225,8 @@ def _seconds(timestamp: str) -> float:
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="mounting a small disk needs root")
-def test_a_slot_that_the_disk_has_no_room_for_is_refused_and_the_others_work_on(troupe: MakeTroupe) -> None:
-    running = troupe(2)
+def test_a_slot_that_the_disk_has_no_room_for_is_refused_and_the_others_work_on(dummies: MakeTroupe) -> None:
+    running = dummies(2)
     mount = 'mkdir -p "$TASKHUB_STATE_DIR" && mount -t tmpfs -o size=512k none "$TASKHUB_STATE_DIR" && exec "$@"'
     running.run_in("unshare", "--mount", "sh", "-c", mount, "sh")
     with running:

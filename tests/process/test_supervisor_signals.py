@@ -13,16 +13,16 @@ from pathlib import Path
 
 import pytest
 
+from tests.harness.dummy_supervisor import DummySupervisor, MakeTroupe
 from tests.harness.processes import alive
-from tests.harness.troupe import MakeTroupe, Troupe
 from tests.waiting import pause, stretched, wait_until
 
 # Stopping
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_stop_waits_for_the_running_task_and_ends_with_zero(troupe: MakeTroupe, number: signal.Signals) -> None:
-    with troupe(TASKHUB_DRAIN_S="20") as running:
+def test_a_stop_waits_for_the_running_task_and_ends_with_zero(dummies: MakeTroupe, number: signal.Signals) -> None:
+    with dummies(TASKHUB_DRAIN_S="20") as running:
         running.order(0, "busy")
         busy, idle = running.member(0), running.member(1)
         wait_until(lambda: running.phase(0) == "running", 10, "the task runs")
@@ -36,9 +36,9 @@ def test_a_stop_waits_for_the_running_task_and_ends_with_zero(troupe: MakeTroupe
 
 
 def test_a_task_that_outlasts_the_drain_is_killed_and_the_worker_ends_within_two_seconds_after(
-    troupe: MakeTroupe,
+    dummies: MakeTroupe,
 ) -> None:
-    with troupe(TASKHUB_DRAIN_S="1") as running:
+    with dummies(TASKHUB_DRAIN_S="1") as running:
         running.order(0, "busy")
         wait_until(lambda: running.phase(0) == "running", 10, "the task runs")
         began = time.monotonic()
@@ -50,8 +50,8 @@ def test_a_task_that_outlasts_the_drain_is_killed_and_the_worker_ends_within_two
 @pytest.mark.parametrize(
     "numbers", [(signal.SIGTERM, signal.SIGTERM), (signal.SIGINT, signal.SIGINT), (signal.SIGQUIT,)]
 )
-def test_asked_twice_or_by_quit_the_worker_ends_now(troupe: MakeTroupe, numbers: tuple[signal.Signals, ...]) -> None:
-    with troupe(TASKHUB_DRAIN_S="60") as running:
+def test_asked_twice_or_by_quit_the_worker_ends_now(dummies: MakeTroupe, numbers: tuple[signal.Signals, ...]) -> None:
+    with dummies(TASKHUB_DRAIN_S="60") as running:
         running.order(0, "busy")
         wait_until(lambda: running.phase(0) == "running", 10, "the task runs")
         began = time.monotonic()
@@ -63,8 +63,8 @@ def test_asked_twice_or_by_quit_the_worker_ends_now(troupe: MakeTroupe, numbers:
         assert running.exits(0) == ["SIGKILL"]
 
 
-def test_a_stop_sent_to_every_process_kills_no_running_task(troupe: MakeTroupe) -> None:
-    with troupe(TASKHUB_DRAIN_S="20") as running:
+def test_a_stop_sent_to_every_process_kills_no_running_task(dummies: MakeTroupe) -> None:
+    with dummies(TASKHUB_DRAIN_S="20") as running:
         running.order(0, "busy")
         wait_until(lambda: running.phase(0) == "running", 10, "the task runs")
         for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
@@ -81,8 +81,8 @@ def test_a_stop_sent_to_every_process_kills_no_running_task(troupe: MakeTroupe) 
 # Sizes
 
 
-def test_ttin_and_ttou_change_the_number_of_children_one_by_one_and_never_below_one(troupe: MakeTroupe) -> None:
-    with troupe() as running:
+def test_ttin_and_ttou_change_the_number_of_children_one_by_one_and_never_below_one(dummies: MakeTroupe) -> None:
+    with dummies() as running:
         running.signal(signal.SIGTTIN)
         wait_until(lambda: set(running.members()) == {0, 1, 2}, 5, "a third child runs")
         for left in ({0, 1}, {0}, {0}):
@@ -94,8 +94,8 @@ def test_ttin_and_ttou_change_the_number_of_children_one_by_one_and_never_below_
         assert running.exits() == ["exit 0"] * 2
 
 
-def test_a_slot_that_is_still_leaving_is_not_taken_by_the_next_child(troupe: MakeTroupe) -> None:
-    with troupe(TASKHUB_DRAIN_S="5") as running:
+def test_a_slot_that_is_still_leaving_is_not_taken_by_the_next_child(dummies: MakeTroupe) -> None:
+    with dummies(TASKHUB_DRAIN_S="5") as running:
         for slot in range(3):
             running.order(slot, "busy" if slot == 1 else "idle")
         busy = running.member(1)
@@ -120,8 +120,8 @@ def test_a_slot_that_is_still_leaving_is_not_taken_by_the_next_child(troupe: Mak
 # Looking
 
 
-def test_usr1_writes_the_state_of_every_slot_and_everybodys_stack_into_the_log(troupe: MakeTroupe) -> None:
-    with troupe() as running:
+def test_usr1_writes_the_state_of_every_slot_and_everybodys_stack_into_the_log(dummies: MakeTroupe) -> None:
+    with dummies() as running:
         running.order(0, "busy")
         wait_until(lambda: running.phase(0) == "running", 10, "the task runs")
         before = len(running.events("worker.state"))
@@ -136,9 +136,9 @@ def test_usr1_writes_the_state_of_every_slot_and_everybodys_stack_into_the_log(t
 # Reload
 
 
-def test_a_reload_whose_trial_fails_leaves_everything_as_it_is_and_says_why_on_one_line(troupe: MakeTroupe) -> None:
+def test_a_reload_whose_trial_fails_leaves_everything_as_it_is_and_says_why_on_one_line(dummies: MakeTroupe) -> None:
     trial = "import sys; print('x' * 200_000); sys.exit('no module named\\nshop_handlers')"
-    with troupe(DUMMY_TRIAL=trial) as running:
+    with dummies(DUMMY_TRIAL=trial) as running:
         before = (running.pid, running.all_members(), running.sidecar())
         running.signal(signal.SIGHUP)
         [refusal] = wait_until(lambda: running.events("worker.reload_refused"), 15, "it is refused")
@@ -147,8 +147,8 @@ def test_a_reload_whose_trial_fails_leaves_everything_as_it_is_and_says_why_on_o
         assert (running.pid, running.members(), running.sidecar()) == before
 
 
-def test_a_reload_keeps_pid_and_running_task_and_never_lacks_more_than_one_child(troupe: MakeTroupe) -> None:
-    with troupe(3, TASKHUB_DRAIN_S="5") as running:
+def test_a_reload_keeps_pid_and_running_task_and_never_lacks_more_than_one_child(dummies: MakeTroupe) -> None:
+    with dummies(3, TASKHUB_DRAIN_S="5") as running:
         running.order(0, "busy")
         before = {slot: running.member(slot) for slot in range(3)}
         sidecar = running.sidecar()
@@ -167,8 +167,8 @@ def test_a_reload_keeps_pid_and_running_task_and_never_lacks_more_than_one_child
         assert _fewest_at_work(running, 3) >= 2
 
 
-def test_reloads_one_upon_the_other_end_with_every_child_replaced(troupe: MakeTroupe) -> None:
-    with troupe(3, TASKHUB_DRAIN_S="5") as running:
+def test_reloads_one_upon_the_other_end_with_every_child_replaced(dummies: MakeTroupe) -> None:
+    with dummies(3, TASKHUB_DRAIN_S="5") as running:
         before = set(running.members().values())
         for times in (1, 2, 3):
             running.signal(signal.SIGHUP)
@@ -179,8 +179,8 @@ def test_reloads_one_upon_the_other_end_with_every_child_replaced(troupe: MakeTr
         assert running.stop() == 0
 
 
-def test_a_stop_during_a_reload_stops(troupe: MakeTroupe) -> None:
-    with troupe(TASKHUB_DRAIN_S="5", DUMMY_TRIAL="import time; time.sleep(1)") as running:
+def test_a_stop_during_a_reload_stops(dummies: MakeTroupe) -> None:
+    with dummies(TASKHUB_DRAIN_S="5", DUMMY_TRIAL="import time; time.sleep(1)") as running:
         running.signal(signal.SIGHUP)
         wait_until(lambda: running.events("worker.reloading"), 5, "the trial runs")
         assert running.stop() == 0
@@ -205,8 +205,8 @@ in_namespaces = pytest.mark.skipif(not works(*NAMESPACE, "--pid", "--fork", "tru
 
 
 @in_namespaces
-def test_as_pid_1_it_reaps_strangers_refuses_a_bad_reload_and_ends_with_zero(troupe: MakeTroupe) -> None:
-    running = troupe(DUMMY_TRIAL="import time, sys; time.sleep(0.3); sys.exit('bad code')")
+def test_as_pid_1_it_reaps_strangers_refuses_a_bad_reload_and_ends_with_zero(dummies: MakeTroupe) -> None:
+    running = dummies(DUMMY_TRIAL="import time, sys; time.sleep(0.3); sys.exit('bad code')")
     running.run_in(*NAMESPACE, "--pid", "--fork", "--mount-proc", "--kill-child")
     with running:
         running.order(0, "orphan")
@@ -226,13 +226,13 @@ def test_as_pid_1_it_reaps_strangers_refuses_a_bad_reload_and_ends_with_zero(tro
     not works(*AS_NOBODY, sys.executable, "-c", ""), reason="this interpreter lies where only root may go"
 )
 def test_as_nobody_with_nothing_writable_but_the_state_folder_it_works() -> None:
-    folder = Path(tempfile.mkdtemp(prefix="th-troupe-"))
+    folder = Path(tempfile.mkdtemp(prefix="th-dummies-"))
     try:
         folder.chmod(0o755)
         (folder / "state").mkdir()
         if IS_ROOT:
             shutil.chown(folder / "state", 65534, 65534)
-        running = Troupe(folder, PYTHONDONTWRITEBYTECODE="1")
+        running = DummySupervisor(folder, PYTHONDONTWRITEBYTECODE="1")
         state, script = folder / "state", 'mount --bind "$0" "$0" && mount -o remount,bind,ro / && exec "$@"'
         running.run_in(*NAMESPACE, "--mount", "--propagation", "private", "sh", "-c", script, str(state), *AS_NOBODY)
         with running:
@@ -247,7 +247,7 @@ def test_as_nobody_with_nothing_writable_but_the_state_folder_it_works() -> None
         shutil.rmtree(folder)
 
 
-def _fewest_at_work(running: Troupe, children: int) -> int:
+def _fewest_at_work(running: DummySupervisor, children: int) -> int:
     """The fewest children that ever worked at once, after all of them did, as the log tells."""
     at_work = fewest = 0
     has_begun = False

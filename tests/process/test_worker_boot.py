@@ -12,8 +12,8 @@ from taskhub.store import migrations
 from taskhub.store.connection import Connection
 from tests.harness.fixtures import MakeWorker
 from tests.harness.http import Answer
-from tests.harness.placing import place
 from tests.harness.rows import Rows
+from tests.harness.seed_jobs import place
 from tests.waiting import pause, wait_until
 
 

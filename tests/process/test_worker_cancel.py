@@ -12,9 +12,9 @@ from taskhub.broker.broker import Broker
 from taskhub.store.connection import Connection
 from tests.harness.fixtures import MakeApi, MakeWorker
 from tests.harness.ledger import Ledger
-from tests.harness.placing import HANDLERS, SOON, place
 from tests.harness.processes import alive
 from tests.harness.rows import Rows, run
+from tests.harness.seed_jobs import HANDLERS, SOON, place
 from tests.waiting import pause, stretched, wait_until
 
 LIMIT_S = 7
@@ -32,7 +32,7 @@ def cancel(store: Connection, job: str) -> str:
     ("type", "payload"),
     [
         ("ledger.sleep", {"seconds": 60}),
-        ("unruly.family", {"seconds": 60}),
+        ("misbehaving_handlers.family", {"seconds": 60}),
         ("ledger.spin", {"seconds": 30}),
     ],
 )

@@ -12,9 +12,9 @@ import pytest
 from taskhub.broker.broker import Broker
 from tests.harness.fixtures import MakeWorker
 from tests.harness.ledger import Ledger
-from tests.harness.placing import HANDLERS, SOON, place
 from tests.harness.processes import alive
 from tests.harness.rows import Rows
+from tests.harness.seed_jobs import HANDLERS, SOON, place
 from tests.waiting import pause, wait_until
 
 QUICK = {**SOON, **HANDLERS}
@@ -44,7 +44,7 @@ def test_children_that_grow_too_large_are_replaced_between_jobs_one_at_a_time(
 ) -> None:
     with worker(**QUICK, TASKHUB_MAX_RSS_MB="120", TASKHUB_INTERNAL_BLOCK_S="0.5") as running:
         before = running.job_children()
-        made = place(rows, broker, "unruly.hoard", {"mb": 100, "seconds": 0.3}, count=2)
+        made = place(rows, broker, "misbehaving_handlers.hoard", {"mb": 100, "seconds": 0.3}, count=2)
         rows.wait_counts({"completed": 2}, 15)
         made += place(rows, broker, "ledger.sleep", {"seconds": 0.2}, count=20)
         rows.wait_counts({"completed": 22}, 20)

@@ -14,9 +14,9 @@ from redis import Redis
 from taskhub.broker.broker import Broker
 from tests.harness.fixtures import MakeWorker
 from tests.harness.ledger import Ledger
-from tests.harness.placing import HANDLERS, SOON, place
 from tests.harness.processes import alive, family_of
 from tests.harness.rows import Rows
+from tests.harness.seed_jobs import HANDLERS, SOON, place
 from tests.waiting import pause, stretched, wait_until
 
 QUICK = {**SOON, **HANDLERS, "TASKHUB_INTERNAL_BLOCK_S": "0.5"}

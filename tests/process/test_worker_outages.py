@@ -15,10 +15,10 @@ from taskhub.broker.broker import Broker
 from taskhub.store.migrations import migrate
 from tests.harness.fixtures import MakeWorker
 from tests.harness.ledger import Ledger
-from tests.harness.placing import HANDLERS, MORTAL, SOON, gap_s, place
 from tests.harness.processes import family_of
 from tests.harness.programs import Worker
 from tests.harness.rows import Rows
+from tests.harness.seed_jobs import HANDLERS, MORTAL, SOON, gap_s, place
 from tests.harness.servers import Postgres, Redis
 from tests.waiting import pause, stretched, wait_until
 

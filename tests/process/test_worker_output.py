@@ -13,10 +13,10 @@ import pytest
 from taskhub.broker.broker import Broker
 from tests.harness.fixtures import MakeWorker
 from tests.harness.piped_worker import PipedWorker
-from tests.harness.placing import SOON, place
 from tests.harness.programs import Program, Worker
 from tests.harness.raw_writers import WAYS
 from tests.harness.rows import Rows
+from tests.harness.seed_jobs import SOON, place
 from tests.process.test_worker_roles import sidecar_of
 from tests.waiting import wait_until
 

@@ -12,9 +12,9 @@ import pytest
 from taskhub.broker.broker import Broker
 from tests.harness.fixtures import MakeWorker
 from tests.harness.ledger import Ledger
-from tests.harness.placing import HANDLERS, SOON, gap_s, place
 from tests.harness.processes import alive, family_of
 from tests.harness.rows import Rows
+from tests.harness.seed_jobs import HANDLERS, SOON, gap_s, place
 from tests.waiting import stretched, wait_until
 
 
@@ -125,7 +125,7 @@ def test_w20_the_copy_of_a_handler_that_forks_never_acts_as_a_child(
 ) -> None:
     with worker(**SOON, **HANDLERS, TASKHUB_WORKER_PROCESSES="1") as running:
         [child] = running.job_children()
-        made = place(rows, broker, "unruly.fork", count=5)
+        made = place(rows, broker, "misbehaving_handlers.fork", count=5)
         rows.wait_counts({"completed": 5}, 15)
         others = place(rows, broker, "ledger.noop", count=50)
         rows.wait_counts({"completed": 55}, 15)

@@ -9,9 +9,9 @@ import pytest
 from taskhub.broker.broker import Broker
 from tests.harness.fixtures import MakeWorker
 from tests.harness.ledger import Ledger
-from tests.harness.placing import HANDLERS, SOON, gap_s, place
 from tests.harness.programs import Worker
 from tests.harness.rows import Rows
+from tests.harness.seed_jobs import HANDLERS, SOON, gap_s, place
 from tests.waiting import stretched, wait_until
 
 QUICK = {**SOON, **HANDLERS}

@@ -12,10 +12,10 @@ import pytest
 
 from taskhub.broker.broker import Broker
 from tests.harness.fixtures import MakeWorker
-from tests.harness.placing import SOON, place
 from tests.harness.processes import alive
 from tests.harness.programs import Worker
 from tests.harness.rows import Rows
+from tests.harness.seed_jobs import SOON, place
 from tests.waiting import pause, stretched, wait_until
 
 ROLES = (

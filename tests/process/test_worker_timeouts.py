@@ -10,16 +10,16 @@ import pytest
 from taskhub.broker.broker import Broker
 from tests.harness.fixtures import MakeWorker
 from tests.harness.ledger import Ledger
-from tests.harness.placing import HANDLERS, SOON, gap_s, place
 from tests.harness.processes import alive
 from tests.harness.rows import Rows
+from tests.harness.seed_jobs import HANDLERS, SOON, gap_s, place
 from tests.waiting import stretched, wait_until
 
 QUICK = {**SOON, **HANDLERS, "TASKHUB_INTERNAL_KILL_GRACE_S": "0.5"}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("type", ["unruly.loop", "ledger.sleep", "ledger.ignore_term"])
+@pytest.mark.parametrize("type", ["misbehaving_handlers.loop", "ledger.sleep", "ledger.ignore_term"])
 def test_an_overdue_job_gets_an_exception_and_its_child_lives_on(
     worker: MakeWorker, ledger: Ledger, rows: Rows, broker: Broker, type: str
 ) -> None:
@@ -75,7 +75,7 @@ def test_the_processes_that_an_overdue_job_has_started_go_with_it(
     worker: MakeWorker, ledger: Ledger, rows: Rows, broker: Broker
 ) -> None:
     with worker(**QUICK):
-        [job] = place(rows, broker, "unruly.family", {"seconds": 60}, timeout_s=0.5, max_attempts=1)
+        [job] = place(rows, broker, "misbehaving_handlers.family", {"seconds": 60}, timeout_s=0.5, max_attempts=1)
         wait_until(lambda: len(ledger.entries("grandchild")) == 2, 10, "it has started two processes")
         rows.wait_counts({"failed": 1}, 15)
         assert [entry.pid for entry in ledger.entries("grandchild") if alive(entry.pid)] == []
@@ -93,7 +93,7 @@ def test_w29_a_kill_never_hits_the_next_innocent_job(
         for step in range(40):
             seconds = 0.2 + step * 0.004  # the kill comes two turns of the supervisor's loop after 0.1
             edgy += place(rows, broker, "ledger.swallow", {"seconds": seconds}, timeout_s=0.1, max_attempts=1)
-            innocent += place(rows, broker, "unruly.innocent", count=5, timeout_s=60)
+            innocent += place(rows, broker, "misbehaving_handlers.innocent", count=5, timeout_s=60)
         wait_until(lambda: not rows.value("SELECT count(*) FROM jobs WHERE finished_at IS NULL"), 60, "all are over")
         kills = len(running.events("child.exited"))
     assert rows.statuses(innocent) == ["completed"] * 200

@@ -9,9 +9,9 @@ import pytest
 from taskhub.broker.broker import Broker
 from tests.harness.fixtures import MakeWorker
 from tests.harness.ledger import Ledger
-from tests.harness.placing import HANDLERS, SOON, place
 from tests.harness.proxy import Proxy
 from tests.harness.rows import Rows
+from tests.harness.seed_jobs import HANDLERS, SOON, place
 from tests.harness.servers import Postgres
 from tests.waiting import wait_until
 
@@ -37,7 +37,7 @@ def test_the_handlers_rows_are_there_exactly_once(
     worker: MakeWorker, ledger: Ledger, rows: Rows, broker: Broker, fails: str | None, executions: int
 ) -> None:
     with worker(**QUICK) as running:
-        made = place(rows, broker, "unruly.insert", {"fails": fails}, count=20)
+        made = place(rows, broker, "misbehaving_handlers.insert", {"fails": fails}, count=20)
         rows.wait_counts({"completed": 20}, 20)
         samples = wait_until(
             lambda: (found := running.metrics()).total("jobs_processed_total", outcome="completed") == 20 and found,
@@ -57,7 +57,7 @@ def test_a_child_killed_before_or_after_the_commit_leaves_the_rows_exactly_once(
 ) -> None:
     """Each child dies once at the point, so a job may meet it at most as often as there are crashes left."""
     with worker(**QUICK, TASKHUB_WORKER_PROCESSES="1", TASKHUB_FAILPOINTS=point) as running:
-        [job] = place(rows, broker, "unruly.insert")
+        [job] = place(rows, broker, "misbehaving_handlers.insert")
         if "after" in point:
             rows.wait_counts({"completed": 1}, 15)
             wait_until(lambda: running.events("child.exited"), 10, "the child has died after the commit")
@@ -72,7 +72,7 @@ def test_a6_a_session_killed_in_the_transaction_rolls_back_and_the_job_runs_agai
     worker: MakeWorker, ledger: Ledger, rows: Rows, broker: Broker
 ) -> None:
     with worker(**QUICK):
-        [job] = place(rows, broker, "unruly.insert", {"seconds": 1})
+        [job] = place(rows, broker, "misbehaving_handlers.insert", {"seconds": 1})
         wait_until(lambda: ledger.starts() == 1, 10, "it runs")
         kill = (
             "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
@@ -95,7 +95,7 @@ def test_a3_a_commit_whose_answer_is_lost_counts_once(
         url = f"postgresql://postgres@127.0.0.1:{proxy.port}/{pg_url.partition('@/')[2].partition('?')[0]}"
         with worker(**QUICK, TASKHUB_DATABASE_URL=url):
             lost = proxy.lose_answer(b"COMMIT")
-            [job] = place(rows, broker, "unruly.insert")
+            [job] = place(rows, broker, "misbehaving_handlers.insert")
             lost.wait()
             rows.wait_counts({"completed": 1}, 15)
     assert effects(rows) == Counter([job])
@@ -108,7 +108,7 @@ def test_a_transaction_of_a_job_that_was_taken_over_is_refused_and_its_rows_are_
     worker: MakeWorker, ledger: Ledger, rows: Rows, broker: Broker
 ) -> None:
     with worker(**QUICK) as running:
-        [job] = place(rows, broker, "unruly.insert", {"seconds": 1})
+        [job] = place(rows, broker, "misbehaving_handlers.insert", {"seconds": 1})
         wait_until(lambda: ledger.starts() == 1, 10, "it runs")
         rows.set(job, status="queued", lease=None, run_at="=clock_timestamp() + interval '1 hour'")  # as a rescue does
         wait_until(lambda: running.events("job.stale"), 10, "the settlement is refused")

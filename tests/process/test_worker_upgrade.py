@@ -12,9 +12,9 @@ import redis as redis_client
 
 from taskhub.broker.broker import Broker
 from tests.harness.fixtures import MakeWorker
-from tests.harness.placing import HANDLERS, SOON, place
 from tests.harness.programs import ROOT, Worker
 from tests.harness.rows import Rows
+from tests.harness.seed_jobs import HANDLERS, SOON, place
 from tests.harness.watched import VARIABLE
 from tests.waiting import wait_until
 

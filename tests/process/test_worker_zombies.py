@@ -11,10 +11,10 @@ import pytest
 from taskhub.broker.broker import Broker
 from tests.harness.fixtures import MakeWorker
 from tests.harness.ledger import Ledger
-from tests.harness.placing import HANDLERS, MORTAL, SOON, place
 from tests.harness.processes import family_of
 from tests.harness.programs import Worker
 from tests.harness.rows import Rows
+from tests.harness.seed_jobs import HANDLERS, MORTAL, SOON, place
 from tests.waiting import pause, wait_until
 
 QUICK = {**SOON, **HANDLERS, **MORTAL}

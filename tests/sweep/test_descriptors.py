@@ -10,10 +10,10 @@ import pytest
 from taskhub.broker.broker import Broker
 from tests.harness.fixtures import *  # noqa: F403 (fixtures are found by their names here)
 from tests.harness.fixtures import MakeWorker
-from tests.harness.placing import SOON, place
 from tests.harness.processes import family_of
 from tests.harness.programs import Worker
 from tests.harness.rows import Rows
+from tests.harness.seed_jobs import SOON, place
 from tests.sweep.drawing import drawn
 from tests.waiting import pause, wait_until
 

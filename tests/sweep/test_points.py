@@ -18,8 +18,8 @@ from taskhub.broker.broker import Broker
 from tests.harness.fixtures import *  # noqa: F403 (fixtures are found by their names here)
 from tests.harness.fixtures import MakeWorker
 from tests.harness.ledger import Ledger
-from tests.harness.placing import MORTAL, SOON, place
 from tests.harness.rows import Rows
+from tests.harness.seed_jobs import MORTAL, SOON, place
 from tests.sweep.drawing import drawn
 from tests.waiting import pause, wait_until
 

@@ -13,9 +13,9 @@ import pytest
 from taskhub.broker.broker import Broker
 from tests.harness.fixtures import *  # noqa: F403 (fixtures are found by their names here)
 from tests.harness.fixtures import MakeWorker
-from tests.harness.placing import SOON, place
 from tests.harness.programs import Worker
 from tests.harness.rows import Rows
+from tests.harness.seed_jobs import SOON, place
 from tests.process.test_worker_roles import CLASSES, ROLES
 from tests.sweep.drawing import drawn
 from tests.waiting import wait_until

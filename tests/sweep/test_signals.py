@@ -11,10 +11,10 @@ from taskhub.broker.broker import Broker
 from tests.harness.fixtures import *  # noqa: F403 (fixtures are found by their names here)
 from tests.harness.fixtures import MakeWorker
 from tests.harness.ledger import Ledger
-from tests.harness.placing import SOON, place
 from tests.harness.processes import alive
 from tests.harness.programs import Worker
 from tests.harness.rows import Rows
+from tests.harness.seed_jobs import SOON, place
 from tests.sweep.drawing import drawn
 from tests.waiting import wait_until
 

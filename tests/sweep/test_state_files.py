@@ -17,8 +17,8 @@ from taskhub.store.connection import Connection
 from tests.fault.conftest import *  # noqa: F403 (a stage, found by its name here)
 from tests.harness.fixtures import *  # noqa: F403
 from tests.harness.ledger import Ledger
+from tests.harness.played_worker import PlayedWorker, isolation
 from tests.harness.rows import Rows, submit
-from tests.harness.stage import Stage, isolation
 from tests.sweep.drawing import drawn, rng
 from tests.waiting import wait_until
 
@@ -58,7 +58,7 @@ def damage(path: Path, kind: str, where: int) -> None:
 
 @pytest.mark.parametrize(("kind", "where"), drawn("state files", DAMAGES, 4))
 def test_whatever_happened_to_the_file_its_jobs_run_again(
-    stage: Stage, store: Connection, broker: Broker, rows: Rows, ledger: Ledger, kind: str, where: int
+    stage: PlayedWorker, store: Connection, broker: Broker, rows: Rows, ledger: Ledger, kind: str, where: int
 ) -> None:
     dying = stage.child(internal_batch_budget_s=60)
     submit(store, broker, "ledger.echo", 3)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from taskhub.api.app import create_app
-from taskhub.api.errors import STATUSES
+from taskhub.api.problems import STATUSES
 from taskhub.domain import errors
 from taskhub.domain.job_request import FIELDS
 from taskhub.handlers import registry

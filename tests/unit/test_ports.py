@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from taskhub.cli import ports
+from taskhub.cli.dev import tcp_ports
 
 
 @pytest.fixture(params=["127.0.0.1", "::1"])
@@ -20,7 +20,7 @@ def taken(request: pytest.FixtureRequest) -> Iterator[tuple[str, int]]:
 
 
 def test_a_port_in_use_is_told_with_its_setting_and_its_holder(taken: tuple[str, int]) -> None:
-    told = ports.trouble(*taken, "TASKHUB_HTTP_PORT")
+    told = tcp_ports.trouble(*taken, "TASKHUB_HTTP_PORT")
 
     assert told is not None
     assert told.startswith(f"TASKHUB_HTTP_PORT: port {taken[1]} on {taken[0]} is in use by process {os.getpid()} (")
@@ -28,12 +28,12 @@ def test_a_port_in_use_is_told_with_its_setting_and_its_holder(taken: tuple[str,
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", "0.0.0.0", "::"])
 def test_a_free_port_is_free(host: str) -> None:
-    assert ports.trouble(host, ports.free_port(host), "TASKHUB_HTTP_PORT") is None
+    assert tcp_ports.trouble(host, tcp_ports.free_port(host), "TASKHUB_HTTP_PORT") is None
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "2001:db8::1", "no-such-host.invalid", "." * 70])
 def test_an_address_of_another_host_is_told_as_such(host: str) -> None:
-    told = ports.trouble(host, 8080, "TASKHUB_HTTP_PORT")
+    told = tcp_ports.trouble(host, 8080, "TASKHUB_HTTP_PORT")
 
     assert told is not None
     assert told.startswith(f"TASKHUB_HTTP_HOST={host} is no address of this host")
@@ -51,4 +51,4 @@ def test_an_address_of_another_host_is_told_as_such(host: str) -> None:
     ],
 )
 def test_a_url_is_one_that_can_be_used(host: str, url: str) -> None:
-    assert ports.url(host, 80) == url
+    assert tcp_ports.url(host, 80) == url

@@ -6,7 +6,7 @@ import json
 
 from gunicorn.http import errors
 
-from taskhub.api.problems import refusal_bytes
+from taskhub.api.problem_document import refusal_bytes
 from taskhub.api.refusals import REFUSALS, told
 
 

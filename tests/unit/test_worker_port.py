@@ -13,7 +13,7 @@ from contextlib import suppress
 import pytest
 
 from taskhub.sidecar import http_port
-from taskhub.sidecar.http_answer import Answer, checked
+from taskhub.sidecar.http_answer import HttpAnswer, checked
 from taskhub.sidecar.http_port import HttpPort, Requests
 from tests.waiting import stretched, wait_until
 
@@ -54,11 +54,11 @@ class Port:
         while self._is_open:
             self._port.step()
 
-    def _slow(self) -> Answer:
+    def _slow(self) -> HttpAnswer:
         self.gate.wait(10)
         return checked(True, {})
 
-    def _bad(self) -> Answer:
+    def _bad(self) -> HttpAnswer:
         raise SystemExit(3)
 
 

@@ -50,7 +50,7 @@ class State(enum.Enum):
     THEIRS = "this job is being completed by job.complete(cursor)"
 
 
-class Interrupts(Protocol):
+class Interruptible(Protocol):
     """What may cut the running job short."""
 
     def held_off(self) -> AbstractContextManager[None]: ...
@@ -59,11 +59,11 @@ class Interrupts(Protocol):
     def left_s(self) -> float: ...
 
 
-class JobTransaction:
+class CompletingTransaction:
     """The transaction of one execution of one job; a context manager that gives a cursor."""
 
     def __init__(
-        self, session: HandlerSession, doubts: Connection, interrupts: Interrupts, job_id: str, lease: str
+        self, session: HandlerSession, doubts: Connection, interrupts: Interruptible, job_id: str, lease: str
     ) -> None:
         self._session = session
         self._doubts = doubts

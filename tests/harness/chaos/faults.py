@@ -6,7 +6,7 @@ import os
 import random
 import signal
 
-from tests.harness.chaos.town import CHILDREN, Town
+from tests.harness.chaos.cluster import CHILDREN, Cluster
 from tests.harness.processes import alive, family_of
 from tests.harness.programs import Worker
 from tests.waiting import pause, wait_until
@@ -14,89 +14,89 @@ from tests.waiting import pause, wait_until
 _CHILDREN_GONE_S = 2.0
 
 
-def kill_child(town: Town, rng: random.Random) -> int:
+def kill_child(cluster: Cluster, rng: random.Random) -> int:
     """SIGKILL to one child: the one job that it ran may run again."""
-    worker = rng.choice(town.workers)
-    pid = rng.choice(wait_until(lambda: town.children_of(worker), 10, "the worker has children"))
+    worker = rng.choice(cluster.workers)
+    pid = rng.choice(wait_until(lambda: cluster.children_of(worker), 10, "the worker has children"))
     os.kill(pid, signal.SIGKILL)
     return 1
 
 
-def kill_supervisor(town: Town, rng: random.Random) -> int:
+def kill_supervisor(cluster: Cluster, rng: random.Random) -> int:
     """SIGKILL to a supervisor; its restart on the same host knows what each child was running."""
-    worker = rng.choice(town.workers)
-    _lose(town, worker)
+    worker = rng.choice(cluster.workers)
+    _lose(cluster, worker)
     pause(rng.uniform(0, 3))
-    town.restart(worker)
+    cluster.restart(worker)
     return CHILDREN
 
 
-def lose_host(town: Town, rng: random.Random) -> int:
+def lose_host(cluster: Cluster, rng: random.Random) -> int:
     """A host is gone with all that its worker remembered: each child's batch may run again, elsewhere."""
-    worker = rng.choice(town.workers)
-    held = town.held_by(worker)
-    _lose(town, worker)
-    town.workers.remove(worker)
-    town.add_host()
+    worker = rng.choice(cluster.workers)
+    held = cluster.held_by(worker)
+    _lose(cluster, worker)
+    cluster.workers.remove(worker)
+    cluster.add_host()
     return max(held, CHILDREN)
 
 
-def flush_redis(town: Town, rng: random.Random) -> int:
+def flush_redis(cluster: Cluster, rng: random.Random) -> int:
     """FLUSHALL."""
-    with town.redis.client() as client:
+    with cluster.redis.client() as client:
         client.flushall()
     return 0
 
 
-def kill_postgres(town: Town, rng: random.Random) -> int:
+def kill_postgres(cluster: Cluster, rng: random.Random) -> int:
     """PostgreSQL ends without a farewell, and recovers at its next start."""
-    town.postgres.kill()
+    cluster.postgres.kill()
     pause(rng.uniform(0, 2))
-    town.postgres.start()
+    cluster.postgres.start()
     return 0
 
 
-def stop_child(town: Town, rng: random.Random) -> int:
+def stop_child(cluster: Cluster, rng: random.Random) -> int:
     """One child stands still for some seconds."""
-    worker = rng.choice(town.workers)
-    pid = rng.choice(wait_until(lambda: town.children_of(worker), 10, "the worker has children"))
+    worker = rng.choice(cluster.workers)
+    pid = rng.choice(wait_until(lambda: cluster.children_of(worker), 10, "the worker has children"))
     _freeze([pid], rng.uniform(1, 4))
     return 0
 
 
-def stop_supervisor(town: Town, rng: random.Random) -> int:
+def stop_supervisor(cluster: Cluster, rng: random.Random) -> int:
     """A supervisor alone stands still, past its worker's being declared dead; its children had stopped in time."""
-    worker = rng.choice(town.workers)
-    held = town.held_by(worker)
+    worker = rng.choice(cluster.workers)
+    held = cluster.held_by(worker)
     _freeze([worker.pid], 20)
     return max(held, CHILDREN)
 
 
-def stop_host(town: Town, rng: random.Random) -> int:
+def stop_host(cluster: Cluster, rng: random.Random) -> int:
     """A whole worker stands still, past its being declared dead: what it held runs elsewhere."""
-    worker = rng.choice(town.workers)
-    held = town.held_by(worker)
+    worker = rng.choice(cluster.workers)
+    held = cluster.held_by(worker)
     _freeze(family_of(worker.pid), 20)
     return max(held, CHILDREN)
 
 
-def postgres_away(town: Town, rng: random.Random) -> int:
+def postgres_away(cluster: Cluster, rng: random.Random) -> int:
     """PostgreSQL is stopped for a minute."""
-    town.postgres.stop()
+    cluster.postgres.stop()
     pause(60)
-    town.postgres.start()
+    cluster.postgres.start()
     return 0
 
 
-def redis_away(town: Town, rng: random.Random) -> int:
+def redis_away(cluster: Cluster, rng: random.Random) -> int:
     """Redis is gone for a minute, and comes back empty."""
-    town.redis.kill()
+    cluster.redis.kill()
     pause(60)
-    town.redis.start()
+    cluster.redis.start()
     return 0
 
 
-def _lose(town: Town, worker: Worker) -> None:
+def _lose(cluster: Cluster, worker: Worker) -> None:
     members = family_of(worker.pid)
     worker.kill()
     wait_until(lambda: not [pid for pid in members if alive(pid)], _CHILDREN_GONE_S, "its children are gone with it")

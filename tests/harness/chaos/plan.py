@@ -11,10 +11,10 @@ from pathlib import Path
 
 from tests.harness.audit import Verdict
 from tests.harness.chaos import faults, surroundings
-from tests.harness.chaos.town import Town
+from tests.harness.chaos.cluster import Cluster
 from tests.waiting import pause
 
-Fault = Callable[[Town, random.Random], int]
+Fault = Callable[[Cluster, random.Random], int]
 Progress = Callable[[str, int, int], None]
 
 REST_S = 180.0
@@ -86,37 +86,37 @@ def run_row(row: Row, jobs: int, seed: int, tell: Progress) -> Result:
     """Run one row; `tell` hears what goes on: a word, jobs done, faults done."""
     rng = random.Random(f"{seed}-{row.name}")
     began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="th-chaos-") as folder, _town(Path(folder), row, rng) as town:
-        return _run(row, jobs, rng, town, tell, began)
+    with tempfile.TemporaryDirectory(prefix="th-chaos-") as folder, _cluster(Path(folder), row, rng) as cluster:
+        return _run(row, jobs, rng, cluster, tell, began)
 
 
-def _town(folder: Path, row: Row, rng: random.Random) -> Town:
-    return Town(folder, rng, on_small_disk=row.on_small_disk)
+def _cluster(folder: Path, row: Row, rng: random.Random) -> Cluster:
+    return Cluster(folder, rng, on_small_disk=row.on_small_disk)
 
 
-def _run(row: Row, jobs: int, rng: random.Random, town: Town, tell: Progress, began: float) -> Result:
-    clients = town.clients(jobs, row.lasts_s)
+def _run(row: Row, jobs: int, rng: random.Random, cluster: Cluster, tell: Progress, began: float) -> Result:
+    clients = cluster.clients(jobs, row.lasts_s)
     clients.start()
     problems: list[str] = []
     may_be_extra = 0
     try:
-        may_be_extra = _do_faults(row, rng, town, tell)
-        tell("coming to rest", town.completed(), row.count)
+        may_be_extra = _do_faults(row, rng, cluster, tell)
+        tell("coming to rest", cluster.completed(), row.count)
         while not clients.are_done:
             pause(0.2)
-            tell("coming to rest", town.completed(), row.count)
-        town.wait_rest(jobs, REST_S)
+            tell("coming to rest", cluster.completed(), row.count)
+        cluster.wait_rest(jobs, REST_S)
     except AssertionError as error:
         problems.append(str(error).splitlines()[0])
     clients.end()
     problems += clients.refused[:3]
-    problems += [f"a program ended with {code}" for code in town.stop() if code]
-    problems += [f"process {pid} is left" for pid in town.strays()]
+    problems += [f"a program ended with {code}" for code in cluster.stop() if code]
+    problems += [f"process {pid} is left" for pid in cluster.strays()]
     seconds = time.monotonic() - began
-    return Result(row, jobs, town.judge(), may_be_extra, problems, town.longest_standstill_s(), seconds)
+    return Result(row, jobs, cluster.judge(), may_be_extra, problems, cluster.longest_standstill_s(), seconds)
 
 
-def _do_faults(row: Row, rng: random.Random, town: Town, tell: Progress) -> int:
+def _do_faults(row: Row, rng: random.Random, cluster: Cluster, tell: Progress) -> int:
     """Do all faults, in random order at random moments of the load; returns how many extra executions they may cost."""
     order = [fault for fault, times in row.faults for _ in range(times)]
     rng.shuffle(order)
@@ -125,7 +125,7 @@ def _do_faults(row: Row, rng: random.Random, town: Town, tell: Progress) -> int:
     allowed = 0
     for done, (fault, moment) in enumerate(zip(order, moments, strict=True)):
         while time.monotonic() - began < moment:
-            tell(fault.__name__.replace("_", " "), town.completed(), done)
+            tell(fault.__name__.replace("_", " "), cluster.completed(), done)
             pause(min(0.2, max(0.0, moment - (time.monotonic() - began))))
-        allowed += fault(town, rng)
+        allowed += fault(cluster, rng)
     return allowed

@@ -7,8 +7,8 @@ from typing import Any
 
 from flask import Request
 
-from taskhub.api.errors import RequestError
 from taskhub.api.media import unfitness
+from taskhub.api.problems import RequestError
 from taskhub.domain import strict_json
 
 _LARGE_BYTES = 1 << 20

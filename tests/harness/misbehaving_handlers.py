@@ -13,7 +13,7 @@ from tests.harness.ledger import note
 _hoard: list[bytearray] = []
 
 
-@recorded("unruly.loop")
+@recorded("misbehaving_handlers.loop")
 def loop(job: Any) -> None:
     """Compute in Python for `seconds`."""
     ends = time.monotonic() + job.payload["seconds"]
@@ -21,7 +21,7 @@ def loop(job: Any) -> None:
         sum(range(100))
 
 
-@recorded("unruly.innocent")
+@recorded("misbehaving_handlers.innocent")
 def innocent(job: Any) -> None:
     """Work for a moment; an exception here is somebody else's fault."""
     ends = time.monotonic() + 0.01
@@ -29,7 +29,7 @@ def innocent(job: Any) -> None:
         sum(range(100))
 
 
-@recorded("unruly.hoard")
+@recorded("misbehaving_handlers.hoard")
 def hoard(job: Any) -> int:
     """Keep `mb` megabytes for as long as the process lives."""
     held = bytearray(job.payload["mb"] * 2**20)
@@ -39,20 +39,20 @@ def hoard(job: Any) -> int:
     return os.getpid()
 
 
-@recorded("unruly.whoami")
+@recorded("misbehaving_handlers.whoami")
 def whoami(job: Any) -> int:
     """The pid of this process."""
     return os.getpid()
 
 
-@recorded("unruly.fork")
+@recorded("misbehaving_handlers.fork")
 def fork(job: Any) -> int:
     """Fork, and let the copy return from the handler as well."""
     os.fork()
     return os.getpid()
 
 
-@recorded("unruly.insert")
+@recorded("misbehaving_handlers.insert")
 def insert(job: Any) -> None:
     """Write a row of `effects` in the transaction that completes the job; then fail if it `fails` inside or after."""
     with job.transaction() as cursor:
@@ -64,7 +64,7 @@ def insert(job: Any) -> None:
         raise RuntimeError("after the transaction")
 
 
-@recorded("unruly.family")
+@recorded("misbehaving_handlers.family")
 def family(job: Any) -> None:
     """Start a process that starts another, and wait for them, whatever happens."""
     script = f"sleep {job.payload['seconds']} & echo $! ; wait"

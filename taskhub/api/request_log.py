@@ -32,7 +32,7 @@ def request_id(environ: WSGIEnvironment) -> str:
     return found
 
 
-class Observed:
+class RequestLog:
     """WSGI middleware."""
 
     def __init__(self, application: WSGIApplication, is_draining: Callable[[], bool]) -> None:

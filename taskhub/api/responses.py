@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 
-class Answer(Response):
+class JsonResponse(Response):
     """A whole answer of bytes; sent without the library's care for streams and relative addresses."""
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -24,11 +24,11 @@ class Answer(Response):
         return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
 
 
-def json_answer(value: Any, status: int = 200, media_type: str = "application/json") -> Answer:
-    return Answer(orjson.dumps(value), status, content_type=media_type)
+def json_answer(value: Any, status: int = 200, media_type: str = "application/json") -> JsonResponse:
+    return JsonResponse(orjson.dumps(value), status, content_type=media_type)
 
 
-def job_answer(row: JobRow, status: int = 200, *, location: bool = False, duplicate: bool = False) -> Answer:
+def job_answer(row: JobRow, status: int = 200, *, location: bool = False, duplicate: bool = False) -> JsonResponse:
     """A job object; `location` adds where it is found, `duplicate` that it stands for the one submitted."""
     shown = job_view(row, orjson.Fragment)
     if duplicate:

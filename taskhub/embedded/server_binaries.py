@@ -12,7 +12,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from taskhub.embedded.process import EmbeddedError
+from taskhub.embedded.local_processes import EmbeddedError
 
 INSTALL = "pip install 'taskhub[embedded]'"
 

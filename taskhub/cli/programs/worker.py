@@ -8,7 +8,7 @@ import sys
 
 import click
 
-from taskhub.cli.shadow import require_own_supervisor
+from taskhub.cli.package_check import require_own_supervisor
 
 ARGV = [sys.executable, "-m", "supervisor"]
 

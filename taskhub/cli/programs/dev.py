@@ -8,9 +8,9 @@ import sys
 import click
 
 from taskhub import logs
-from taskhub.cli.development import Development
-from taskhub.cli.interrupts import Interrupts
-from taskhub.cli.shadow import require_own_supervisor
+from taskhub.cli.dev.stack import DevStack
+from taskhub.cli.dev.stop_signals import StopSignals
+from taskhub.cli.package_check import require_own_supervisor
 from taskhub.settings.fields import Settings
 
 
@@ -21,11 +21,11 @@ def command() -> None:
     The servers are real ones, with their data in TASKHUB_DATA_DIR; TASKHUB_DATABASE_URL and
     TASKHUB_REDIS_URL each replace one of them by a server of yours.
     """
-    interrupts = Interrupts()
+    signals = StopSignals()
     log_format = "console" if sys.stdout.isatty() else "json"
     # One process of the API is ready sooner: the second would only import the same at the same time.
     defaults = {"auth": "off", "env": "development", "log_format": log_format, "api_processes": "1"}
     settings = Settings.load(defaults=defaults)
     logs.configure(settings)
     require_own_supervisor()
-    Development(settings, os.environ, interrupts).run()
+    DevStack(settings, os.environ, signals).run()

@@ -8,7 +8,7 @@ import click
 
 from taskhub import addresses
 from taskhub.broker import redis_client
-from taskhub.cli.shadow import ShadowedError, require_own_supervisor
+from taskhub.cli.package_check import ShadowedError, require_own_supervisor
 from taskhub.domain.errors import SchemaOutdatedError, UnavailableError
 from taskhub.settings.fields import Settings
 from taskhub.store.connection import Connection

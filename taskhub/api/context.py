@@ -27,8 +27,8 @@ def _never() -> bool:
 
 
 @dataclass
-class Services:
-    """The process's services. is_draining: told by whatever runs the process; no wait outlasts it."""
+class ApiContext:
+    """The process's context. is_draining: told by whatever runs the process; no wait outlasts it."""
 
     settings: Settings
     registry: Registry
@@ -51,7 +51,7 @@ class Services:
         self.store.close()
 
 
-def make_services(settings: Settings, registry: Registry) -> Services:
+def make_context(settings: Settings, registry: Registry) -> ApiContext:
     """Connects to nothing yet. Raises SettingsError if a server's URL is not set."""
     database_url, redis_url = settings.server_urls()
 
@@ -74,7 +74,7 @@ def make_services(settings: Settings, registry: Registry) -> Services:
     broker = Broker(redis_url, timeout_s=settings.timers.redis_api_s)
     doorbell = Doorbell(broker)
     depths = Depths(store.read, broker, registry.queues())
-    services = Services(
+    context = ApiContext(
         settings=settings,
         registry=registry,
         store=store,
@@ -83,7 +83,7 @@ def make_services(settings: Settings, registry: Registry) -> Services:
         doorbell=doorbell,
         depths=depths,
         limits=Limits(depths, store.read, settings.queue_max_depth, settings.queue_max_age_s),
-        waiters=Hub(connect_reader, settings.api_waiters, lambda: services.drains()),  # noqa: PLW0108 (there are none yet)
+        waiters=Hub(connect_reader, settings.api_waiters, lambda: context.drains()),  # noqa: PLW0108 (there are none yet)
         gate=gate,
     )
-    return services
+    return context

@@ -26,7 +26,7 @@ QUICK = {
 }
 
 
-class Troupe(Program):
+class DummySupervisor(Program):
     """`python -m tests.harness.dummy`; it has no port, so it is ready when its children run."""
 
     def __init__(self, folder: Path, children: int = 2, **env: str) -> None:
@@ -128,16 +128,16 @@ class Troupe(Program):
             os.kill(pid, number)
 
 
-MakeTroupe = Callable[..., Troupe]
+MakeTroupe = Callable[..., DummySupervisor]
 
 
 @pytest.fixture
-def troupe(tmp_path: Path) -> Iterator[MakeTroupe]:
-    """Makes a troupe that is still to be started: `with troupe() as running:`."""
-    made: list[Troupe] = []
+def dummies(tmp_path: Path) -> Iterator[MakeTroupe]:
+    """Makes a dummies that is still to be started: `with dummies() as running:`."""
+    made: list[DummySupervisor] = []
 
-    def make(children: int = 2, **env: str) -> Troupe:
-        made.append(Troupe(tmp_path, children, **env))
+    def make(children: int = 2, **env: str) -> DummySupervisor:
+        made.append(DummySupervisor(tmp_path, children, **env))
         return made[-1]
 
     yield make

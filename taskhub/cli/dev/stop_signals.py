@@ -12,7 +12,7 @@ class Stopping(Exception):
     """Somebody asked to stop while something else was under way."""
 
 
-class Interrupts:
+class StopSignals:
     """Counts requests to stop; made once, in the main thread."""
 
     def __init__(self) -> None:

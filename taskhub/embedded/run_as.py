@@ -12,7 +12,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from taskhub.embedded.process import EmbeddedError
+from taskhub.embedded.local_processes import EmbeddedError
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ LONGEST_S = 30
 HEALTHY_AFTER_S = 60
 
 
-class Restarts:
+class RestartBackoff:
     """The history of one program."""
 
     def __init__(self) -> None:

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from taskhub import clock
-from taskhub.cli.interrupts import Interrupts
-from taskhub.embedded.process import end_all, marked
+from taskhub.cli.dev.stop_signals import StopSignals
+from taskhub.embedded.local_processes import end_all, marked
 
 MARK = "_TASKHUB_DEV"
 END_ORPHANS_WITHIN_S = 10
@@ -17,7 +17,7 @@ STOP_NOW_WITHIN_S = 5
 REAP_S = 0.05
 
 
-class Program:
+class ManagedProcess:
     """One command, and whatever it forks; `owner` is the data folder that it belongs to."""
 
     def __init__(self, name: str, argv: list[str], owner: Path, stop_within_s: float) -> None:
@@ -47,17 +47,17 @@ class Program:
             start_new_session=True,
         )
 
-    def stop(self, interrupts: Interrupts) -> None:
+    def stop(self, signals: StopSignals) -> None:
         """Ask it to drain and wait; a second interrupt, or its time being over, ends it now."""
         if self._process and self.pid:
             self._process.send_signal(signal.SIGTERM)
             deadline = clock.monotonic_s() + self._stop_within_s
-            while self.pid and interrupts.count < 2 and clock.monotonic_s() < deadline:
-                interrupts.wait(REAP_S)
+            while self.pid and signals.count < 2 and clock.monotonic_s() < deadline:
+                signals.wait(REAP_S)
             self._process.send_signal(signal.SIGQUIT)
             deadline = clock.monotonic_s() + STOP_NOW_WITHIN_S
             while self.pid and clock.monotonic_s() < deadline:
-                interrupts.wait(REAP_S)
+                signals.wait(REAP_S)
         self._end_leftovers(signal.SIGKILL, 0)
 
     def end_orphans(self) -> None:

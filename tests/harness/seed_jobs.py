@@ -8,7 +8,7 @@ from typing import Any
 from taskhub.broker.broker import Broker
 from tests.harness.rows import Rows
 
-HANDLERS = {"TASKHUB_HANDLERS": "tests.harness.handlers,tests.harness.unruly"}
+HANDLERS = {"TASKHUB_HANDLERS": "tests.harness.handlers,tests.harness.misbehaving_handlers"}
 SOON = {"TASKHUB_RETRY_BASE_S": "0.05", "TASKHUB_RETRY_CAP_S": "0.2", "TASKHUB_DRAIN_S": "5"}
 # Host loss at about a fifth of the shipped times.
 MORTAL = {

@@ -7,11 +7,11 @@ import logging
 
 from flask import Blueprint, Response, request
 
-from taskhub.api.answers import job_answer, json_answer
-from taskhub.api.body import read_json
-from taskhub.api.errors import RequestError
-from taskhub.api.observe import request_id
-from taskhub.api.services import Services
+from taskhub.api.context import ApiContext
+from taskhub.api.json_body import read_json
+from taskhub.api.problems import RequestError
+from taskhub.api.request_log import request_id
+from taskhub.api.responses import job_answer, json_answer
 from taskhub.domain import strict_json
 from taskhub.domain.errors import FieldProblem, InvalidInputError, InvalidRequestError
 from taskhub.domain.job_request import JobRequest, is_key, read_job_request
@@ -34,22 +34,22 @@ def body_limits(settings: Settings) -> dict[bytes, int]:
     return {b"/jobs": settings.max_body_bytes, b"/jobs/bulk": settings.max_bulk_bytes}
 
 
-def blueprint(services: Services) -> Blueprint:
-    """The two routes over one process's services."""
+def blueprint(context: ApiContext) -> Blueprint:
+    """The two routes over one process's context."""
     routes = Blueprint("submit", __name__)
-    settings = services.settings
+    settings = context.settings
     labels = QueueLabels()
 
     @routes.post("/jobs")
     def post_job() -> Response:
         key = _idempotency_key()
         body = read_json(request, settings.max_body_bytes)
-        [new_job] = services.validator.validate([read_job_request(body)], [""])
-        services.limits.check([new_job.queue])
+        [new_job] = context.validator.validate([read_job_request(body)], [""])
+        context.limits.check([new_job.queue])
         if key is not None:
             fingerprint = hashlib.sha256(strict_json.canonical(body)).hexdigest()
             new_job = new_job._replace(idempotency_key=key, fingerprint=fingerprint)
-        submitted = services.submitter.submit(new_job)
+        submitted = context.submitter.submit(new_job)
         if submitted.kind == CREATED:
             _note([new_job], labels)
             return job_answer(submitted.row, 202, location=True)
@@ -66,9 +66,9 @@ def blueprint(services: Services) -> Blueprint:
             raise RequestError("invalid_header", "Idempotency-Key is for POST /jobs; in bulk, give jobs a unique_key")
         requests = _read_bulk(read_json(request, settings.max_bulk_bytes))
         paths = [f"jobs.{number}." for number in range(len(requests))]
-        new_jobs = services.validator.validate(requests, paths)
-        services.limits.check({new_job.queue for new_job in new_jobs})
-        accepted = services.submitter.submit_all(new_jobs)
+        new_jobs = context.validator.validate(requests, paths)
+        context.limits.check({new_job.queue for new_job in new_jobs})
+        accepted = context.submitter.submit_all(new_jobs)
         created = set(accepted)
         _note([new_job for new_job in new_jobs if new_job.id in created], labels)
         return json_answer({"ids": accepted}, 202)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from flask import Blueprint, Response, request
 
-from taskhub.api.answers import job_answer, json_answer
-from taskhub.api.services import Services
+from taskhub.api.context import ApiContext
+from taskhub.api.responses import job_answer, json_answer
 from taskhub.domain.errors import FieldProblem, InvalidRequestError
 from taskhub.domain.job import TERMINAL
 from taskhub.logs import get_logger
@@ -28,28 +28,28 @@ log = get_logger(__name__)
 _NUMBER = re.compile(r"(?=.{1,32}$)([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
-def blueprint(services: Services) -> Blueprint:
-    """The routes over one process's services."""
+def blueprint(context: ApiContext) -> Blueprint:
+    """The routes over one process's context."""
     routes = Blueprint("jobs", __name__)
 
     @routes.get("/jobs/<job_id>")
     def show(job_id: str) -> Response:
-        wait_s = _wait_s(services.settings.wait_max_s)
-        row = get_job(services.store, job_id)
+        wait_s = _wait_s(context.settings.wait_max_s)
+        row = get_job(context.store, job_id)
         if wait_s > 0 and row.status not in TERMINAL:
-            with services.gate.aside():
-                services.waiters.wait(row.id, wait_s, partial(_is_there, request.environ))
-            row = get_job(services.store, row.id)
+            with context.gate.aside():
+                context.waiters.wait(row.id, wait_s, partial(_is_there, request.environ))
+            row = get_job(context.store, row.id)
         return job_answer(row)
 
     @routes.get("/jobs/<job_id>/errors")
     def errors(job_id: str) -> Response:
-        return json_answer({"errors": get_errors(services.store, job_id)})
+        return json_answer({"errors": get_errors(context.store, job_id)})
 
     @routes.post("/jobs/<job_id>/cancel")
     def cancel(job_id: str) -> Response:
-        is_over = cancel_job(services.store, job_id, services.gate.aside)
-        row = get_job(services.store, job_id)
+        is_over = cancel_job(context.store, job_id, context.gate.aside)
+        row = get_job(context.store, job_id)
         if is_over:
             log.info("job.cancelled", extra={"job_id": row.id, "type": row.type, "queue": row.queue})
         return job_answer(row, 200 if is_over else 202)

@@ -15,11 +15,11 @@ import psycopg2
 
 from taskhub.store.migrations import migrate
 from tests.harness.audit import Verdict, audit, keep_history
-from tests.harness.journal import Clients, Journal
 from tests.harness.ledger import VARIABLE, Ledger
 from tests.harness.piped_worker import PipedWorker
 from tests.harness.processes import children_of
 from tests.harness.programs import Api, Worker
+from tests.harness.receipts import Clients, Receipts
 from tests.harness.rows import Rows
 from tests.harness.servers import Postgres, Redis
 from tests.harness.small_disk import SmallDisk
@@ -34,7 +34,7 @@ _BUSY = 0.6  # of the children's time, if nothing went wrong
 _LEAST, _MOST = 0.4, 1.6  # of the mean: how much jobs' durations differ
 
 
-class Town:
+class Cluster:
     """Two workers at first, with shipped timers; each is a host with a state folder of its own.
 
     on_small_disk: the hosts' folders are on a file system of a few megabytes, which a fault can fill (needs root).
@@ -44,7 +44,7 @@ class Town:
         self.folder = folder
         self.disk = SmallDisk(folder / "disk") if on_small_disk else None
         self.ledger = Ledger(folder / "ledger")
-        self.journal = Journal(folder / "journal")
+        self.journal = Receipts(folder / "journal")
         self.postgres = Postgres()
         self.redis = Redis()
         self._seed = rng.random()
@@ -162,7 +162,7 @@ class Town:
         return [program.stop() for program in [*self.workers, self.api] if not program.has_ended()]
 
     def strays(self) -> list[int]:
-        """Processes that belong to this town's programs and should be gone."""
+        """Processes that belong to this cluster's programs and should be gone."""
         mark = f"{VARIABLE}={self.ledger.path}".encode()
         return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and _bears(entry, mark)]
 

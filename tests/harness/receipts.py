@@ -21,7 +21,7 @@ _ACCEPTED = (200, 202)
 _LATER = (429, 503)
 
 
-class Journal:
+class Receipts:
     """An append-only file of accepted ids, each synchronised to disk before it counts."""
 
     def __init__(self, path: Path) -> None:
@@ -49,7 +49,7 @@ class Clients:
     def __init__(
         self,
         port: int,
-        journal: Journal,
+        journal: Receipts,
         body: Callable[[int], dict[str, Any]],
         count: int,
         lasts_s: float,

@@ -70,7 +70,7 @@ class Actor:
         wait_until(lambda: self.bank[m.B_PHASE] == phase, deadline_s, f"slot {self.slot} is {m.PHASE_NAMES[phase]}")
 
 
-class Stage:
+class PlayedWorker:
     """`folder` is the worker's state folder. Its children may claim and start until `forbid`."""
 
     def __init__(self, settings: MakeSettings, store: Connection, broker: Broker, folder: Path) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from flask import Blueprint, Response
 
-from taskhub.api.answers import json_answer
-from taskhub.api.services import Services
+from taskhub.api.context import ApiContext
+from taskhub.api.responses import json_answer
 from taskhub.domain.errors import SchemaOutdatedError, StoreUnavailableError, TaskhubError
 from taskhub.logs import get_logger
 from taskhub.metrics import definitions as metrics
@@ -20,13 +20,13 @@ _CHECK_S = 1.0
 class _Readiness:
     """Is PostgreSQL there, with a schema that this version may run on?"""
 
-    def __init__(self, services: Services) -> None:
-        self._services = services
+    def __init__(self, context: ApiContext) -> None:
+        self._context = context
         self._said = ""
 
     def postgres(self) -> str:
         try:
-            with self._services.store.connection() as connection:
+            with self._context.store.connection() as connection:
                 was_open = connection.is_open
                 try:
                     require_current(connection, timeout_s=_CHECK_S)
@@ -51,10 +51,10 @@ class _Readiness:
             log.warning("schema.waits", extra={"text": text})
 
 
-def blueprint(services: Services) -> Blueprint:
-    """The routes over one process's services."""
+def blueprint(context: ApiContext) -> Blueprint:
+    """The routes over one process's context."""
     routes = Blueprint("health", __name__)
-    readiness = _Readiness(services)
+    readiness = _Readiness(context)
 
     @routes.get("/livez")
     def live() -> Response:
@@ -64,19 +64,19 @@ def blueprint(services: Services) -> Blueprint:
     @routes.get("/health")
     def ready() -> Response:
         postgres = readiness.postgres()
-        is_draining = services.is_draining()
-        redis = "ok" if services.doorbell.ask() else "away"
+        is_draining = context.is_draining()
+        redis = "ok" if context.doorbell.ask() else "away"
         is_ready = postgres == "ok" and not is_draining
         checks = {"postgres": postgres, "redis": redis, "draining": is_draining}
         return json_answer({"status": "ok" if is_ready else "unready", "checks": checks}, 200 if is_ready else 503)
 
     @routes.get("/metrics")
     def scrape() -> Response:
-        depths = services.depths.depths()
+        depths = context.depths.depths()
         computed = [
             metrics.QUEUE_DEPTH.of({(queue,): depth for queue, depth in depths.items()}),
-            metrics.WAITERS.of({(): services.waiters.count}),
-            metrics.REDIS_UP.of({(): int(services.doorbell.is_up)}),
+            metrics.WAITERS.of({(): context.waiters.count}),
+            metrics.REDIS_UP.of({(): int(context.doorbell.is_up)}),
             metrics.POSTGRES_UP.of({(): int(readiness.postgres() == "ok")}),
         ]
         return Response(page.render(computed), content_type=page.CONTENT_TYPE)

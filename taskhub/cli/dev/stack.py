@@ -14,13 +14,14 @@ from contextlib import ExitStack
 import click
 
 from taskhub import clock, logs
-from taskhub.cli import api, ports, worker
-from taskhub.cli.folder import locked
-from taskhub.cli.interrupts import Interrupts, Stopping
-from taskhub.cli.program import Program
-from taskhub.cli.restarts import Restarts
+from taskhub.cli.dev import tcp_ports
+from taskhub.cli.dev.data_folder import locked
+from taskhub.cli.dev.managed_process import ManagedProcess
+from taskhub.cli.dev.restart_backoff import RestartBackoff
+from taskhub.cli.dev.stop_signals import Stopping, StopSignals
+from taskhub.cli.programs import api, worker
+from taskhub.embedded.local_processes import EmbeddedError
 from taskhub.embedded.postgres import EmbeddedPostgres
-from taskhub.embedded.process import EmbeddedError
 from taskhub.embedded.redis import EmbeddedRedis
 from taskhub.settings.fields import SECRETS, Settings, SettingsError
 from taskhub.settings.sources import PREFIX
@@ -33,23 +34,23 @@ DRAIN_MARGIN_S = 10
 
 log = logs.get_logger(__name__)
 
-Part = EmbeddedPostgres | EmbeddedRedis | Program
+Part = EmbeddedPostgres | EmbeddedRedis | ManagedProcess
 
 
-class Development:
+class DevStack:
     """One run on one data folder; an URL that is set takes the place of our own server."""
 
-    def __init__(self, settings: Settings, environ: Mapping[str, str], interrupts: Interrupts) -> None:
+    def __init__(self, settings: Settings, environ: Mapping[str, str], signals: StopSignals) -> None:
         self._settings = settings
         self._environ = environ
-        self._interrupts = interrupts
+        self._signals = signals
         self._host = settings.http_host
-        self._metrics_port = settings.metrics_port or ports.free_port(self._host)
+        self._metrics_port = settings.metrics_port or tcp_ports.free_port(self._host)
         folder = settings.data_dir
         self._postgres = None if settings.database_url else EmbeddedPostgres(folder / "postgres")
         self._redis = None if settings.redis_url else EmbeddedRedis(folder / "redis")
-        self._api = Program("api", api.ARGV, folder, API_STOPS_WITHIN_S)
-        self._worker = Program("worker", worker.ARGV, folder, settings.drain_s + DRAIN_MARGIN_S)
+        self._api = ManagedProcess("api", api.ARGV, folder, API_STOPS_WITHIN_S)
+        self._worker = ManagedProcess("worker", worker.ARGV, folder, settings.drain_s + DRAIN_MARGIN_S)
 
     def run(self) -> None:
         """Run until a signal asks to stop."""
@@ -81,32 +82,32 @@ class Development:
         wanted = {"TASKHUB_HTTP_PORT": self._settings.http_port, "TASKHUB_METRICS_PORT": self._metrics_port}
         if len(set(wanted.values())) == 1:
             raise SettingsError([f"TASKHUB_HTTP_PORT and TASKHUB_METRICS_PORT are both {self._metrics_port}"])
-        troubles = [ports.trouble(self._host, port, setting) for setting, port in wanted.items()]
+        troubles = [tcp_ports.trouble(self._host, port, setting) for setting, port in wanted.items()]
         if told := [trouble for trouble in troubles if trouble]:
             raise SettingsError(list(dict.fromkeys(told)))
 
-    def _await_ready(self, program: Program, port: int) -> None:
+    def _await_ready(self, program: ManagedProcess, port: int) -> None:
         deadline = clock.monotonic_s() + READY_WITHIN_S
-        while not ports.is_ready(self._host, port):
-            self._interrupts.check()
+        while not tcp_ports.is_ready(self._host, port):
+            self._signals.check()
             for part in (self._api, self._worker):
                 if part.exit_code is not None:
                     raise EmbeddedError(f"the {part.name} ended with {part.exit_code} while starting: see above")
             if clock.monotonic_s() > deadline:
                 raise EmbeddedError(f"the {program.name} is not ready after {READY_WITHIN_S} s: see above")
-            self._interrupts.wait(0.05)
+            self._signals.wait(0.05)
 
     def _watch(self) -> None:
         """Start again whatever dies, until a stop is asked for."""
-        watched = [(part, Restarts()) for part in (*self._servers, self._api, self._worker)]
+        watched = [(part, RestartBackoff()) for part in (*self._servers, self._api, self._worker)]
         while True:
-            self._interrupts.check()
+            self._signals.check()
             for part, restarts in watched:
                 if part.pid is None:
                     self._restart(part, restarts)
-            self._interrupts.wait(WATCH_S)
+            self._signals.wait(WATCH_S)
 
-    def _restart(self, part: Part, restarts: Restarts) -> None:
+    def _restart(self, part: Part, restarts: RestartBackoff) -> None:
         delay_s = restarts.died()
         if delay_s is not None:
             text = f"{part.name} died; it is started again in {delay_s:g} s"
@@ -122,24 +123,24 @@ class Development:
             log.info("dev.restarted", extra={"text": f"{part.name} was started again", "part": part.name})
 
     def _start_part(self, part: Part) -> None:
-        if isinstance(part, Program):
+        if isinstance(part, ManagedProcess):
             part.start(self._program_environ())
         else:
-            part.start(self._interrupts.check)
+            part.start(self._signals.check)
 
     def _stop(self) -> None:
         """Stop all, in order; trouble with one does not keep the others running."""
-        if self._worker.pid and self._interrupts.count == 1:
-            running = ports.running_jobs(self._host, self._metrics_port)
+        if self._worker.pid and self._signals.count == 1:
+            running = tcp_ports.running_jobs(self._host, self._metrics_port)
             self._say(f"draining{'' if running is None else f', {running} running'}; Ctrl-C again stops now")
         with ExitStack() as last_first:
             for server in self._servers:
                 last_first.callback(self._stop_server, server)
             for program in (self._worker, self._api):
-                last_first.callback(program.stop, self._interrupts)
+                last_first.callback(program.stop, self._signals)
 
     def _stop_server(self, server: EmbeddedPostgres | EmbeddedRedis) -> None:
-        server.stop(now=self._interrupts.count > 1)
+        server.stop(now=self._signals.count > 1)
 
     @property
     def _servers(self) -> list[EmbeddedPostgres | EmbeddedRedis]:
@@ -172,11 +173,11 @@ class Development:
 
     def _greet(self) -> None:
         host = "localhost" if self._host in ("127.0.0.1", "0.0.0.0") else self._host  # noqa: S104 (to show)
-        url = ports.url(host, self._settings.http_port)
+        url = tcp_ports.url(host, self._settings.http_port)
         self._say(f"""
 taskhub is ready; Ctrl-C stops it
   API      {url}
-  worker   {ports.url(host, self._metrics_port)}/metrics
+  worker   {tcp_ports.url(host, self._metrics_port)}/metrics
 Try it:
   curl -s -X POST {url}/jobs -H "Content-Type: application/json" -d '{{"payload":{{"type":"demo","value":123}}}}'
 """)

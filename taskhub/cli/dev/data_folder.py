@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from taskhub.embedded.process import EmbeddedError, private_folder
+from taskhub.embedded.local_processes import EmbeddedError, private_folder
 
 _MODE = 0o711  # others see nothing in it, but PostgreSQL may have to pass through as another user than root
 

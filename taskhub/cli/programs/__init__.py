@@ -1,0 +1,1 @@
+"""The programs: `taskhub dev`, `api`, `worker`, `migrate` and `check`."""
