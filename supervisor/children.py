@@ -27,7 +27,7 @@ from supervisor.signals import Signals
 from supervisor.slot import BOOT_DEATHS_LIMIT, Slot
 from taskhub import clock
 from taskhub.logs import get_logger
-from taskhub.settings.fields import Timers
+from taskhub.settings.timers import Timers
 
 log = get_logger(__name__)
 

@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Collection
 
 from taskhub import clock
-from taskhub.settings.fields import MARK
+from taskhub.settings.stray_names import MARK
 
 _MARKED = MARK.encode() + rb"=([0-9a-f-]+:[0-9]+:[0-9]+)"
 _REMEMBERED = 1024  # more than there can be dead at a time

@@ -10,7 +10,7 @@ from __future__ import annotations
 from taskhub import clock
 from taskhub.logs import get_logger
 from taskhub.maintenance.link import WorkerLink
-from taskhub.settings.fields import Timers
+from taskhub.settings.timers import Timers
 from taskhub.store.connection import Store
 
 log = get_logger(__name__)

@@ -15,7 +15,7 @@ from taskhub.broker.broker import Broker, Place
 from taskhub.maintenance.lost_pushes import LostPushes
 from taskhub.maintenance.set_back import SetBack
 from taskhub.maintenance.walk import Reading, Turn, Walk
-from taskhub.settings.fields import Timers
+from taskhub.settings.timers import Timers
 from taskhub.store.connection import Store
 
 _NEW_READINGS, _OLD_READINGS, _LAGGING_READINGS = 20, 4, 20

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from taskhub import clock
 from taskhub.broker.broker import Place
-from taskhub.settings.fields import Timers
+from taskhub.settings.timers import Timers
 from taskhub.store.connection import Store
 from taskhub.store.statements import number_array, text_array, uuid_array
 

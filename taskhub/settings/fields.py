@@ -10,15 +10,15 @@
 # ruff: noqa: RUF009 (a setting's default is immutable metadata)
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from taskhub import addresses, masking
-from taskhub.settings import sources
+from taskhub.settings import sources, stray_names
+from taskhub.settings.declaring import SECRETS, Described, described, parse, setting
 from taskhub.settings.kinds import (
     CORES,
     FAILPOINTS,
@@ -27,7 +27,6 @@ from taskhub.settings.kinds import (
     MODULES,
     PATH,
     QUEUES,
-    Kind,
     choice,
     optional,
     seconds,
@@ -35,16 +34,12 @@ from taskhub.settings.kinds import (
 )
 from taskhub.settings.kinds import url as url_of
 from taskhub.settings.sources import PREFIX
-
-TIMER_PREFIX = "TASKHUB_INTERNAL_"
-MARK = "TASKHUB_CHILD"  # no setting: processes that a job starts inherit it, perhaps to another program of ours
-SECRETS = ("database_url", "redis_url")
+from taskhub.settings.timers import TIMER_PREFIX, Timers
 
 _SECRET_NAMES = tuple(PREFIX + name.upper() for name in SECRETS)
 _MILLION = 1_000_000
 _DAY = 86_400.0
 _TIMER = seconds(0, _DAY)
-_LIMIT = seconds(0.001, 3600)
 _RETRY = seconds(0, 365 * _DAY)
 _KEEP = seconds(0, 3650 * _DAY)
 _BYTES = whole(1024, 2**30)
@@ -58,99 +53,55 @@ class SettingsError(Exception):
         self.problems = problems
 
 
-class Described(NamedTuple):
-    """One setting as its documentation shows it."""
-
-    name: str
-    default: str
-    allowed: str
-    meaning: str
-
-
-def _setting(default: str, kind: Kind, meaning: str) -> Any:
-    return field(metadata={"default": default, "kind": kind, "meaning": meaning})
-
-
-@dataclass(frozen=True)
-class Timers:
-    """Internal timers, in seconds: not for tuning, tests shorten them (`TASKHUB_INTERNAL_<NAME>`)."""
-
-    heartbeat_s: float = _setting("5", _TIMER, "between two heartbeats of a worker")
-    worker_dead_s: float = _setting("15", _TIMER, "without a heartbeat, a worker counts as dead")
-    validity_s: float = _setting("10", _TIMER, "after a heartbeat, children may start jobs")
-    dispatch_s: float = _setting("0.5", _TIMER, "between two passes of the dispatcher")
-    reconcile_s: float = _setting("1", _TIMER, "between two passes of the reconciler")
-    reconcile_slack_s: float = _setting("5", _TIMER, "the reconciler leaves rows younger than this to Redis")
-    mark_lag_s: float = _setting("15", _TIMER, "a mark never comes nearer than this to now")
-    recover_s: float = _setting("1", _TIMER, "between two passes of the recoverer")
-    epoch_s: float = _setting("1", _TIMER, "between two raises of a queue's epoch")
-    block_s: float = _setting("2", _TIMER, "the longest wait of an idle child on Redis")
-    batch_budget_s: float = _setting("0.05", _TIMER, "the work that a child takes at once")
-    settle_within_s: float = _setting("0.02", _TIMER, "finished work is settled so soon beside a long job")
-    interpreter_hold_s: float = _setting("1", _TIMER, "a handler holding the interpreter longer is helped")
-    kill_grace_s: float = _setting("5", _TIMER, "from the soft timeout to the kill")
-    stall_s: float = _setting("15", _TIMER, "a child that neither works nor asks for work is replaced")
-    import_s: float = _setting("120", _TIMER, "importing the handlers")
-    sidecar_stall_s: float = _setting("4.5", _TIMER, "a sidecar that is silent so long is replaced")
-    boot_backoff_s: float = _setting("0.5", _TIMER, "first wait after a child died before its first job")
-    boot_backoff_cap_s: float = _setting("30", _TIMER, "longest such wait")
-    pg_statement_s: float = _setting("5", _LIMIT, "statement timeout in PostgreSQL")
-    pg_lock_s: float = _setting("4", _LIMIT, "lock timeout in PostgreSQL")
-    pg_connect_s: float = _setting("5", _LIMIT, "connecting to PostgreSQL")
-    redis_api_s: float = _setting("0.1", _LIMIT, "one Redis call by the API")
-    redis_worker_s: float = _setting("4", _LIMIT, "one Redis call by a worker")
-    rescue_healthy_s: float = _setting("15", _TIMER, "own health before declaring others dead")
-
-
 @dataclass(frozen=True, repr=False, kw_only=True)
 class Settings:
     """Everything that can be set from outside, checked; `load` is the way to make one."""
 
-    database_url: str | None = _setting("none", url_of(addresses.POSTGRES), "PostgreSQL, the truth")
-    redis_url: str | None = _setting("none", url_of(addresses.REDIS), "Redis, the doorbell")
-    http_host: str = _setting("127.0.0.1", HOST, "address that both ports listen on")
-    http_port: int = _setting("8080", whole(1, 65535), "port of the API")
-    metrics_port: int = _setting("9091", whole(0, 65535), "port of a worker's metrics; 0: a free one, logged")
-    api_processes: int = _setting("2", whole(1, 256), "processes of the API")
-    api_threads: int = _setting("8", whole(1, 1024), "requests at work at once in each API process")
-    api_waiters: int = _setting("200", whole(1, 2000), "requests with `?wait=` in each API process")
-    worker_processes: int = _setting("cores", CORES, "children of a worker, one job each")
-    queues: tuple[tuple[str, int], ...] = _setting("*", QUEUES, "queues that a worker serves; *: all known")
-    handlers: tuple[str, ...] = _setting("none", MODULES, "modules with handlers, importable")
-    data_dir: Path = _setting(".taskhub", PATH, "folder of the servers that `taskhub dev` starts")
-    state_dir: Path = _setting("$DATA_DIR/state", PATH, "a worker's shared memory; keep it")
-    env_file: Path | None = _setting("none", optional(PATH), "file of NAME=value lines; the environment wins")
-    env: str = _setting("production", choice("production", "development", "test"), "where this runs")
-    max_attempts: int = _setting("5", whole(1, 1000), "a job's executions, unless its type or itself says so")
-    retry_base_s: float = _setting("2", _RETRY, "first retry delay; doubles, with full jitter")
-    retry_cap_s: float = _setting("600", _RETRY, "longest retry delay")
-    job_timeout_s: float = _setting("900", seconds(0.001, 7 * _DAY), "time for one execution, likewise")
-    drain_s: float = _setting("25", _TIMER, "time for running jobs to end at shutdown")
-    max_jobs_per_child: int | None = _setting(
+    database_url: str | None = setting("none", url_of(addresses.POSTGRES), "PostgreSQL, the truth")
+    redis_url: str | None = setting("none", url_of(addresses.REDIS), "Redis, the doorbell")
+    http_host: str = setting("127.0.0.1", HOST, "address that both ports listen on")
+    http_port: int = setting("8080", whole(1, 65535), "port of the API")
+    metrics_port: int = setting("9091", whole(0, 65535), "port of a worker's metrics; 0: a free one, logged")
+    api_processes: int = setting("2", whole(1, 256), "processes of the API")
+    api_threads: int = setting("8", whole(1, 1024), "requests at work at once in each API process")
+    api_waiters: int = setting("200", whole(1, 2000), "requests with `?wait=` in each API process")
+    worker_processes: int = setting("cores", CORES, "children of a worker, one job each")
+    queues: tuple[tuple[str, int], ...] = setting("*", QUEUES, "queues that a worker serves; *: all known")
+    handlers: tuple[str, ...] = setting("none", MODULES, "modules with handlers, importable")
+    data_dir: Path = setting(".taskhub", PATH, "folder of the servers that `taskhub dev` starts")
+    state_dir: Path = setting("$DATA_DIR/state", PATH, "a worker's shared memory; keep it")
+    env_file: Path | None = setting("none", optional(PATH), "file of NAME=value lines; the environment wins")
+    env: str = setting("production", choice("production", "development", "test"), "where this runs")
+    max_attempts: int = setting("5", whole(1, 1000), "a job's executions, unless its type or itself says so")
+    retry_base_s: float = setting("2", _RETRY, "first retry delay; doubles, with full jitter")
+    retry_cap_s: float = setting("600", _RETRY, "longest retry delay")
+    job_timeout_s: float = setting("900", seconds(0.001, 7 * _DAY), "time for one execution, likewise")
+    drain_s: float = setting("25", _TIMER, "time for running jobs to end at shutdown")
+    max_jobs_per_child: int | None = setting(
         "off", optional(whole(1, 1000 * _MILLION)), "a child is replaced after so many jobs"
     )
-    max_rss_mb: int | None = _setting(
+    max_rss_mb: int | None = setting(
         "off", optional(whole(1, 1000 * _MILLION)), "a child above this is replaced between jobs"
     )
-    hard_rss_mb: int | None = _setting(
+    hard_rss_mb: int | None = setting(
         "off", optional(whole(1, 1000 * _MILLION)), "a child above this is killed, even in mid-job"
     )
-    queue_max_depth: int | None = _setting(
+    queue_max_depth: int | None = setting(
         "off", optional(whole(1, 1000 * _MILLION)), "a queue this deep refuses more (429)"
     )
-    queue_max_age_s: float | None = _setting(
+    queue_max_age_s: float | None = setting(
         "off", optional(seconds(0.001, 365 * _DAY)), "a queue this late refuses more (429)"
     )
-    max_body_bytes: int = _setting("1048576", _BYTES, "largest body of a request")
-    max_bulk_bytes: int = _setting("16777216", _BYTES, "largest body of a bulk request")
-    wait_max_s: float = _setting("30", seconds(0, 3600), "longest `?wait=`")
-    retention_s: float = _setting("604800", _KEEP, "finished jobs are kept so long; 0: for ever")
-    dead_retention_s: float = _setting("2592000", _KEEP, "failed jobs are kept so long; 0: for ever")
-    auth: str = _setting("keys", choice("keys", "off"), "who may call the API; keys do not exist yet")
-    auth_off_public: bool = _setting("no", FLAG, "the API may be open on an address others reach")
-    log_level: str = _setting("info", choice("debug", "info", "warning", "error"), "least level that is logged")
-    log_format: str = _setting("json", choice("json", "console"), "one JSON object a line, or lines for people")
-    failpoints: str = _setting("none", FAILPOINTS, "faults to inject; refused unless ENV=test")
+    max_body_bytes: int = setting("1048576", _BYTES, "largest body of a request")
+    max_bulk_bytes: int = setting("16777216", _BYTES, "largest body of a bulk request")
+    wait_max_s: float = setting("30", seconds(0, 3600), "longest `?wait=`")
+    retention_s: float = setting("604800", _KEEP, "finished jobs are kept so long; 0: for ever")
+    dead_retention_s: float = setting("2592000", _KEEP, "failed jobs are kept so long; 0: for ever")
+    auth: str = setting("keys", choice("keys", "off"), "who may call the API; keys do not exist yet")
+    auth_off_public: bool = setting("no", FLAG, "the API may be open on an address others reach")
+    log_level: str = setting("info", choice("debug", "info", "warning", "error"), "least level that is logged")
+    log_format: str = setting("json", choice("json", "console"), "one JSON object a line, or lines for people")
+    failpoints: str = setting("none", FAILPOINTS, "faults to inject; refused unless ENV=test")
     timers: Timers
     warnings: tuple[str, ...]
 
@@ -169,13 +120,15 @@ class Settings:
         problems: list[str] = []
         places = sources.replaced(os.environ if environ is None else environ, given or {})
         found = sources.read(places, _SECRET_NAMES, problems)
-        links = sources.links(found, {described.name for described in table()}, _SECRET_NAMES)
+        known = {entry.name for entry in table()}
+        links = sources.links(found, known, _SECRET_NAMES)
         found = {name: value for name, value in found.items() if name not in links}
-        values = _parse(cls, PREFIX, found, defaults or {}, problems)
+        values = parse(cls, PREFIX, found, defaults or {}, problems)
         if PREFIX + "STATE_DIR" not in found and values["data_dir"]:
             values["state_dir"] = values["data_dir"] / "state"
-        timers = Timers(**_parse(Timers, TIMER_PREFIX, found, {}, problems))
-        settings = cls(**values, timers=timers, warnings=(*_of_links(links), *_unknown(found)))
+        timers = Timers(**parse(Timers, TIMER_PREFIX, found, {}, problems))
+        warnings = (*stray_names.of_links(links), *stray_names.unknown(found, known))
+        settings = cls(**values, timers=timers, warnings=warnings)
         problems += settings._contradictions()
         if problems:
             raise SettingsError(problems)
@@ -226,48 +179,4 @@ class Settings:
 
 def table() -> list[Described]:
     """Every setting, then every internal timer, in the order of the code."""
-    pairs = [(PREFIX, entry) for entry in _settings_of(Settings)]
-    pairs += [(TIMER_PREFIX, entry) for entry in _settings_of(Timers)]
-    return [
-        Described(prefix + entry.name.upper(), about["default"], about["kind"].allowed, about["meaning"])
-        for prefix, entry in pairs
-        for about in [entry.metadata]
-    ]
-
-
-def _settings_of(owner: type[Any]) -> list[Field[Any]]:
-    return [entry for entry in fields(owner) if entry.metadata]
-
-
-def _parse(
-    owner: type[Any], prefix: str, given: Mapping[str, str], defaults: Mapping[str, str], problems: list[str]
-) -> dict[str, Any]:
-    """The values of `owner`'s settings; a bad one is told in `problems` and replaced by its default."""
-    values = {}
-    for entry in _settings_of(owner):
-        name, kind = prefix + entry.name.upper(), entry.metadata["kind"]
-        default = defaults.get(entry.name, entry.metadata["default"])
-        text = given.get(name, default)
-        try:
-            values[entry.name] = kind.parse(text)
-        except ValueError as error:
-            seen = "" if entry.name in SECRETS else f"={sources.shown(text)}"
-            problems.append(f"{name}{seen}: must be {kind.allowed}" + (f"; {error}" if error.args else ""))
-            values[entry.name] = None if text == default else kind.parse(default)
-    return values
-
-
-def _of_links(names: list[str]) -> list[str]:
-    if not names:
-        return []
-    told = "comes from a service link" if len(names) == 1 else "come from service links"
-    ignored = "is" if len(names) == 1 else "are"
-    shown = ", ".join(map(sources.shown, names))
-    return [f"{shown} {told} of Kubernetes and {ignored} ignored; enableServiceLinks: false in the pod ends them"]
-
-
-def _unknown(given: Mapping[str, str]) -> Iterator[str]:
-    known = [described.name for described in table()]
-    for name in sorted(set(given) - set(known) - {MARK}):
-        near = difflib.get_close_matches(name, known, 1)
-        yield f"{sources.shown(name)} is not a setting" + (f"; did you mean {near[0]}?" if near else "")
+    return [*described(Settings, PREFIX), *described(Timers, TIMER_PREFIX)]

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from taskhub.settings.fields import TIMER_PREFIX, Settings, SettingsError, table
+from taskhub.settings.fields import Settings, SettingsError, table
+from taskhub.settings.timers import TIMER_PREFIX
 from tests.sweep.drawing import drawn, rng
 
 NAMES = [described.name for described in table()]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from taskhub.settings.fields import Described, table
+from taskhub.settings.declaring import Described
+from taskhub.settings.fields import table
 
 PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
 ROW = re.compile(r"^\| `(TASKHUB_\w+)` \| `(.*?)` \| (.*?) \| (.*) \|$", re.MULTILINE)

@@ -23,7 +23,8 @@ from taskhub.cli.programs import api, worker
 from taskhub.embedded.local_processes import EmbeddedError
 from taskhub.embedded.postgres import EmbeddedPostgres
 from taskhub.embedded.redis import EmbeddedRedis
-from taskhub.settings.fields import SECRETS, Settings, SettingsError
+from taskhub.settings.declaring import SECRETS
+from taskhub.settings.fields import Settings, SettingsError
 from taskhub.settings.sources import PREFIX
 from taskhub.store.migrations import migrate
 
