@@ -21,7 +21,8 @@ from supervisor.children import Programs
 from supervisor.output_pipes import OutputPipes
 from supervisor.processes import fill_standard_descriptors
 from supervisor.reload import Attempt, Handover, Reload
-from supervisor.shared.layout import Memory, needed_bytes
+from supervisor.shared.file import Memory
+from supervisor.shared.layout import needed_bytes
 from supervisor.shutdown import BEGIN_ANEW, DRAINED
 from supervisor.signals import Signals
 from supervisor.supervisor import Supervisor

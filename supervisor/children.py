@@ -20,8 +20,10 @@ from supervisor.processes import (
     spawn,
 )
 from supervisor.shared import layout as m
+from supervisor.shared.banks import Bank
 from supervisor.shared.child_link import ChildLink
-from supervisor.shared.layout import BANKS, MAX_SLOTS, Bank, Memory
+from supervisor.shared.file import Memory
+from supervisor.shared.layout import BANKS, MAX_SLOTS
 from supervisor.shared.sidecar_link import SidecarLink
 from supervisor.signals import Signals
 from supervisor.slot import BOOT_DEATHS_LIMIT, Slot

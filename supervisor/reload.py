@@ -15,7 +15,9 @@ from supervisor.children import Children
 from supervisor.output_pipes import OutputPipes
 from supervisor.processes import become, execute, spawn
 from supervisor.shared import layout as m
-from supervisor.shared.layout import Bank, Memory, now_ns
+from supervisor.shared.banks import Bank
+from supervisor.shared.file import Memory
+from supervisor.shared.layout import now_ns
 from supervisor.signals import Signals
 from supervisor.slot import Slot
 from supervisor.trial import Trial, Verdict, in_memory

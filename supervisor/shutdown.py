@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from supervisor.children import Children
 from supervisor.shared import layout as m
-from supervisor.shared.layout import Memory
+from supervisor.shared.file import Memory
 from supervisor.sidecar_process import SidecarProcess
 from taskhub.logs import get_logger
 

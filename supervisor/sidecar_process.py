@@ -13,7 +13,8 @@ from collections.abc import Callable
 from supervisor.output_pipes import OutputPipes
 from supervisor.processes import cause, kill_group, reap, spawn
 from supervisor.shared import layout as m
-from supervisor.shared.layout import Memory, now_ns
+from supervisor.shared.file import Memory
+from supervisor.shared.layout import now_ns
 from supervisor.shared.sidecar_link import SidecarLink
 from supervisor.signals import MEANINGLESS, Signals, tell_once
 from taskhub.logs import get_logger

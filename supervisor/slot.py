@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from supervisor.shared.layout import Bank
+from supervisor.shared.banks import Bank
 
 BOOT_DEATHS_LIMIT = 5
 

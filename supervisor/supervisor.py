@@ -15,7 +15,8 @@ from supervisor.output_pipes import OutputPipes
 from supervisor.processes import reap_strangers, send
 from supervisor.reload import Reload
 from supervisor.shared import layout as m
-from supervisor.shared.layout import Memory, now_ns
+from supervisor.shared.file import Memory
+from supervisor.shared.layout import now_ns
 from supervisor.shutdown import Shutdown
 from supervisor.sidecar_process import SidecarProcess
 from supervisor.signals import MEANINGLESS, Signals, say_meaningless

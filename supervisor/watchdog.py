@@ -15,7 +15,8 @@ from functools import partial
 
 from supervisor.processes import is_stopped, kill_group, rss_mb, send
 from supervisor.shared import layout as m
-from supervisor.shared.layout import Bank, now_ns
+from supervisor.shared.banks import Bank
+from supervisor.shared.layout import now_ns
 from supervisor.slot import Slot, Suspect
 from supervisor.steps import Steps
 from taskhub.logs import get_logger

@@ -296,7 +296,7 @@ SABOTAGES = [
         "tests/unit/test_memory.py::test_the_room_of_every_slot_in_use_is_on_the_disk_before_it_is_used",
         [
             (
-                "supervisor/shared/layout.py",
+                "supervisor/shared/file.py",
                 "os.posix_fallocate(descriptor, 0, needed_bytes(slots))\n            os.ftr",
                 "os.ftr",
             )
@@ -323,7 +323,7 @@ SABOTAGES = [
         "tests/unit/test_state_folder.py::test_what_a_job_has_left_running_does_not_keep_its_workers_file",
         [
             (
-                "supervisor/shared/layout.py",
+                "supervisor/shared/file.py",
                 "fcntl.lockf(self.descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB, 1)",
                 "fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)",
             )

@@ -11,7 +11,8 @@ import time
 
 from supervisor.leftovers import bear, mark_of
 from supervisor.shared import layout as m
-from supervisor.shared.layout import Bank, Memory
+from supervisor.shared.banks import Bank
+from supervisor.shared.file import Memory
 
 _BOOTTIME = time.CLOCK_BOOTTIME
 

@@ -1,26 +1,10 @@
-"""The shared memory of one worker: what its processes must know of each other when one of them dies.
+"""The words of a worker's shared memory: where each stands in its file, and who alone writes it.
 
-One file `worker-<uuid>` in the state folder, mapped by every process of the worker. Each field has one
-writer, named beside it, and is one aligned word, so a reader never sees half of it. Of each slot there
-are two banks, used in turn by its generations: a new child can begin while the old one's bank is still read.
-
-Invariants:
-- What is mapped and written has its blocks on the disk already: a write into a hole of a full disk kills.
-- Every process of the worker holds a lock of its own on the file (`join`), which no fork inherits: who
-  gets them all knows that the worker is gone, whatever its jobs have left running.
-- The file appears under its name complete and locked.
+Each is one aligned word, so a reader never sees half of it. Of each slot there are two banks, used in turn by its
+generations: a new child can begin while the old one's bank is still read.
 """
 
 from __future__ import annotations
-
-import contextlib
-import fcntl
-import mmap
-import os
-import shutil
-import uuid
-from collections.abc import Iterator
-from pathlib import Path
 
 from taskhub import clock
 
@@ -29,15 +13,9 @@ MAX_SLOTS = 256
 BANKS = 2
 HEADER_BYTES = 4096
 JOURNAL_BYTES = 64 * 1024
-_WORDS_BYTES = 4096
-BANK_BYTES = _WORDS_BYTES + JOURNAL_BYTES
+WORDS_BYTES = 4096
+BANK_BYTES = WORDS_BYTES + JOURNAL_BYTES
 FILE_BYTES = HEADER_BYTES + MAX_SLOTS * BANKS * BANK_BYTES  # the slots that are not allocated are a hole
-
-PREFIX = "worker-"
-NASCENT = "new-"  # a name that no successor looks for
-SCRATCH = ".shared"
-_BOOT_ID = "/proc/sys/kernel/random/boot_id"
-_DELETED = " (deleted)"  # how the kernel names an open file without a path
 
 # Header words.
 H_MAGIC = 0  # parent
@@ -95,171 +73,6 @@ def now_ns() -> int:
     return int(clock.boottime_s() * 1e9)
 
 
-class Words:
-    """A run of 8-byte words in the shared memory, readable and writable by index; 16-byte ids by their first word."""
-
-    __slots__ = ("_bytes", "_offset", "_words")
-
-    def __init__(self, view: memoryview, offset: int, size: int) -> None:
-        self._bytes = view[offset : offset + size]
-        self._words = self._bytes.cast("Q")
-        self._offset = offset
-
-    def __getitem__(self, word: int) -> int:
-        return self._words[word]
-
-    def __setitem__(self, word: int, value: int) -> None:
-        self._words[word] = value
-
-    @property
-    def raw(self) -> memoryview:
-        """The words themselves, for the hot path."""
-        return self._words
-
-    @property
-    def bytes(self) -> memoryview:
-        return self._bytes
-
-    def get_id(self, word: int) -> str | None:
-        """The UUID at `word`; None if it is all zeros."""
-        raw = bytes(self._bytes[word * 8 : word * 8 + 16])
-        return str(uuid.UUID(bytes=raw)) if any(raw) else None
-
-    def set_id(self, word: int, value: str | None) -> None:
-        raw = uuid.UUID(value).bytes if value else bytes(16)
-        self._bytes[word * 8 : word * 8 + 16] = raw
-
-
-class Bank(Words):
-    """One generation of one slot, and its journal. `number` says which of the slot's banks it is."""
-
-    __slots__ = ("journal", "number", "slot")
-
-    def __init__(self, view: memoryview, slot: int, number: int) -> None:
-        super().__init__(view, 0, _WORDS_BYTES)
-        self.slot = slot
-        self.number = number
-        self.journal = view[_WORDS_BYTES:BANK_BYTES]
-
-    @property
-    def generation(self) -> int:
-        return self[B_GENERATION]
-
-    @property
-    def is_dead(self) -> bool:
-        """The parent has reaped this generation."""
-        return self[B_DEATH] != 0
-
-    @property
-    def is_owed(self) -> bool:
-        """Used, and not yet accounted for."""
-        return self[B_GENERATION] != 0 and not self[B_CONFIRMED]
-
-    def journal_bytes(self) -> bytes:
-        return bytes(self.journal[: min(self[B_JOURNAL_END], JOURNAL_BYTES)])
-
-    def begin(self, generation: int) -> None:
-        """Wipe the bank for a new generation (by the parent, before it forks)."""
-        self.bytes[:] = bytes(len(self.bytes))
-        self[B_TICK] = now_ns()
-        self[B_GENERATION] = generation
-
-
-class Memory:
-    """The mapped file of a living worker. `worker` is the worker's id, taken from the file's name."""
-
-    def __init__(self, path: Path, descriptor: int) -> None:
-        self.path = path
-        self.worker = path.name.removeprefix(PREFIX)
-        self.descriptor = descriptor
-        self._map = mmap.mmap(descriptor, FILE_BYTES)
-        self._view = memoryview(self._map)
-        self.header = Words(self._view, 0, HEADER_BYTES)
-
-    @classmethod
-    def create(cls, folder: Path, worker: str, slots: int) -> Memory:
-        """Make and lock the file of a new worker. Raises OSError if the folder cannot be used, or lacks the room."""
-        folder.mkdir(parents=True, exist_ok=True)
-        nascent = folder / f"{NASCENT}{worker}"
-        descriptor = os.open(nascent, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            os.posix_fallocate(descriptor, 0, needed_bytes(slots))
-            os.ftruncate(descriptor, FILE_BYTES)
-            memory = cls(folder / f"{PREFIX}{worker}", descriptor)
-            memory._found(slots)
-            nascent.rename(memory.path)
-        except OSError:
-            nascent.unlink(missing_ok=True)
-            raise
-        return memory
-
-    def _found(self, slots: int) -> None:
-        self.join()
-        header = self.header
-        header[H_PARENT_PID] = os.getpid()
-        header[H_BOOT] = header[H_PARENT_TICK] = now_ns()
-        header[H_ALLOCATED] = slots
-        header.set_id(H_BOOT_ID, boot_id())
-        header[H_MAGIC] = MAGIC
-
-    @classmethod
-    def handed_over(cls, descriptor: int) -> Memory:
-        """The file of this very worker, kept open over a re-execution of its supervisor."""
-        os.set_inheritable(descriptor, False)
-        path = os.readlink(f"/proc/self/fd/{descriptor}").removesuffix(_DELETED)
-        memory = cls(Path(path), descriptor)
-        with contextlib.suppress(OSError):  # a successor was faster: the next heartbeat finds this worker declared dead
-            memory.join()  # the execution has dropped the old lock; children and sidecar have held theirs meanwhile
-        return memory
-
-    def join(self) -> None:
-        """Hold this process's own lock on the file until it ends. Raises OSError if a successor has them all.
-
-        Closing any descriptor of the file would drop it: nothing in this process may open the file again.
-        """
-        fcntl.lockf(self.descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB, 1)
-
-    @property
-    def allocated(self) -> int:
-        """How many slots may be used."""
-        return self.header[H_ALLOCATED]
-
-    def allocate(self, slots: int) -> None:
-        """Make room for so many slots. Raises OSError if the disk has none: then all stays as it is."""
-        if slots > self.allocated:
-            os.posix_fallocate(self.descriptor, 0, needed_bytes(slots))
-            self.header[H_ALLOCATED] = slots
-
-    def bank(self, slot: int, generation: int) -> Bank:
-        """The bank that a generation of a slot uses. Raises IndexError for a slot that is not allocated."""
-        if slot >= self.allocated:
-            raise IndexError(f"slot {slot} of {self.allocated}")
-        if slot >= self.header[H_USED_SLOTS]:
-            self.header[H_USED_SLOTS] = slot + 1
-        return self._bank(slot, generation % BANKS)
-
-    def banks(self) -> Iterator[Bank]:
-        """Every bank that was ever used."""
-        for slot in range(min(self.header[H_USED_SLOTS], self.allocated)):
-            for number in range(BANKS):
-                bank = self._bank(slot, number)
-                if bank[B_GENERATION]:
-                    yield bank
-
-    def _bank(self, slot: int, number: int) -> Bank:
-        offset = bank_offset(slot, number)
-        return Bank(self._view[offset : offset + BANK_BYTES], slot, number)
-
-    @property
-    def scratch(self) -> Path:
-        """A folder for what this worker's processes share besides; it goes with the file."""
-        return scratch_of(self.path)
-
-    def remove(self) -> None:
-        """Delete the file: everything that its worker held is accounted for."""
-        remove_files(self.path)
-
-
 def needed_bytes(slots: int) -> int:
     """The room on the disk that a worker with so many slots takes."""
     return bank_offset(slots, 0)
@@ -267,22 +80,3 @@ def needed_bytes(slots: int) -> int:
 
 def bank_offset(slot: int, number: int) -> int:
     return HEADER_BYTES + (slot * BANKS + number) * BANK_BYTES
-
-
-def boot_id() -> str | None:
-    """The kernel's name for the present boot; None if it does not tell."""
-    try:
-        with open(_BOOT_ID, encoding="ascii") as file:
-            return str(uuid.UUID(file.read().strip()))
-    except (OSError, ValueError):
-        return None
-
-
-def scratch_of(path: Path) -> Path:
-    return path.with_name(path.name + SCRATCH)
-
-
-def remove_files(path: Path) -> None:
-    """Delete a worker's file and, before it, what goes with it: whoever is interrupted here finds the file again."""
-    shutil.rmtree(scratch_of(path), ignore_errors=True)
-    path.unlink(missing_ok=True)

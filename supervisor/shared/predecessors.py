@@ -18,7 +18,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from supervisor.shared import layout as m
-from supervisor.shared.layout import BANK_BYTES, BANKS, Bank, Words, bank_offset
+from supervisor.shared.banks import Bank, Words
+from supervisor.shared.file import NASCENT, PREFIX, SCRATCH, boot_id, remove_files
+from supervisor.shared.layout import BANK_BYTES, BANKS, bank_offset
 from taskhub import clock, ids
 
 DAMAGED = "damaged-"
@@ -35,7 +37,7 @@ class Predecessor:
 
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path = path
-        self.worker = path.name.removeprefix(m.PREFIX)
+        self.worker = path.name.removeprefix(PREFIX)
         self._descriptor = descriptor
         self._banks: list[Bank] = []
         self.is_of_this_boot = False
@@ -64,7 +66,7 @@ class Predecessor:
 
     def remove(self) -> None:
         """Everything that the worker held is accounted for."""
-        m.remove_files(self.path)
+        remove_files(self.path)
 
     def set_aside(self, reason: str) -> Path:
         """Keep the bytes under another name, with the reason; the oldest of those kept so makes room."""
@@ -74,7 +76,7 @@ class Predecessor:
         self.path.rename(kept)
         with contextlib.suppress(OSError):  # on a full disk the log line must do
             kept.with_name(kept.name + _REASON).write_text(f"{reason}\n", encoding="utf-8", errors="replace")
-        m.remove_files(self.path)
+        remove_files(self.path)
         _forget_oldest(kept.parent)
         return kept
 
@@ -91,7 +93,7 @@ class Predecessor:
             header = Words(memoryview(bytearray(self._bytes(0, m.HEADER_BYTES))), 0, m.HEADER_BYTES)
             if header[m.H_MAGIC] != m.MAGIC:
                 return "it is of another layout, or none"
-            self.is_of_this_boot = header.get_id(m.H_BOOT_ID) == m.boot_id() is not None
+            self.is_of_this_boot = header.get_id(m.H_BOOT_ID) == boot_id() is not None
             self._banks = list(self._used_banks())
         except OSError as error:
             return f"it cannot be read: {error.strerror}"
@@ -113,7 +115,7 @@ class Predecessor:
 
 def keep_bytes(path: Path, name: str, content: bytes, reason: str) -> None:
     """Keep a part of the state file `path` that nobody understands, with the reason, beside it. Never raises."""
-    kept = path.with_name(f"{DAMAGED}{path.name.removeprefix(m.PREFIX)}-{name}")
+    kept = path.with_name(f"{DAMAGED}{path.name.removeprefix(PREFIX)}-{name}")
     with contextlib.suppress(OSError):
         kept.touch(mode=0o600)
         kept.write_bytes(content)
@@ -126,8 +128,8 @@ def older_files(folder: Path, worker: str) -> list[Path]:
     with contextlib.suppress(OSError):
         return sorted(
             path
-            for path in folder.glob(f"{m.PREFIX}*")
-            if path.suffix != m.SCRATCH and path.name != m.PREFIX + worker and _is_file(path)
+            for path in folder.glob(f"{PREFIX}*")
+            if path.suffix != SCRATCH and path.name != PREFIX + worker and _is_file(path)
         )
     return []
 
@@ -135,7 +137,7 @@ def older_files(folder: Path, worker: str) -> list[Path]:
 def sweep_nascent(folder: Path) -> None:
     """Remove what a worker left behind that was killed while it made its file."""
     with contextlib.suppress(OSError):
-        for path in folder.glob(f"{m.NASCENT}*"):
+        for path in folder.glob(f"{NASCENT}*"):
             if _is_file(path) and clock.wall_ms() / 1000 - path.stat().st_mtime > _NASCENT_LASTS_S:
                 unfinished = Predecessor.take(path)
                 if unfinished is not None:
@@ -145,7 +147,7 @@ def sweep_nascent(folder: Path) -> None:
 
 def names_a_worker(path: Path) -> bool:
     """False for a file that no worker of ours has made."""
-    return ids.is_id(path.name.removeprefix(m.PREFIX))
+    return ids.is_id(path.name.removeprefix(PREFIX))
 
 
 def _is_file(path: Path) -> bool:

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from supervisor.leftovers import Leftovers
 from supervisor.processes import UNKNOWN, cause
 from supervisor.shared import layout as m
-from supervisor.shared.layout import Bank, now_ns
+from supervisor.shared.banks import Bank
+from supervisor.shared.layout import now_ns
 
 _REASONS = {
     m.REASON_TIMEOUT: "timeout",

@@ -11,7 +11,8 @@ from types import MappingProxyType
 
 from supervisor.leftovers import Leftovers
 from supervisor.shared import layout as m
-from supervisor.shared.layout import Memory, now_ns
+from supervisor.shared.file import Memory
+from supervisor.shared.layout import now_ns
 from supervisor.shared.predecessors import Predecessor, keep_bytes, names_a_worker, older_files, sweep_nascent
 from supervisor.shared.records import RecordView
 from taskhub.logs import get_logger

@@ -17,7 +17,7 @@ from pathlib import Path
 from supervisor.output_pipes import OutputPipes
 from supervisor.reload import Attempt, Handover, Reload
 from supervisor.shared.child_link import ChildLink
-from supervisor.shared.layout import Memory
+from supervisor.shared.file import Memory
 from supervisor.shared.sidecar_link import SidecarLink
 from supervisor.signals import Signals
 from supervisor.supervisor import Programs, Supervisor

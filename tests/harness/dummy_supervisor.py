@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.shared.layout import B_PHASE, H_LONGEST_TURN_NS, PHASE_NAMES, Memory
+from supervisor.shared.file import Memory
+from supervisor.shared.layout import B_PHASE, H_LONGEST_TURN_NS, PHASE_NAMES
 from tests.harness.dummy import VARIABLE
 from tests.harness.processes import alive, children_of
 from tests.harness.programs import Program

@@ -17,8 +17,10 @@ from pathlib import Path
 
 from supervisor.processes import is_stopped, kill_group, spawn
 from supervisor.shared import layout as m
+from supervisor.shared.banks import Bank
 from supervisor.shared.child_link import ChildLink
-from supervisor.shared.layout import Bank, Memory, now_ns
+from supervisor.shared.file import Memory
+from supervisor.shared.layout import now_ns
 from supervisor.shared.sidecar_link import SidecarLink
 from supervisor.signals import Signals
 from supervisor.slot import Slot

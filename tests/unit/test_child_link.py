@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from supervisor.shared import layout as m
+from supervisor.shared.banks import Bank
 from supervisor.shared.child_link import ChildLink
-from supervisor.shared.layout import Bank, Memory, now_ns
+from supervisor.shared.file import Memory
+from supervisor.shared.layout import now_ns
 from taskhub import ids
 
 TASK, OTHER = b"t" * 16, b"o" * 16

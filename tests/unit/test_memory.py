@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from supervisor.shared import layout as m
-from supervisor.shared.layout import Memory
+from supervisor.shared.file import Memory
 from taskhub import ids
 from tests.harness.forks import in_fork
 

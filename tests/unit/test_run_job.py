@@ -13,7 +13,7 @@ import pytest
 
 from supervisor.shared import layout as m
 from supervisor.shared.child_link import ChildLink
-from supervisor.shared.layout import Memory
+from supervisor.shared.file import Memory
 from taskhub import ids
 from taskhub.child.batch import raw_id
 from taskhub.child.clean_ground import CleanGround

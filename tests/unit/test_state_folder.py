@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from supervisor.shared import layout as m
-from supervisor.shared.layout import Memory
+from supervisor.shared.file import Memory
 from supervisor.shared.predecessors import Predecessor, older_files
 from supervisor.shared.sidecar_link import SidecarLink
 from tests.harness.forks import fork, in_fork

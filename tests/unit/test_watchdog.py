@@ -13,7 +13,8 @@ import pytest
 from supervisor.processes import is_stopped
 from supervisor.shared import layout as m
 from supervisor.shared.child_link import ChildLink
-from supervisor.shared.layout import Memory, now_ns
+from supervisor.shared.file import Memory
+from supervisor.shared.layout import now_ns
 from supervisor.slot import Slot
 from supervisor.steps import Steps
 from supervisor.watchdog import Watchdog, runs
