@@ -58,7 +58,7 @@ class ChildRecovery:
         self._inherited: set[tuple[str, int, int]] = set()  # records of older workers that are accounted for
 
     def step(self) -> None:
-        """Bury this worker's dead children."""
+        """Recover this worker's dead children."""
         dead = [record for record in self._link.all() if record.is_dead and record.is_owed]
         self._isolation.each(dead, lambda record: (record.slot, record.generation), self._bury_own, self._bury_unread)
         if not self._has_resumed:
@@ -66,7 +66,7 @@ class ChildRecovery:
             self._has_resumed = True
 
     def inherit(self) -> None:
-        """Bury older workers of this state folder whose processes are all gone."""
+        """Recover older workers of this state folder whose processes are all gone."""
         for records in self._link.older():
             self._bury_older(records)
 

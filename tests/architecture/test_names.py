@@ -1,0 +1,55 @@
+"""One word, one thing: a file name, a class name and a word stand for one subject in the whole tree."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import Counter, defaultdict
+
+from tests.architecture.sources import ROOT, sources
+
+# Seen from several rooms: what HTTP asks of them, what answers it, what keeps them.
+SAME_SUBJECT = {"health", "job", "jobs", "link", "program", "transaction"}
+
+# Words that had a meaning of their own here, and the field's words for them.
+RETIRED = {
+    "acceptor": "validator",
+    "bury": "recover",
+    "buried": "recovered",
+    "envelope": "job request",
+    "heir": "successor",
+    "lifeline": "link",
+    "obituary": "death notice",
+    "troupe": "dummy supervisor",
+    "undertaker": "child_recovery",
+    "unruly": "misbehaving",
+}
+READ = ("*.py", "*.md", "*.sql", "*.lua", "*.yml", "*.cfg", "*.toml")
+READ_IN = ("taskhub", "supervisor", "tests", "docs", "db", "compose", "docker", "scripts")
+
+
+def test_a_file_name_stands_for_one_subject() -> None:
+    places = defaultdict(list)
+    for source in sources():
+        if not source.path.stem.startswith("__"):
+            places[source.path.stem].append(source.name)
+    assert {stem: found for stem, found in places.items() if len(found) > 1 and stem not in SAME_SUBJECT} == {}
+
+
+def test_a_class_name_stands_for_one_thing() -> None:
+    names = Counter(
+        node.name for source in sources() for node in ast.walk(source.tree) if isinstance(node, ast.ClassDef)
+    )
+    assert [name for name, times in names.items() if times > 1] == []
+
+
+def test_retired_words_do_not_occur() -> None:
+    word = re.compile(rf"\b({'|'.join(RETIRED)})\b", re.IGNORECASE)
+    paths = [path for folder in READ_IN for pattern in READ for path in (ROOT / folder).rglob(pattern)]
+    found = {
+        f"{path.relative_to(ROOT)}: {match[0]}, which is a {RETIRED[match[0].lower()]}"
+        for path in [*paths, ROOT / "README.md"]
+        if path.name != "test_names.py"
+        for match in word.finditer(path.read_text(encoding="utf-8"))
+    }
+    assert found == set()
