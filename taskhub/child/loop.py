@@ -175,8 +175,7 @@ class ChildLoop:
             self._rest()
             return
         self._link.idle()
-        if self._jobs_run:
-            self._ground.put_back()  # a thread that a job has left may have done it since
+        self._ground.put_back()  # a thread that a job has left may have done it since
         self._helper.ensure()
         if self._claim_next():
             self._run_batch()
