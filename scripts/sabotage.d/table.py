@@ -468,6 +468,11 @@ SABOTAGES = [
         ],
     ),
     Sabotage(
+        "a role's work_mem holds for our own setting up of a session",
+        TRANSACTION + "test_what_the_database_says_for_handlers_does_not_stop_our_own_statements",
+        [("taskhub/store/session.py", "SET work_mem = '4MB'; ", "")],
+    ),
+    Sabotage(
         "what a job replaces of the language's own names stays so",
         LEFTOVERS + "test_a_child_whose_builtins_a_job_has_replaced_serves_the_next",
         [("taskhub/child/borrowed.py", "if names != found:", "if False:")],

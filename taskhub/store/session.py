@@ -100,6 +100,16 @@ def open_ordinary(url: str, *, application: str, connect_s: float, settings: Map
     return _first(attempt, url, connect_s)
 
 
+def statement_limit(raw: Any) -> str:
+    """The time limit that an ordinary session's user chose for its statements."""
+    raw.autocommit = True
+    with raw.cursor() as cursor:
+        cursor.execute("SHOW statement_timeout")
+        [(limit,)] = cursor.fetchall()
+    raw.autocommit = False
+    return str(limit)
+
+
 def clean_ordinary(raw: Any, *, within_s: float, settings: Mapping[str, str]) -> None:
     """Make a session as it was when `open_ordinary` returned it. Raises StoreUnavailableError: then leave it."""
     with _translated():
@@ -158,10 +168,9 @@ def _dsn(url: str, place: Place, application: str, until: float, unacknowledged_
 
 def _set_up_ordinary(raw: Any, within_s: float, settings: Mapping[str, str]) -> None:
     raw.autocommit = True
-    with raw.cursor() as cursor:
-        cursor.execute(
-            f"{_setting_up(raw, within_s, {**_IDLE_LIMIT, **settings}, _UTC_UNLESS_CHOSEN)}; RESET statement_timeout"
-        )
+    setting_up = _setting_up(raw, within_s, {**_IDLE_LIMIT, **settings}, _UTC_UNLESS_CHOSEN)
+    with raw.cursor() as cursor:  # pg_settings is more than the least work_mem holds, and files may be forbidden
+        cursor.execute(f"SET work_mem = '4MB'; {setting_up}; RESET work_mem; RESET statement_timeout")
     raw.autocommit = False
 
 

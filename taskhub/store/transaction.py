@@ -3,6 +3,7 @@
 Invariants:
 - A job gets it as it was when it was opened: what the job before has set, made, locked, registered or kept is gone.
 - Its own completion names its table by schema, so that nothing a handler does to names leads it elsewhere.
+- Our own statements have our time limit; the handler's have the one that its role, database or URL says.
 - What our statements meet and the handler has not caused is a TransactionLostError; all else is the driver's error.
 """
 
@@ -41,6 +42,7 @@ class HandlerSession:
         self._url = url
         self._raw: Any = None
         self._schema = ""
+        self._users_limit = "0"
         self._is_used = False
 
     def begin(self, limit_s: float) -> Any:
@@ -55,6 +57,7 @@ class HandlerSession:
             self._raw = session.open_ordinary(
                 self._url, application="taskhub transaction", connect_s=min(5.0, limit_s), settings={}
             )
+            self._users_limit = session.statement_limit(self._raw)
             return self._begin(limit_s)
         except psycopg2.Error as error:
             self.close()
@@ -124,8 +127,9 @@ class HandlerSession:
         failpoints.hit("store.", "begin_for_handler")
         self._raw.autocommit = True
         cursor = self._raw.cursor()
-        cursor.execute(statement("begin_for_handler").inline, (str(round(limit_s * 1000)),))
-        [(self._schema, _)] = cursor.fetchall()
+        limit = f"SET statement_timeout = {round(limit_s * 1000)};"
+        cursor.execute(limit + statement("begin_for_handler").inline, (str(round(limit_s * 1000)), self._users_limit))
+        [(self._schema, *_)] = cursor.fetchall()
         self._raw.autocommit = False
         return cursor
 

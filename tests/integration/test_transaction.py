@@ -271,3 +271,23 @@ def test_whatever_a_job_does_to_its_session_it_is_completed_and_the_next_meets_n
         assert rows.job(job)["status"] == "completed"
     assert seen[2] == seen[0]
     rows.sql("REVOKE ALL ON ALL TABLES IN SCHEMA public FROM taskhub_dirt; DROP ROLE taskhub_dirt")
+
+
+@pytest.mark.parametrize(
+    "defaults",
+    [["statement_timeout = '1ms'"], ["work_mem = '64kB'", "temp_file_limit = 0", "client_min_messages = debug5"]],
+)
+def test_what_the_database_says_for_handlers_does_not_stop_our_own_statements(
+    handling: Handling, rows: Rows, defaults: list[str]
+) -> None:
+    for default in defaults:
+        rows.sql(f'ALTER DATABASE "{rows.value("SELECT current_database()")}" SET {default}')
+    name, _, value = defaults[0].partition(" = ")
+    for _ in range(5):
+        job, transaction = handling.begin()
+        with transaction as cursor:
+            cursor.execute(f"SHOW {name}")
+            assert cursor.fetchone() == (value.strip("'"),), "the handler's own statements keep it"
+        del cursor
+        handling.session.close()  # the next sets up another
+        assert rows.job(job)["status"] == "completed"
