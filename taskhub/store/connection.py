@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import socket
 from typing import Any, Protocol
 
@@ -40,6 +41,7 @@ _IS_BLOCKED = ("55P03", "57014", "40P01")
 _SCHEMA_IS_OLD = ("42", "3F000")
 _NO_RIGHT = "42501"
 _BAD_TEXT = "22021"
+_TUPLE = re.compile(r"while \w+ tuple \([0-9,]+\) in relation \"[^\"\n]{1,63}\"")
 # Key look-ups only: a plan made while the table was tiny must not outlive that.
 _INDEX_ONLY = dict.fromkeys(("enable_seqscan", "enable_hashjoin", "enable_mergejoin"), "off") | {
     "plan_cache_mode": "force_generic_plan"
@@ -164,7 +166,7 @@ class Connection:
     def _translated(self, error: psycopg2.Error) -> Exception:
         code = error.pgcode or ""
         if code in _IS_BLOCKED and self._raw is not None and not self._raw.closed:
-            return BlockedError(f"PostgreSQL cannot do it now: {first_line(error)}")
+            return BlockedError(f"PostgreSQL cannot do it now: {first_line(error)}{_waited_for(error)}")
         is_refused = code.startswith(_REFUSED_HERE)
         if is_refused or not code or code.startswith(_CONNECTION_IS_BAD) or (self._raw and self._raw.closed):
             self.close()
@@ -177,3 +179,9 @@ class Connection:
             cure = "grant this role its rights" if code == _NO_RIGHT else "run `taskhub migrate`"
             return SchemaOutdatedError(f"{cure}: {first_line(error)}")
         return StatementError(first_line(error), code)
+
+
+def _waited_for(error: psycopg2.Error) -> str:
+    """The row at which a statement waited, as PostgreSQL names it; it holds no values."""
+    found = _TUPLE.search(error.diag.context or "")
+    return f" {found[0]}" if found else ""

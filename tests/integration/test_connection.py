@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from taskhub import ids
-from taskhub.domain.errors import SchemaOutdatedError, StatementError, StoreUnavailableError
+from taskhub.domain.errors import BlockedError, SchemaOutdatedError, StatementError, StoreUnavailableError
 from taskhub.store.connection import Connection
 from taskhub.store.statements import text_array
 from tests.harness.background import Background
@@ -225,3 +225,12 @@ def test_a_statement_cut_off_by_a_lost_server_has_an_unknown_outcome(store: Conn
     with pytest.raises(StoreUnavailableError) as loss:
         sleeping.result()
     assert loss.value.outcome_unknown
+
+
+def test_a_statement_that_waits_for_somebodys_row_says_for_which(quick: Connection, rows: Rows) -> None:
+    rows.sql("CREATE TABLE held AS SELECT 1 AS n")
+    rows.sql("BEGIN")
+    rows.sql("SELECT * FROM held FOR UPDATE")
+    with pytest.raises(BlockedError, match=r'while updating tuple \(0,1\) in relation "held"'):
+        quick.execute("UPDATE held SET n = 2")
+    rows.sql("ROLLBACK")
