@@ -213,7 +213,7 @@ class ChildLoop:
             want = min(want, self._timing.max_jobs - self._jobs_run)
         try:
             claim = self._claim(queue, want, peers)
-        except StatementError as error:  # one of the results cannot be stored: settle them apart, claim later
+        except StatementError as error:  # perhaps a result that cannot be stored: settle them apart, claim later
             log.warning("claim.refused", extra={"queue": queue, "text": str(error)})
             self._settler.settle_all()
             return False

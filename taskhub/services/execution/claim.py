@@ -9,6 +9,7 @@ Invariants:
 - A slot that was closed claims nothing ever again: SlotClosedError.
 - A batch's payloads take MAX_BATCH_BYTES and one more at most, whatever was expected of them.
 - Redis failing costs this child nothing but speed: it claims from PostgreSQL until Redis is back.
+- A queue whose claims PostgreSQL refuses, whatever for, pauses by itself: one line, and growing pauses between tries.
 """
 
 from __future__ import annotations
@@ -30,10 +31,13 @@ from taskhub.domain.errors import (
 )
 from taskhub.domain.job import ClaimedJob
 from taskhub.domain.outcome import Completed
+from taskhub.logs import get_logger
 from taskhub.outage import Outage
 from taskhub.services.execution.settle import CompletedArrays, completed_arrays
 from taskhub.store.connection import Connection, Row, Store
 from taskhub.store.statements import uuid_array
+
+log = get_logger(__name__)
 
 MAX_BATCH_BYTES = 8 * 1024 * 1024  # of payloads; the last may reach beyond
 
@@ -98,6 +102,7 @@ class Claimer:
         self._bank: dict[str, int] = {}
         self._settled_lists: dict[str, str] = {}
         self._paused_until: dict[str, float] = {}
+        self._refusals: dict[str, Outage] = {}
         self._priorities: dict[str, list[int]] = {}
         self._priorities_at = -_PRIORITIES_LAST_S
         self._has_room_until = 0.0
@@ -111,9 +116,23 @@ class Claimer:
         """Settle `finished` (of `lease`) and claim up to `want` jobs of `queue`, in one round trip.
 
         None: there is nothing to claim, and nothing was settled. A returned claim's lease is the slot's
-        from now on, also when it brought no job. Raises SlotClosedError; StoreUnavailableError and
-        StatementError, after which `finished` is still to be settled.
+        from now on, also when it brought no job. Raises SlotClosedError; StoreUnavailableError, and
+        StatementError if there is something `finished`, after which that is still to be settled.
         """
+        asked = queue if self._unresolved is None else self._unresolved.queue
+        try:
+            claim = self._claim(queue, want, peers, lease, finished)
+        except StatementError as error:
+            if finished:  # one of them may be what cannot be stored
+                raise
+            refusal = self._refusals.setdefault(asked, Outage(log, "claim.refused", "claim.goes_on", queue=asked))
+            self._paused_until[asked] = clock.monotonic_s() + refusal.lost(str(error))
+            return None
+        if self._refusals and claim is not None and claim.queue in self._refusals:
+            self._refusals.pop(claim.queue).back()
+        return claim
+
+    def _claim(self, queue: str, want: int, peers: int, lease: str | None, finished: list[Completed]) -> Claim | None:
         if self._unresolved is not None:
             return self._claim_taken(self._unresolved, lease, finished)
         if self._paused_until.get(queue, 0.0) > clock.monotonic_s():
