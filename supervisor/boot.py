@@ -85,13 +85,14 @@ def import_handlers(settings: Settings, signals: Signals, report: Report, *, is_
         text = f"they take {report.seconds:.0f} s to import: each child imports them for itself, one after the other"
         log.warning("handlers.imported_by_children", extra={"text": text})
         return Handlers(report.types, limit_s)
+    within_s = min(limit_s, _LONG_S) if is_continued else limit_s  # nobody looks after the children meanwhile
     try:
-        with unheard(), signals.interrupting(limit_s):
+        with unheard(), signals.interrupting(within_s):
             known = registry.load(settings.handlers)
     except Interrupted:
         if signals.is_stop_wanted() and not is_continued:
             return None
-        text = f"their import took longer than {limit_s:.0f} s here: each child imports them for itself"
+        text = f"their import took longer than {within_s:.0f} s here: each child imports them for itself"
         log.warning("handlers.imported_by_children", extra={"text": text})
         return Handlers(report.types, limit_s)
     except registry.HandlerError as error:

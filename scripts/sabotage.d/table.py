@@ -136,6 +136,23 @@ SABOTAGES = [
         [("taskhub/roles/role_thread.py", "if thread.lacks_thread(now_s):", "if False:")],
     ),
     Sabotage(
+        "a refused claim is told again and again",
+        "tests/process/test_worker_claims.py"
+        "::test_whatever_postgresql_answers_to_a_claim_is_said_once_and_charged_to_nobody",
+        [("taskhub/services/execution/claim.py", "            if finished:  #", "            if True:  #")],
+    ),
+    Sabotage(
+        "a child does not say whose lock it waits for",
+        "tests/process/test_worker_claims.py"
+        "::test_a_child_whose_slot_somebody_has_locked_waits_and_says_once_at_which_table",
+        [("taskhub/store/connection.py", "{_waited_for(error)}", "")],
+    ),
+    Sabotage(
+        "the pauses between two starts of the sidecar do not grow",
+        "tests/unit/test_sidecar_process.py::test_the_pause_before_another_sidecar_doubles_up_to_five_seconds",
+        [("supervisor/sidecar_process.py", "_RESTART_S * 2.0 ** min(self._deaths - 1, 16)", "_RESTART_S")],
+    ),
+    Sabotage(
         "a reload that comes too early ends the worker",
         "tests/process/test_worker_boot.py::test_a_reload_that_is_asked_for_while_the_worker_begins_does_not_end_it",
         [("supervisor/__main__.py", "signal.signal(signal.SIGHUP, signal.SIG_IGN)", "pass")],

@@ -84,6 +84,7 @@ def _leave_an_orphan() -> None:
 
 def sidecar(link: SidecarLink) -> int:
     """Takes every death as accounted for, and tells what the children print."""
+    failpoints.hit("dummy.sidecar")
     output = RawOutput(link.outputs, link.latest_task, wait_s=0)
     while link.is_wanted():
         for record in link.all():

@@ -113,6 +113,17 @@ def test_a_sidecar_that_hangs_is_replaced(dummies: MakeTroupe) -> None:
         assert running.members() == before
 
 
+def test_a_sidecar_that_cannot_start_is_tried_again_after_pauses_that_double(dummies: MakeTroupe) -> None:
+    with dummies(TASKHUB_FAILPOINTS="dummy.sidecar=exit:1") as running:
+        before = running.all_members()
+        ends = wait_until(lambda: ends if len(ends := running.events("sidecar.exited")) > 4 else None, 20, "it ends")
+        moments = [_seconds(str(event["timestamp"])) for event in ends[:5]]
+        for doublings, (earlier, later) in enumerate(itertools.pairwise(moments)):
+            assert 0.7 * 0.2 * 2**doublings <= later - earlier <= stretched(0.2 * 2**doublings + 0.5)
+        assert running.members() == before
+        assert running.stop() == 0
+
+
 def test_children_and_sidecar_are_gone_a_tenth_of_a_second_after_their_supervisor_was_killed(
     dummies: MakeTroupe,
 ) -> None:
