@@ -168,8 +168,8 @@ SABOTAGES = [
         [
             (
                 "supervisor/boot.py",
-                "with unheard(), signals.interrupting(limit_s):",
-                "with signals.interrupting(limit_s):",
+                "with unheard(), signals.interrupting(within_s):",
+                "with signals.interrupting(within_s):",
             )
         ],
     ),

@@ -25,7 +25,7 @@ def test_a_reload_asked_for_in_a_drain_is_no_second_life(
     worker: MakeWorker, ledger: Ledger, rows: Rows, broker: Broker
 ) -> None:
     with worker(**QUICK) as running:
-        made = place(rows, broker, "ledger.sleep", {"seconds": 1.2}, count=2)
+        made = place(rows, broker, "ledger.sleep", {"seconds": 2}, count=2)
         wait_until(lambda: ledger.starts() == 2, 10, "both run")
         for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGHUP):
             running.signal(number)
