@@ -136,6 +136,12 @@ SABOTAGES = [
         [("taskhub/roles/role_thread.py", "if thread.lacks_thread(now_s):", "if False:")],
     ),
     Sabotage(
+        "a migration is no transaction together with its record",
+        "tests/integration/test_migrations.py"
+        "::test_a_runner_whose_session_ends_at_any_of_its_own_statements_goes_on_by_itself",
+        [("taskhub/store/migrations.py", '    connection.execute("BEGIN")\n', "")],
+    ),
+    Sabotage(
         "a refused claim is told again and again",
         "tests/process/test_worker_claims.py"
         "::test_whatever_postgresql_answers_to_a_claim_is_said_once_and_charged_to_nobody",

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from taskhub import clock
 from taskhub.domain.errors import SchemaOutdatedError, StatementError, StoreUnavailableError
 from taskhub.store import migrations
-from taskhub.store.connection import Connection
+from taskhub.store.connection import Connection, Row
 from taskhub.store.migrations import Migration, MigrationError, available, migrate, require_current
+from tests.architecture.test_schema import SNAPSHOT, dumped
 from tests.harness.background import Background
 from tests.harness.rows import Rows
+
+END_IT = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'taskhub migrate'"
 
 
 def test_files_are_numbered_from_one_without_gaps() -> None:
@@ -132,6 +136,59 @@ def test_a_failing_migration_leaves_nothing_behind(pg_url: str, monkeypatch: pyt
     [(newest,)] = connection.execute("SELECT max(version) FROM schema_migrations")
     connection.close()
     assert (left, newest) == (False, version - 1)
+
+
+def after_each_statement(step: Migration) -> Iterator[str]:
+    """Its text, cut short after each of its statements by the end of the session."""
+    lines = step.sql.splitlines(keepends=True)
+    for count, line in enumerate(lines, 1):
+        text = "".join(lines[:count])
+        if line.rstrip().endswith(";") and text.count("$$") % 2 == 0:
+            yield f"{text}\nSELECT pg_terminate_backend(pg_backend_pid()), pg_sleep(10);"
+
+
+def test_a_migration_that_is_killed_at_any_of_its_statements_leaves_nothing_and_can_be_run_again(
+    empty_pg_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shipped, kills = available(), 0
+    for at, step in enumerate(shipped):
+        for text in after_each_statement(step):
+            with monkeypatch.context() as patched:
+                patched.setattr(migrations, "available", lambda at=at, text=text: [
+                    *shipped[:at], Migration(shipped[at].version, shipped[at].name, text)
+                ])  # fmt: skip
+                with pytest.raises(StoreUnavailableError):
+                    migrate(empty_pg_url, patience_s=0)
+            kills += 1
+    assert kills > 30
+    assert migrate(empty_pg_url) == [shipped[-1].name]
+    assert dumped(empty_pg_url) == SNAPSHOT.read_text()
+
+
+@pytest.mark.parametrize("is_done", [False, True], ids=["before", "after"])
+def test_a_runner_whose_session_ends_at_any_of_its_own_statements_goes_on_by_itself(
+    empty_pg_url: str, monkeypatch: pytest.MonkeyPatch, is_done: bool
+) -> None:
+    """Once at each: the next try gets further, up to a COMMIT whose answer is lost."""
+    rows, execute, ended = Rows(empty_pg_url), Connection.execute, set[str]()
+
+    def interrupted(self: Connection, sql: str, *arguments: object, timeout_s: float | None = None) -> list[Row]:
+        is_due = self.is_open and sql not in ended
+        ended.add(sql)
+        for moment in (False, True):
+            if is_due and moment == is_done:
+                rows.sql(END_IT)
+            if moment is False:
+                found = execute(self, sql, *arguments, timeout_s=timeout_s)
+        return found
+
+    monkeypatch.setattr(Connection, "execute", interrupted)
+    monkeypatch.setattr(clock, "sleep", lambda _: None)
+    migrate(empty_pg_url)
+    assert len(ended) > 7 + len(available())
+    assert migrate(empty_pg_url) == []
+    assert dumped(empty_pg_url) == SNAPSHOT.read_text()
+    rows.close()
 
 
 def test_a_missing_installation_folder_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
