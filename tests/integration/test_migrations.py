@@ -15,7 +15,7 @@ from taskhub.store.connection import Connection, Row
 from taskhub.store.migrations import Migration, MigrationError, available, migrate, require_current
 from tests.architecture.test_schema import SNAPSHOT, dumped
 from tests.harness.background import Background
-from tests.harness.rows import Rows
+from tests.harness.rows import Rows, claim, open_child
 
 END_IT = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'taskhub migrate'"
 
@@ -67,6 +67,24 @@ def test_a_newer_schema_is_served_by_the_code_that_it_allows(
     newer(available()[-1].version)
     require_current(store)
     assert migrate(pg_url) == []
+
+
+def test_sessions_of_this_code_go_on_over_a_later_migration_that_allows_it(
+    store: Connection, rows: Rows, pg_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    child, before, after = open_child(store), rows.one(), rows.one()
+    lease, _ = claim(store, child, [before])
+    newest = available()[-1].version
+    added = (f"ALTER TABLE {table} ADD later integer NOT NULL DEFAULT 0;" for table in ("jobs", "slots", "queues"))
+    later = Migration(newest + 1, "9999_add_later", "\n".join([f"-- allows: {newest}", *added]))
+    with monkeypatch.context() as patched:
+        shipped = [*available(), later]
+        patched.setattr(migrations, "available", lambda: shipped)
+        assert migrate(pg_url) == [later.name]
+    require_current(store)
+    _, [claimed] = claim(store, child, [after], lease=lease)
+    assert claimed[0] == after
+    assert rows.statuses([before, after]) == ["running", "running"]
 
 
 def test_a_newer_schema_that_does_not_allow_this_code_is_told_in_one_line(
