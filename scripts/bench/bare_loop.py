@@ -13,7 +13,7 @@ import time
 from taskhub import ids
 from taskhub.broker import key_names
 from taskhub.broker.broker import Broker
-from taskhub.services.execution.claim import MAX_BATCH_BYTES
+from taskhub.services.execution.claimed import MAX_BATCH_BYTES
 from taskhub.store.connection import Connection
 from taskhub.store.statements import number_array, text_array, uuid_array
 

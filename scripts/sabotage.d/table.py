@@ -385,7 +385,7 @@ SABOTAGES = [
     Sabotage(
         "a child in which a job has broken our own code waits for ever",
         LEFTOVERS + "test_a_child_in_which_our_own_code_fails_for_good_after_a_job_is_replaced_and_nobody_pays",
-        [("taskhub/child/loop.py", "if self._jobs_run and not is_lack and", "if False and")],
+        [("taskhub/child/troubles.py", "if self._ground.was_used and not is_lack and", "if False and")],
     ),
     Sabotage(
         "a start says nothing while an import takes long",
@@ -406,7 +406,13 @@ SABOTAGES = [
     Sabotage(
         "a child beyond its hard limit starts the next job",
         LEFTOVERS + "test_a_child_that_a_job_left_too_large_is_replaced_before_the_next",
-        [("taskhub/child/loop.py", "if self._memory.is_limited and self._memory.is_beyond():", "if False:")],
+        [
+            (
+                "taskhub/child/clean_ground.py",
+                "if self._memory is not None and self._memory.is_limited and self._memory.is_beyond():",
+                "if False:",
+            )
+        ],
     ),
     Sabotage(
         "no lease guard: whoever has run a job may settle it",
@@ -616,9 +622,9 @@ SABOTAGES = [
         CLAIMS + "test_w1_killed_between_the_take_and_the_claim",
         [
             (
-                "taskhub/services/execution/claim.py",
+                "taskhub/services/execution/redis_take.py",
                 "            if not taken:\n                self._require_room(queue)\n",
-                "            self._broker.forget(target)\n",
+                "            self.broker.forget(target)\n",
             )
         ],
     ),
@@ -627,7 +633,7 @@ SABOTAGES = [
         SETTLING + "test_the_journal_is_kept_until_its_settlement_is_committed",
         [
             (
-                "taskhub/child/loop.py",
+                "taskhub/child/claiming.py",
                 "            claim = self._claimer.claim(",
                 "            self._link.clear_notes()\n            claim = self._claimer.claim(",
             )

@@ -23,9 +23,7 @@ class Batch:
         self.token = bytes(16)
         self.jobs: dict[str, ClaimedJob] = {}
         self.pending: deque[ClaimedJob] = deque()
-        self.withheld: deque[str] = (
-            deque()
-        )  # claimed, but too large to hold beside the others: to be given back at once
+        self.withheld: deque[str] = deque()  # claimed, but too large to hold beside the others: to be given back
         self.finished: deque[Outcome] = deque()
 
     def take_over(self, queue: str, lease: str | None, jobs: list[ClaimedJob], withheld: Sequence[str] = ()) -> None:
@@ -36,6 +34,11 @@ class Batch:
         self.jobs = {job.id: job for job in jobs}
         self.pending.extend(jobs)
         self.withheld.extend(withheld)
+
+    @property
+    def is_held(self) -> bool:
+        """Something is not begun, not settled, or not given back."""
+        return bool(self.pending or self.finished or self.withheld)
 
     def forget(self) -> None:
         """Let go of payloads, once nothing is held any more."""

@@ -7,11 +7,10 @@ outcomes and jobs that it has popped, so the main thread cannot settle or start 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 
 from taskhub import clock
-from taskhub.child.batch import Batch
 from taskhub.child.link import SupervisorLink
+from taskhub.child.settling import Settler
 from taskhub.domain.errors import UnavailableError
 from taskhub.logs import get_logger
 from taskhub.outage import Outage
@@ -20,24 +19,12 @@ log = get_logger(__name__)
 
 
 class LongJobHelper:
-    """Watches the present job of one child; `settle` and `give_back` are the child's own, called under `lock`."""
+    """Watches the present job of one child; it settles and gives back by the child's own settler."""
 
-    def __init__(
-        self,
-        batch: Batch,
-        link: SupervisorLink,
-        lock: threading.Lock,
-        *,
-        settle: Callable[[], None],
-        give_back: Callable[[], None],
-        settle_within_s: float,
-        budget_s: float,
-    ) -> None:
-        self._batch = batch
+    def __init__(self, link: SupervisorLink, settler: Settler, *, settle_within_s: float, budget_s: float) -> None:
         self._link = link
-        self._lock = lock
-        self._settle = settle
-        self._give_back = give_back
+        self._settler = settler
+        self._batch = settler.batch
         self._settle_within_s = settle_within_s
         self._budget_s = budget_s
         self._batch_runs = threading.Event()
@@ -91,10 +78,10 @@ class LongJobHelper:
         runs_for_s = clock.monotonic_s() - began_s
         if runs_for_s < self._settle_within_s or not (self._batch.finished or self._batch.pending):
             return
-        with self._lock:
+        with self._settler.lock:
             if began_s != self._began_s:
                 return  # the main thread went on in the meantime
             if self._batch.finished:
-                self._settle()
+                self._settler.settle_all()
             if runs_for_s >= self._budget_s and self._batch.pending:
-                self._give_back()
+                self._settler.give_back()

@@ -1,4 +1,4 @@
-"""The program of a child process: open its two connections and its slot, then consume."""
+"""The program of a child process: open its two connections and its slot, build its parts, then run jobs."""
 
 from __future__ import annotations
 
@@ -8,18 +8,29 @@ from typing import Any
 
 from taskhub import clock, failpoints
 from taskhub.broker.broker import Broker
+from taskhub.child.batch import Batch
+from taskhub.child.batch_run import BatchRun
+from taskhub.child.batch_size import BatchSize
+from taskhub.child.claiming import Claiming
 from taskhub.child.clean_ground import CleanGround
 from taskhub.child.link import SupervisorLink
-from taskhub.child.loop import LEFT_IN_ORDER, SLOT_WAS_CLOSED, ChildLoop, Timing
+from taskhub.child.long_job import LongJobHelper
+from taskhub.child.loop import LEFT_IN_ORDER, SLOT_WAS_CLOSED, ChildLimits, ChildLoop
 from taskhub.child.own_memory import OwnMemory
 from taskhub.child.queue_rotation import QueueRotation
 from taskhub.child.reporter import Recorder, Reporter
 from taskhub.child.run_job import INTERRUPT, JobRunner, Policy
+from taskhub.child.served_queues import ServedQueues
 from taskhub.child.setters import watch_setters
+from taskhub.child.settling import Settler
+from taskhub.child.troubles import Troubles
+from taskhub.domain.job import WorkerSlot
 from taskhub.handlers.registry import Registry
 from taskhub.logs import get_logger
 from taskhub.outage import Outage
-from taskhub.services.execution.claim import Claimer, WorkerSlot
+from taskhub.services.execution.claim import Claimer
+from taskhub.services.execution.claimed import MAX_BATCH_BYTES
+from taskhub.services.execution.redis_take import RedisTake
 from taskhub.settings.fields import Settings
 from taskhub.store.connection import Connection
 from taskhub.store.transaction import HandlerSession
@@ -27,10 +38,11 @@ from taskhub.store.transaction import HandlerSession
 log = get_logger(__name__)
 
 _LOCK_S = 0.5  # what others have locked for longer is left alone: a child has more to do than to wait for one row
+_ACTIVE_S, _RECENT = 30.0, 32  # serving all, listened to: queues used so lately, and so many others
 
 
 def run_child(settings: Settings, registry: Registry, recorder: Recorder, link: SupervisorLink) -> int:
-    """Consume jobs until told to leave; returns the exit status. Called after the fork, in the main thread."""
+    """Run jobs until told to leave; returns the exit status. Called after the fork, in the main thread."""
     watch_setters()  # the supervisor did, before it imported the handlers; a child that imports them itself does
     failpoints.arm(settings.failpoints)
     failpoints.hit("worker.boot")
@@ -42,34 +54,44 @@ def run_child(settings: Settings, registry: Registry, recorder: Recorder, link: 
             return SLOT_WAS_CLOSED
         link.leaving()
         return LEFT_IN_ORDER
+    runner = _runner(settings, link, database_url)
+    settler = Settler(Batch(), store, broker, Reporter(recorder, link.worker, link.slot))
+    helper = LongJobHelper(
+        link, settler, settle_within_s=settings.timers.settle_within_s, budget_s=settings.timers.batch_budget_s
+    )
+    troubles = Troubles(link, runner.ground)
+    claiming = _claiming(settings, registry, link, settler, store, broker)
+    batch_run = BatchRun(link, registry, runner, settler, helper, troubles)
+    limits = ChildLimits(settings.timers.block_s, settings.max_jobs_per_child)
+    return ChildLoop(link, claiming, batch_run, settler, troubles, limits).run()
+
+
+def _runner(settings: Settings, link: SupervisorLink, database_url: str) -> JobRunner:
+    """What runs a job, in this process as it is from now on."""
     policy = Policy(settings.retry_base_s, settings.retry_cap_s, settings.job_timeout_s)
-    ground = CleanGround()
+    ground = CleanGround(OwnMemory(settings.hard_rss_mb))
     doubts = open_store(settings, database_url, "taskhub doubt")
     runner = JobRunner(link, policy, ground, HandlerSession(database_url), doubts)
     signal.signal(INTERRUPT, runner.interrupt)
     os.register_at_fork(after_in_child=runner.forget_in_fork)
     runner.output.capture()
     ground.begin()
+    return runner
+
+
+def _claiming(
+    settings: Settings, registry: Registry, link: SupervisorLink, settler: Settler, store: Connection, broker: Broker
+) -> Claiming:
+    def learn() -> set[str]:
+        return {name for (name,) in store.run("served_queues", _ACTIVE_S, _RECENT)} | set(registry.queues())
+
     slot = WorkerSlot(link.worker, link.slot, link.generation)
-    loop = ChildLoop(
-        link,
-        store,
-        broker,
-        Claimer(store, broker, slot, Outage(log, "redis.lost", "redis.back", base_s=0.2, slot=link.slot)),
-        registry,
-        runner,
-        Reporter(recorder, link.worker, link.slot),
-        QueueRotation(dict(settings.queues) or dict.fromkeys(registry.queues(), 1)),
-        Timing(
-            block_s=settings.timers.block_s,
-            budget_s=settings.timers.batch_budget_s,
-            settle_within_s=settings.timers.settle_within_s,
-            max_jobs=settings.max_jobs_per_child,
-        ),
-        OwnMemory(settings.hard_rss_mb),
-        serves_all=not settings.queues,
-    )
-    return loop.run()
+    redis = Outage(log, "redis.lost", "redis.back", base_s=0.2, slot=link.slot)
+    claimer = Claimer(store, RedisTake(broker, slot, redis), slot)
+    rotation = QueueRotation(dict(settings.queues) or dict.fromkeys(registry.queues(), 1))
+    queues = ServedQueues(rotation, None if settings.queues else learn)
+    batch_size = BatchSize(settings.timers.batch_budget_s, MAX_BATCH_BYTES)
+    return Claiming(link, settler, claimer, broker, queues, batch_size)
 
 
 def open_store(settings: Settings, database_url: str, application: str, **options: Any) -> Connection:

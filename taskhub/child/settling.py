@@ -8,6 +8,7 @@ Invariants:
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Sequence
 
 from taskhub import clock, failpoints
@@ -18,8 +19,9 @@ from taskhub.domain.errors import BrokerUnavailableError
 from taskhub.domain.job import ClaimedJob
 from taskhub.domain.outcome import Completed, Outcome
 from taskhub.logs import get_logger
-from taskhub.services.execution.claim import Claim, requeue
+from taskhub.services.execution.claimed import Claim
 from taskhub.services.execution.settle import settle
+from taskhub.services.recovery.requeue import requeue
 from taskhub.store.connection import Connection
 from taskhub.store.statements import uuid_array
 
@@ -31,26 +33,27 @@ _MOST_FOR_LATER = 1000
 
 
 class Settler:
-    """One child's settlements, over its own connections."""
+    """One child's settlements, over its own connections; `lock` is held for every call, but for `abandon`."""
 
     def __init__(self, batch: Batch, store: Connection, broker: Broker, reporter: Reporter) -> None:
-        self._batch = batch
+        self.batch = batch
+        self.lock = threading.Lock()
+        self.reporter = reporter
         self._store = store
         self._broker = broker
-        self._reporter = reporter
         self._later: list[tuple[str, Outcome]] = []  # with the lease that each ran under
         self._later_due_s = 0.0
 
     def settle_all(self) -> None:
         """Settle every outcome. Raises StoreUnavailableError: then they are all still held."""
-        with self._batch.finished_taken() as outcomes:
+        with self.batch.finished_taken() as outcomes:
             self._settle(outcomes)
             outcomes.clear()
         self._try_again()
 
     def settle_apart(self) -> None:
         """Settle all but what travels with the next claim: failures have a statement of their own."""
-        with self._batch.finished_taken() as outcomes:
+        with self.batch.finished_taken() as outcomes:
             completed, others = split(outcomes)
             self._settle(others)
             outcomes[:] = completed
@@ -71,7 +74,7 @@ class Settler:
 
     def give_back(self) -> None:
         """Release everything that has not begun, uncharged, and push it for others."""
-        batch = self._batch
+        batch = self.batch
         with batch.pending_taken() as jobs:
             ids = [job.id for job in jobs] + list(batch.withheld)
             if not ids:
@@ -84,39 +87,39 @@ class Settler:
 
     def give_back_withheld(self) -> None:
         """Release what was too large to be held beside the others, so that somebody can take it at once."""
-        ids = list(self._batch.withheld)
+        ids = list(self.batch.withheld)
         if ids:
-            self._store.run("release_jobs", uuid_array(ids), self._batch.lease, 0.0)
-            self._batch.withheld.clear()
+            self._store.run("release_jobs", uuid_array(ids), self.batch.lease, 0.0)
+            self.batch.withheld.clear()
             with contextlib.suppress(BrokerUnavailableError):
                 requeue(self._store, self._broker, ids)
 
     def release_cancelled(self) -> None:
         """Release what somebody has cancelled and has not begun: that makes it cancelled."""
-        waiting = [job.id for job in list(self._batch.pending)]
+        waiting = [job.id for job in list(self.batch.pending)]
         if not waiting:
             return
         flagged = {row[0] for row in self._store.run("cancelled_of", uuid_array(waiting))}
-        with self._batch.pending_taken(lambda job: job.id in flagged) as jobs:
+        with self.batch.pending_taken(lambda job: job.id in flagged) as jobs:
             if jobs:
-                self._store.run("release_jobs", uuid_array([job.id for job in jobs]), self._batch.lease, 0.0)
+                self._store.run("release_jobs", uuid_array([job.id for job in jobs]), self.batch.lease, 0.0)
                 jobs.clear()
 
     def postpone(self, job: ClaimedJob) -> None:
         """Give back a job whose type is not known here: another worker may know it, during a rolling deploy."""
-        log.warning("job.unknown_type", extra={"job_id": job.id, "type": job.type, "queue": self._batch.queue})
-        self._store.run("postpone_unknown", uuid_array([job.id]), self._batch.lease, UNKNOWN_TYPE_DELAY_S)
+        log.warning("job.unknown_type", extra={"job_id": job.id, "type": job.type, "queue": self.batch.queue})
+        self._store.run("postpone_unknown", uuid_array([job.id]), self.batch.lease, UNKNOWN_TYPE_DELAY_S)
 
     def abandon(self) -> None:
         """The slot is closed: what was finished and not settled is a rescuer's business."""
-        with self._batch.finished_taken() as outcomes:
+        with self.batch.finished_taken() as outcomes:
             self._report([], {}, [outcome.id for outcome in outcomes])
             outcomes.clear()
 
     def _settle(self, outcomes: Sequence[Outcome]) -> None:
         if not outcomes:
             return
-        result = settle(self._store, self._batch.lease or "", outcomes)
+        result = settle(self._store, self.batch.lease or "", outcomes)
         failpoints.hit("worker.after_settle")
         if result.refused:
             self._set_aside(result.refused)
@@ -131,7 +134,7 @@ class Settler:
         self._keep_for_later(refused, due_in_s=_REFUSED_AGAIN_S)
 
     def _keep_for_later(self, outcomes: Sequence[Outcome], due_in_s: float) -> None:
-        lease = self._batch.lease or ""
+        lease = self.batch.lease or ""
         self._later += [(lease, outcome) for outcome in outcomes]
         del self._later[:-_MOST_FOR_LATER]
         self._later_due_s = clock.monotonic_s() + due_in_s
@@ -142,5 +145,5 @@ class Settler:
             self._later = [(lease, o) for lease, o in self._later if settle(self._store, lease, [o]).refused]
 
     def _report(self, outcomes: Sequence[Outcome], statuses: dict[str, str], stale: list[str]) -> None:
-        self._reporter.settled(self._batch, list(outcomes), statuses, stale)
-        self._reporter.flush()
+        self.reporter.settled(self.batch, list(outcomes), statuses, stale)
+        self.reporter.flush()

@@ -44,6 +44,14 @@ class ClaimedJob(NamedTuple):
     payload: str
 
 
+class WorkerSlot(NamedTuple):
+    """Whose claims some jobs are: one generation of one slot of a worker."""
+
+    worker: str
+    number: int
+    generation: int
+
+
 def is_name(text: str) -> bool:
     """True for a name that queues and types may bear: safe in Redis keys, URLs and metric labels."""
     return _NAME.fullmatch(text) is not None

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from taskhub.domain.job import WorkerSlot
 from taskhub.maintenance.link import WorkerLink
 from taskhub.maintenance.rescue_report import RescueReport
 from taskhub.maintenance.returner import Returns
 from taskhub.roles.isolation import Isolation
-from taskhub.services.execution.claim import WorkerSlot
 from taskhub.services.recovery.rescue import Death, Held, rescue
 from taskhub.store.connection import Store
 

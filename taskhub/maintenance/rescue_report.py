@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from taskhub.domain.job import CANCELLED, FAILED, RUNNING
+from taskhub.domain.job import CANCELLED, FAILED, RUNNING, WorkerSlot
 from taskhub.domain.outcome import Committed, Completed, Failed, Outcome
 from taskhub.logs import get_logger
 from taskhub.metrics import definitions as metrics
 from taskhub.metrics.recorder import JobRecorder
-from taskhub.services.execution.claim import WorkerSlot
 from taskhub.services.recovery.rescue import Death, Rescued
 from taskhub.store.connection import Row
 

@@ -10,8 +10,9 @@ import threading
 from collections import OrderedDict
 
 from taskhub.broker.broker import Broker
+from taskhub.domain.job import WorkerSlot
 from taskhub.roles.isolation import Isolation
-from taskhub.services.execution.claim import WorkerSlot, requeue
+from taskhub.services.recovery.requeue import requeue
 from taskhub.services.recovery.rescue import forget_slot, return_lists
 from taskhub.store.connection import Store
 

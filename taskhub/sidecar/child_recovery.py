@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from taskhub import clock
 from taskhub.domain.backoff import retry_delay_s
+from taskhub.domain.job import WorkerSlot
 from taskhub.domain.journal import read_journal, undated
 from taskhub.domain.outcome import Failed, Fate, Outcome
 from taskhub.logs import get_logger
@@ -16,7 +17,6 @@ from taskhub.maintenance.link import Record, Records, WorkerLink
 from taskhub.maintenance.rescue_report import RescueReport
 from taskhub.maintenance.returner import Returns
 from taskhub.roles.isolation import Isolation
-from taskhub.services.execution.claim import WorkerSlot
 from taskhub.services.recovery.rescue import Death, Held, rescue
 from taskhub.settings.fields import Settings
 from taskhub.store.connection import Row, Store

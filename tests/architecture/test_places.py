@@ -24,7 +24,7 @@ ENVIRON_PLACES = {
     "supervisor/__main__.py",  # what one re-execution
     "supervisor/processes.py",  # hands on to the next
     "supervisor/leftovers.py",  # what programs that a job starts are known by
-    "taskhub/child/clean_ground.py",  # what a job changes is put back
+    "taskhub/child/process_state.py",  # what a job changes is put back
 }
 CLOCK_PLACES = {"taskhub/clock.py", "taskhub/failpoints.py"}
 WALL_CLOCKS = {"time.time", "time.time_ns", "datetime.now", "datetime.utcnow", "datetime.datetime.now"}

@@ -9,7 +9,7 @@ import pytest
 from supervisor.shared import layout as m
 from taskhub.broker import key_names
 from taskhub.broker.broker import Broker
-from taskhub.services.execution.claim import WorkerSlot
+from taskhub.domain.job import WorkerSlot
 from taskhub.services.recovery.rescue import Death, Held, rescue
 from taskhub.store.connection import Connection
 from tests.harness.audit import history

@@ -13,7 +13,7 @@ import psycopg2.extras
 from taskhub import ids
 from taskhub.broker.broker import Broker
 from taskhub.domain.job import DEFAULT_PRIORITY, DEFAULT_QUEUE
-from taskhub.services.execution.claim import MAX_BATCH_BYTES
+from taskhub.services.execution.claimed import MAX_BATCH_BYTES
 from taskhub.store.connection import Connection, Row
 from taskhub.store.statements import statement
 from tests.waiting import wait_for_value

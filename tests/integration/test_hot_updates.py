@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from taskhub import ids
-from taskhub.services.execution.claim import MAX_BATCH_BYTES
+from taskhub.services.execution.claimed import MAX_BATCH_BYTES
 from taskhub.store.connection import Connection
 from taskhub.store.statements import statement
 from tests.harness.rows import Rows, open_child, run

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from taskhub.domain.errors import StatementError
-from taskhub.services.execution.claim import WorkerSlot
+from taskhub.domain.job import WorkerSlot
 from taskhub.services.recovery.rescue import Death, Held, rescue
 from taskhub.store import session
 from taskhub.store.connection import Connection

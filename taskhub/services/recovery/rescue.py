@@ -17,9 +17,10 @@ from taskhub.broker import key_names
 from taskhub.broker.broker import Broker
 from taskhub.domain import storable
 from taskhub.domain.errors import StatementError
+from taskhub.domain.job import WorkerSlot
 from taskhub.domain.outcome import MESSAGE_BYTES, Outcome
-from taskhub.services.execution.claim import WorkerSlot, requeue
 from taskhub.services.execution.settle import settle
+from taskhub.services.recovery.requeue import requeue
 from taskhub.store.connection import Store
 from taskhub.store.statements import uuid_array
 

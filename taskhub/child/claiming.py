@@ -1,0 +1,117 @@
+"""The next batch of one child: from the queue whose turn it is, in the round trip that settles the last one."""
+
+from __future__ import annotations
+
+from operator import attrgetter
+
+from taskhub import clock
+from taskhub.broker.broker import Broker
+from taskhub.child.batch import split
+from taskhub.child.batch_size import BatchSize
+from taskhub.child.link import SupervisorLink
+from taskhub.child.served_queues import ServedQueues
+from taskhub.child.settling import Settler
+from taskhub.domain.errors import BrokerUnavailableError, StatementError
+from taskhub.domain.job import ClaimedJob
+from taskhub.logs import get_logger
+from taskhub.services.execution.claim import Claimer
+from taskhub.services.execution.claimed import Claim
+
+log = get_logger(__name__)
+
+_PAYLOAD = attrgetter("payload")
+_POLL_S = 0.1  # between two looks into PostgreSQL while Redis is away
+
+
+class Claiming:
+    """In the main thread; what it claims becomes the settler's batch."""
+
+    def __init__(
+        self,
+        link: SupervisorLink,
+        settler: Settler,
+        claimer: Claimer,
+        broker: Broker,
+        queues: ServedQueues,
+        batch_size: BatchSize,
+    ) -> None:
+        self._link = link
+        self._settler = settler
+        self._batch = settler.batch
+        self._claimer = claimer
+        self._broker = broker
+        self._queues = queues
+        self._batch_size = batch_size
+
+    def next(self, at_most: int | None) -> bool:
+        """Settle what is finished and claim a batch; False: there is nothing to do anywhere."""
+        with self._settler.lock:
+            self._queues.refresh()
+            self._settler.give_back()  # left over when starting was not allowed, or could not be given back then
+            if self._claimer.redis_is_away:
+                self._settler.settle_all()
+            else:
+                self._settler.settle_apart()
+            peers = self._link.peers()
+            for queue in self._queues.order():
+                if self._claim_from(queue, peers, at_most):
+                    self._queues.served(queue)
+                    return True
+                self._queues.seen_empty(queue)
+            self._settler.settle_all()
+        return False
+
+    def learn(self, count: int, seconds: float) -> None:
+        """So many jobs of the last batch took so long: it tells how many to claim."""
+        self._batch_size.record(self._batch.queue, count, seconds)
+
+    def acknowledge(self) -> None:
+        """Forget what Redis keeps of batches that are settled."""
+        self._claimer.acknowledge()
+
+    def wait_for_bell(self, at_most_s: float) -> None:
+        """Until something is pushed into a queue that is served, or for a while."""
+        if self._claimer.redis_is_away:
+            clock.sleep(_POLL_S)
+            return
+        try:
+            self._broker.wait(self._queues.names, at_most_s)
+            self._queues.forget_empty()
+        except BrokerUnavailableError:
+            clock.sleep(_POLL_S)
+
+    def _claim_from(self, queue: str, peers: int, at_most: int | None) -> bool:
+        want = self._batch_size.want(queue)
+        if at_most is not None:
+            want = min(want, at_most)
+        try:
+            claim = self._claim(queue, want, peers)
+        except StatementError as error:  # perhaps a result that cannot be stored: settle them apart, claim later
+            log.warning("claim.refused", extra={"queue": queue, "text": str(error)})
+            self._settler.settle_all()
+            return False
+        if claim is None:
+            return False
+        self._settler.give_back_withheld()
+        return not claim.is_empty  # what lies behind stale ids must not wait for the next bell
+
+    def _claim(self, queue: str, want: int, peers: int) -> Claim | None:
+        """Settle what is finished, and hold what the claim brought."""
+        with self._batch.finished_taken() as outcomes:
+            finished, others = split(outcomes)
+            claim = self._claimer.claim(queue, want, peers, self._batch.lease, finished)
+            if claim is None:
+                return None
+            outcomes[:] = others
+        self._settler.settled_by(claim, finished)
+        self._batch.take_over(claim.queue, claim.lease, _ordered(claim.jobs), claim.withheld)
+        self._claimer.confirm()
+        self._batch_size.received(queue, len(claim.jobs), sum(map(len, map(_PAYLOAD, claim.jobs))))
+        self._link.clear_notes()
+        self._link.hold(self._batch.token)
+        return claim
+
+
+def _ordered(jobs: list[ClaimedJob]) -> list[ClaimedJob]:
+    """As they came, but those that have crashed a child before come last (each then runs alone)."""
+    return sorted(jobs, key=lambda job: job.crashes > 0)
