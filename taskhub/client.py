@@ -48,7 +48,7 @@ class Client:
     def __init__(self, url: str, key: str | None = None, *, timeout_s: float = 10.0, retry_s: float = 10.0) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"{url!r} is no http:// or https:// address")
+            raise ValueError(f"{url!r} is not an http:// or https:// address")
         self._is_secure = parts.scheme == "https"
         self._host, self._port = parts.hostname, parts.port
         self._base = parts.path.rstrip("/")
@@ -158,7 +158,9 @@ class Client:
             answer = None
         if isinstance(answer, dict):
             return response.status, answer
-        refusal = {"detail": f"the answer with status {response.status} is no JSON object: is this taskhub's address?"}
+        refusal = {
+            "detail": f"the answer with status {response.status} is not a JSON object: is this taskhub's address?"
+        }
         if response.status < 400:
             raise ClientError(response.status, refusal)
         return response.status, refusal

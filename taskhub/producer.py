@@ -136,7 +136,7 @@ class Producer:
 def _job_request(type: str, payload: Mapping[str, Any], options: Mapping[str, Any]) -> JobRequest:
     """The same checks as a client's JSON gets; the payload's own are made where it is encoded."""
     if "payload" in options:
-        raise InvalidRequestError("payload is no option", [FieldProblem("payload", "is given twice")])
+        raise InvalidRequestError("payload is not an option", [FieldProblem("payload", "is given twice")])
     listed = {name: list(value) if isinstance(value, tuple) else value for name, value in options.items()}
     return read_job_request({"payload": _payload(type, payload), **listed})
 

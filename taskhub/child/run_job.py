@@ -125,7 +125,7 @@ class JobRunner:
             raise JobTimeout("the job's time is over")
         if self._link.is_cancelled_now():
             self._may_interrupt = False
-            raise JobCancelled("somebody asked for the job to be cancelled")
+            raise JobCancelled("the job was cancelled while it ran")
 
     # What a job's transaction asks of the execution that it is part of
 

@@ -140,7 +140,7 @@ def _read_moment(value: Any) -> str:
     try:
         moment = datetime.fromisoformat(f"{value[:10]}T{value[11:19]}{fraction}{zone}").astimezone(timezone.utc)
     except (ValueError, OverflowError):
-        raise ValueError("is no time that there is") from None
+        raise ValueError("is not a valid time") from None
     if moment.year not in YEARS:
         raise ValueError(f"must be from the year {YEARS[0]} to {YEARS[-1]}")
     return moment.isoformat().replace("+00:00", "Z")

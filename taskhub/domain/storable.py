@@ -151,7 +151,7 @@ class _Copy:
         for key, item in items.items():
             name = self._key(key)
             if name in made:
-                raise ValueError(f"the key {shown(name)} is there twice")
+                raise ValueError(f"the key {shown(name)} occurs twice")
             made[name] = self.of(item, depth)
         return made
 

@@ -61,7 +61,7 @@ def encode_foreign(value: Any) -> str:
     try:
         encoded = orjson.dumps(value)
     except (TypeError, RecursionError) as error:
-        raise MalformedJsonError(f"is no JSON: {error}"[:200]) from None
+        raise MalformedJsonError(f"is not JSON: {error}"[:200]) from None
     if encoded.count(b"[") + encoded.count(b"{") > MAX_DEPTH or not encoded.isascii() or _DOUBTFUL.search(encoded):
         text = encode(decode(encoded))
         if b"null" in encoded:
@@ -103,7 +103,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(value) != len(pairs):
         seen: set[str] = set()
         name = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
-        raise MalformedJsonError(f"the name {name[:64]!a} is there twice in one object")
+        raise MalformedJsonError(f"the name {name[:64]!a} occurs twice in one object")
     return value
 
 

@@ -105,5 +105,5 @@ HTTP_DURATION = Histogram(
 WAITERS = ComputedGauge("taskhub_api_waiters", "Requests that wait for a job, in the process that answers.", ())
 
 # The page itself.
-LINES_DROPPED = _counter("taskhub_log_lines_dropped_total", "Log lines that nobody was there to read.")
+LINES_DROPPED = _counter("taskhub_log_lines_dropped_total", "Log lines dropped because nobody read them.")
 FILES_SKIPPED = ComputedGauge("taskhub_metrics_files_skipped", "Metrics files that this scrape could not read.", ())

@@ -28,7 +28,7 @@ log = get_logger(__name__)
 _ENDED_BY_US = {
     "timeout": ("JobTimeout", "the job did not end within its time", "timeout"),
     "memory_limit": ("MemoryLimit", "the process exceeded TASKHUB_HARD_RSS_MB", "memory_limit"),
-    "cancelled": ("JobCancelled", "somebody asked for the job to be cancelled", "cancelled"),
+    "cancelled": ("JobCancelled", "the job was cancelled while it ran", "cancelled"),
 }
 
 

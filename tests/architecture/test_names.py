@@ -53,3 +53,16 @@ def test_retired_words_do_not_occur() -> None:
         for match in word.finditer(path.read_text(encoding="utf-8"))
     }
     assert found == set()
+
+
+def test_messages_are_plain_english() -> None:
+    """What a client or an operator reads says "is not a", as people do."""
+    foreign = re.compile(r"\b(is no|are no|are none|is none|is there twice|that there (is|are))\b")
+    allowed = re.compile(r"\bthere (is|are) no\b|\b(is|are) no longer\b")
+    found = [
+        f"{source.name}:{line}: {text}"
+        for source in sources()
+        for text, line in source.strings
+        if foreign.search(allowed.sub("", text))
+    ]
+    assert found == []

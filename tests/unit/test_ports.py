@@ -36,7 +36,7 @@ def test_an_address_of_another_host_is_told_as_such(host: str) -> None:
     told = tcp_ports.trouble(host, 8080, "TASKHUB_HTTP_PORT")
 
     assert told is not None
-    assert told.startswith(f"TASKHUB_HTTP_HOST={host} is no address of this host")
+    assert told.startswith(f"TASKHUB_HTTP_HOST={host} is not an address of this host")
 
 
 @pytest.mark.parametrize(

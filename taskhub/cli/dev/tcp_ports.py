@@ -19,7 +19,7 @@ def trouble(host: str, port: int, setting: str) -> str | None:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
-        return f"TASKHUB_HTTP_HOST={host} is no address of this host ({_reason(error)}): set another"
+        return f"TASKHUB_HTTP_HOST={host} is not an address of this host ({_reason(error)}): set another"
     for family, kind, protocol, _, address in found:
         try:
             with socket.socket(family, kind, protocol) as listener:
@@ -64,7 +64,7 @@ def _told(error: OSError, host: str, port: int, setting: str) -> str:
             f"{setting}: port {port} on {host} is in use{f' by {holder}' if holder else ''}: end that, or set another"
         )
     if error.errno == errno.EADDRNOTAVAIL:
-        return f"TASKHUB_HTTP_HOST={host} is no address of this host: set another"
+        return f"TASKHUB_HTTP_HOST={host} is not an address of this host: set another"
     return f"{setting}: cannot listen on port {port} of {host} ({_reason(error)}): set another"
 
 
