@@ -105,8 +105,6 @@ class Children:
     def are_hopeless(self) -> bool:
         return all(slot.boot_deaths >= BOOT_DEATHS_LIMIT for slot in self.slots)
 
-    # Ends
-
     def reap(self, slot: Slot) -> None:
         """See whether this slot's child has ended."""
         if slot.pid is None:
@@ -155,8 +153,6 @@ class Children:
         }
         log.log(20 if ended.status == 0 else 30, "child.exited", extra=fields)
 
-    # Beginnings
-
     def start(self, slot: Slot, now_s: float) -> None:
         """Fork this slot's child if it is missing, and its time has come."""
         if slot.is_surplus or not slot.may_fork(now_s):
@@ -192,8 +188,6 @@ class Children:
         else:
             slot.died(False, False, clock.monotonic_s(), 1.0, cap_s)
         log.warning("child.unforked", extra={"slot": slot.number, "text": f"{type(error).__name__}: {error}"})
-
-    # Sizes
 
     def resize(self, by: int) -> None:
         if by > 0 and len(self.slots) < MAX_SLOTS:

@@ -78,8 +78,6 @@ class Reload:
         self._trial: Trial | None = None
         self._verdict: Verdict | None = None
 
-    # Before
-
     @property
     def trial_pid(self) -> int | None:
         """The process that tries the new code, if one does."""

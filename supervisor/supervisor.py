@@ -119,8 +119,6 @@ class Supervisor:
     def _reap_strangers(self) -> None:
         reap_strangers({self._sidecar.pid, self._reload.trial_pid, *self._children.pids})
 
-    # Signals
-
     def _act_on(self, number: int, now_s: float) -> None:
         is_ending = self._shutdown.is_begun
         if number in (signal.SIGTERM, signal.SIGINT):

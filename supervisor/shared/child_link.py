@@ -38,8 +38,6 @@ class ChildLink:
         self._memory.join()
         bear(mark_of(self.worker, self.slot, self.generation))
 
-    # Orders from above
-
     def is_wanted(self) -> bool:
         """False once this child is to finish what it holds and leave."""
         return not self._words[m.B_ORDERS] and self._header[m.H_MODE] != m.MODE_DRAIN and not self._header[m.H_FENCED]
@@ -75,8 +73,6 @@ class ChildLink:
         """True if what this token claimed and has not started was taken away from outside."""
         return bytes(self._bytes[m.B_REVOKED * 8 : m.B_REVOKED * 8 + 16]) == token
 
-    # Signs of life
-
     def idle(self) -> None:
         """Looking for something to do."""
         self._tick(m.PHASE_IDLE)
@@ -100,8 +96,6 @@ class ChildLink:
     def relieved(self, is_needed: bool) -> None:
         """Say that the helper has just looked after the batch (or that there is none)."""
         self._words[m.B_RELIEVED] = time.clock_gettime_ns(_BOOTTIME) if is_needed else 0
-
-    # The present task
 
     def hold(self, token: bytes) -> None:
         """From here on, tasks run under this token."""
@@ -137,8 +131,6 @@ class ChildLink:
         """Seconds until the present task must be over; negative once it is late, 0 if nothing runs."""
         deadline = self._words[m.B_DEADLINE]
         return (deadline - time.clock_gettime_ns(_BOOTTIME)) / 1e9 if deadline else 0.0
-
-    # The journal
 
     def note(self, entry: bytes) -> bool:
         """Append to the journal; False if it does not fit any more."""

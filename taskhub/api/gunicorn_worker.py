@@ -122,8 +122,6 @@ class ApiWorker(ThreadWorker):  # type: ignore[misc]
         while (surplus := self.waiting.surplus()) is not None:
             self._guarded(surplus, self._drop)
 
-    # Requests
-
     def _await_request(self, connection: ClientConnection) -> None:
         self._watch(connection, selectors.EVENT_READ, self._receive)
         if connection in self.waiting:
@@ -173,8 +171,6 @@ class ApiWorker(ThreadWorker):  # type: ignore[misc]
         if connection.stage is Stage.HEAD and connection in self.waiting:
             self._advance(connection)
 
-    # Answers
-
     def _keep_answering(self, connection: ClientConnection) -> None:
         if self._is_answer_sent(connection, self._keep_answering):
             self._keep(connection)
@@ -207,8 +203,6 @@ class ApiWorker(ThreadWorker):  # type: ignore[misc]
     def _discard(self, connection: ClientConnection) -> None:
         if not connection.discard():
             self._close(connection)
-
-    # Ends
 
     def _end_overdue(self, connection: ClientConnection) -> None:
         if self._is_told(connection, 408, "bad_request", "the request did not come in time"):

@@ -1,8 +1,11 @@
-"""The one table of legal changes of `status`; every writing statement in the store is one of them."""
+"""The one table of legal changes of `status`. Each statement that writes one names its own in its header.
+
+A replay is made by no statement yet.
+"""
 
 from __future__ import annotations
 
-from taskhub.domain.job import CANCELLED, COMPLETED, FAILED, QUEUED, RUNNING, TERMINAL
+from taskhub.domain.job import CANCELLED, COMPLETED, FAILED, QUEUED, RUNNING
 
 TRANSITIONS: dict[tuple[str | None, str], str] = {
     (None, QUEUED): "submit",
@@ -15,13 +18,3 @@ TRANSITIONS: dict[tuple[str | None, str], str] = {
     (RUNNING, CANCELLED): "cancel",
     (FAILED, QUEUED): "replay",
 }
-
-
-def is_legal(before: str | None, after: str) -> bool:
-    """True if a row may go from `before` (None: not there yet) to `after`."""
-    return (before, after) in TRANSITIONS
-
-
-def is_terminal(status: str) -> bool:
-    """True if only an operator's replay can change a row with this status."""
-    return status in TERMINAL

@@ -36,8 +36,6 @@ class RoleState:
         if hung_before:  # it could not be counted by the process that it ended
             self.count(HANG)
 
-    # Signs of life
-
     def signs(self, limit_s: float) -> None:
         """A step begins; without another sign within `limit_s` the role hangs."""
         self._limit_s = limit_s
@@ -72,8 +70,6 @@ class RoleState:
         if shut is not None:
             shut()
 
-    # How steps end
-
     def succeeds(self) -> bool:
         """True if that is news."""
         was_well = not (self.failing or self.waiting)
@@ -104,8 +100,6 @@ class RoleState:
         self.last_error = error
         self.failures += 1
         metrics.ROLE_FAILURES.labels(self.name).inc()
-
-    # What others see
 
     @property
     def age_s(self) -> float:

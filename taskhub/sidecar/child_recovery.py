@@ -37,7 +37,7 @@ _LONGEST_RUN_S = 30 * 86_400.0
 
 
 class ChildRecovery:
-    """Buries generations one after the other; a failure leaves the record, and a later step tries again."""
+    """Recovers generations one after the other; a failure leaves the record, and a later step tries again."""
 
     def __init__(
         self,
@@ -60,7 +60,9 @@ class ChildRecovery:
     def step(self) -> None:
         """Recover this worker's dead children."""
         dead = [record for record in self._link.all() if record.is_dead and record.is_owed]
-        self._isolation.each(dead, lambda record: (record.slot, record.generation), self._bury_own, self._bury_unread)
+        self._isolation.each(
+            dead, lambda record: (record.slot, record.generation), self._recover_own, self._recover_unread
+        )
         if not self._has_resumed:
             self._resume()
             self._has_resumed = True
@@ -68,7 +70,7 @@ class ChildRecovery:
     def inherit(self) -> None:
         """Recover older workers of this state folder whose processes are all gone."""
         for records in self._link.older():
-            self._bury_older(records)
+            self._recover_older(records)
 
     def farewell(self) -> bool:
         """The children are gone: leave nothing for others to find. True once that is so."""
@@ -87,13 +89,13 @@ class ChildRecovery:
             if (number, generation) not in owed:
                 self._returns.add(WorkerSlot(self._link.worker, number, generation), [])
 
-    def _bury_own(self, record: Record) -> None:
+    def _recover_own(self, record: Record) -> None:
         if record.flaw is None:
             self.recover(self._link.worker, record)
         else:
-            self._bury_unread(record, record.flaw)
+            self._recover_unread(record, record.flaw)
 
-    def _bury_older(self, records: Records) -> None:
+    def _recover_older(self, records: Records) -> None:
         """Every record that is sound; then recoverers may see to the rest, who know less than the records."""
 
         def recover(record: Record) -> None:
@@ -141,7 +143,7 @@ class ChildRecovery:
         self._report.rescued(rescued, death, slot)
         self._report.settled_for_the_dead(outcomes, before, self._states(outcomes), record.token, slot)
 
-    def _bury_unread(self, record: Record, why: str) -> None:
+    def _recover_unread(self, record: Record, why: str) -> None:
         """Keep the bytes of a record that nobody understands; its slot is rescued as if there were none."""
         self._link.set_aside(record.slot, record.raw_bytes(), why)
         log.error("record.set_aside", extra={"worker": self._link.worker, "slot": record.slot, "text": why})

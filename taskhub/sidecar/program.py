@@ -78,7 +78,7 @@ class _Plans:
         self._queues = queues
         self._link = link
         self._states = states
-        self._lending = ServerAccess(settings)
+        self._access = ServerAccess(settings)
         self._returns = Returns()
 
     def all(self) -> list[RolePlan]:
@@ -115,11 +115,11 @@ class _Plans:
         return made
 
     def _heartbeat(self, state: RoleState) -> Role:
-        store, validity_s = self._lending.heartbeat_store(state), self._settings.timers.validity_s
+        store, validity_s = self._access.heartbeat_store(state), self._settings.timers.validity_s
         return Role(Heartbeat(store, self._link, validity_s=validity_s, queues=self._queues).step)
 
     def _make_recovery(self, state: RoleState) -> ChildRecovery:
-        store, report, isolation = self._lending.store(state), RescueReport(), Isolation(state)
+        store, report, isolation = self._access.store(state), RescueReport(), Isolation(state)
         return ChildRecovery(store, self._link, self._settings, self._returns, report, isolation)
 
     def _child_recovery(self, state: RoleState) -> Role:
@@ -134,18 +134,18 @@ class _Plans:
         return Role(recovery.step, farewell=farewell)
 
     def _make_returner(self, state: RoleState) -> Returner:
-        return Returner(self._lending.store(state), self._lending.broker(state), self._returns, Isolation(state))
+        return Returner(self._access.store(state), self._access.broker(state), self._returns, Isolation(state))
 
     def _returner(self, state: RoleState) -> Role:
         return Role(self._make_returner(state).step)
 
     def _blocked_child(self, state: RoleState) -> Role:
-        store, broker = self._lending.store(state), self._lending.broker(state)
+        store, broker = self._access.store(state), self._access.broker(state)
         hold_s = self._settings.timers.interpreter_hold_s
         return Role(BlockedChild(store, broker, self._link, hold_s, Isolation(state)).step)
 
     def _cancellation(self, state: RoleState) -> Role:
-        return Role(Cancellation(self._lending.store(state), self._link).step)
+        return Role(Cancellation(self._access.store(state), self._link).step)
 
     def _output(self, _: RoleState) -> Role:
         output = RawOutput(self._link.outputs, self._link.latest_task)
@@ -155,28 +155,28 @@ class _Plans:
         return Role(self._make_recovery(state).inherit)
 
     def _expirer(self, state: RoleState) -> Role:
-        return Role(Expirer(self._lending.store(state)).step)
+        return Role(Expirer(self._access.store(state)).step)
 
     def _observer(self, state: RoleState) -> Role:
-        return Role(Observer(self._lending.store(state), self._link, self._settings.timers).step)
+        return Role(Observer(self._access.store(state), self._link, self._settings.timers).step)
 
     def _recoverer(self, state: RoleState) -> Role:
-        store = self._lending.store(state)
+        store = self._access.store(state)
         return Role(Recoverer(store, self._link, self._returns, RescueReport(), Isolation(state)).step)
 
     def _dispatcher(self, state: RoleState) -> Role:
-        return Role(Dispatcher(self._lending.store(state), self._lending.broker(state), Isolation(state)).step)
+        return Role(Dispatcher(self._access.store(state), self._access.broker(state), Isolation(state)).step)
 
     def _reconciler(self, state: RoleState) -> Role:
-        store, broker = self._lending.store(state), self._lending.broker(state)
+        store, broker = self._access.store(state), self._access.broker(state)
         return Role(Reconciler(store, broker, self._settings.timers).step)
 
     def _pruner(self, state: RoleState) -> Role:
-        return Role(Pruner(self._lending.store(state), self._lending.broker(state), self._settings).step)
+        return Role(Pruner(self._access.store(state), self._access.broker(state), self._settings).step)
 
     def _port(self) -> Callable[[RoleState], Role]:
-        link, states, lending = self._link, self._states, self._lending
-        store, broker = lending.probe_store(), lending.probe_broker()
+        link, states, access = self._link, self._states, self._access
+        store, broker = access.probe_store(), access.probe_broker()
         page = WorkerMetrics(link, states, store, broker)
         health = Health(link, states, store, broker, page.unclaimed_s)
         slow = {"/readyz": health.readyz, "/health": health.readyz, "/metrics": page.page}

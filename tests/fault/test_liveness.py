@@ -267,7 +267,7 @@ def test_w17_a_restart_of_postgresql_between_two_passes_declares_nobody_dead(
     assert counts_as_alive(stage, rows)
 
 
-def test_an_heir_of_the_state_folder_rescues_at_once_and_exactly(
+def test_a_successor_of_the_state_folder_rescues_at_once_and_exactly(
     stage: PlayedWorker, store: Connection, broker: Broker, rows: Rows, ledger: Ledger
 ) -> None:
     """All processes of a worker are killed together; the next one of this host inherits the record."""

@@ -139,7 +139,7 @@ def test_a_file_appears_under_its_name_only_once_it_is_locked(tmp_path: Path, mo
     assert seen == [[]]
 
 
-def test_one_heir_is_enough(tmp_path: Path) -> None:
+def test_one_successor_is_enough(tmp_path: Path) -> None:
     path = leave_behind(tmp_path)
     first = Predecessor.take(path)
     assert first is not None

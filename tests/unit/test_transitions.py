@@ -1,13 +1,38 @@
-"""The table of legal changes of status."""
+"""The table of legal changes of status, and the statements that make them."""
 
 from __future__ import annotations
 
-from itertools import product
+import re
+from importlib import resources
 
 import pytest
 
-from taskhub.domain.job import STATUSES, TERMINAL, is_name
-from taskhub.domain.transitions import TRANSITIONS, is_legal, is_terminal
+from taskhub.domain.job import (
+    ATTEMPTS_EXHAUSTED,
+    CRASH_LIMIT,
+    EXPIRED,
+    FREE_INTERRUPTIONS,
+    MAX_CRASHES,
+    STATUSES,
+    TERMINAL,
+    UNKNOWN_TYPE,
+    is_name,
+)
+from taskhub.domain.transitions import TRANSITIONS
+
+FOLDER = resources.files("taskhub.store") / "sql"
+TEXTS = {
+    entry.name.removesuffix(".sql"): entry.read_text() for entry in FOLDER.iterdir() if entry.name.endswith(".sql")
+}
+WRITES = re.compile(r"UPDATE jobs\b[^;]*?\bSET status\b|INSERT INTO jobs\b", re.S)
+HEADER = re.compile(r"^-- transition: (.*)$", re.M)
+Change = tuple[str | None, str]
+
+
+def named(text: str) -> set[Change]:
+    """The changes that a statement's header names."""
+    pairs = [change.split(" -> ") for line in HEADER.findall(text) for change in line.split(", ")]
+    return {(None if before == "new" else before, after) for before, after in pairs}
 
 
 def test_the_table_knows_only_statuses_of_the_contract() -> None:
@@ -15,21 +40,42 @@ def test_the_table_knows_only_statuses_of_the_contract() -> None:
 
 
 def test_a_job_begins_queued() -> None:
-    assert [after for after in STATUSES if is_legal(None, after)] == ["queued"]
+    assert [after for before, after in TRANSITIONS if before is None] == ["queued"]
 
 
 def test_only_a_replay_leaves_a_final_status() -> None:
-    left = [(before, after) for before, after in product(TERMINAL, STATUSES) if is_legal(before, after)]
-    assert left == [("failed", "queued")]
-    assert TRANSITIONS["failed", "queued"] == "replay"
+    left = {pair: name for pair, name in TRANSITIONS.items() if pair[0] in TERMINAL}
+    assert left == {("failed", "queued"): "replay"}
 
 
-def test_only_a_running_job_can_complete() -> None:
-    assert [before for before in (None, *STATUSES) if is_legal(before, "completed")] == ["running"]
+def test_the_statements_make_the_changes_of_the_table_and_no_other() -> None:
+    made = set[Change]().union(*map(named, TEXTS.values()))
+    assert made == set(TRANSITIONS) - {("failed", "queued")}
 
 
-def test_every_status_but_queued_and_running_is_final() -> None:
-    assert [status for status in STATUSES if not is_terminal(status)] == ["queued", "running"]
+@pytest.mark.parametrize("name", sorted(TEXTS))
+def test_a_statement_that_writes_a_status_names_its_changes(name: str) -> None:
+    text = TEXTS[name]
+    body = "\n".join(line for line in text.splitlines() if not line.startswith("--"))
+    assert bool(HEADER.search(text)) == bool(WRITES.search(body))
+    for before, after in named(text):
+        assert before is None or f"'{before}'" in body, "it is made from this status alone"
+        assert before is None or f"'{after}'" in body
+
+
+def test_the_numbers_and_reasons_of_the_rules_are_those_of_the_statements() -> None:
+    failures, rescue = TEXTS["settle_failures"], TEXTS["rescue_jobs"]
+    free = re.findall(r"least\([^,]*interruptions[^,]*, (\d+)\)", failures + rescue)
+    assert set(map(int, free)) == {FREE_INTERRUPTIONS}
+    assert len(free) == 4
+    assert set(map(int, re.findall(r"crashes \+ 1 >= (\d+)", rescue))) == {MAX_CRASHES}
+    reasons = {
+        ATTEMPTS_EXHAUSTED: failures + rescue,
+        CRASH_LIMIT: rescue,
+        EXPIRED: failures,
+        UNKNOWN_TYPE: TEXTS["postpone_unknown"],
+    }
+    assert [reason for reason, text in reasons.items() if f"'{reason}'" not in text] == []
 
 
 @pytest.mark.parametrize("name", ["a", "0", "mail.send_v2-eu", "x" * 64])

@@ -1,6 +1,7 @@
 -- Cancel a job: at once if it is queued, by a request to its worker if it is running.
 -- params: id uuid
 -- returns: status before, if there is such a job
+-- transition: queued -> cancelled
 --
 -- The row is locked first, so its status is decided here and nowhere else; whoever claims or settles it
 -- comes before or after. A row that somebody holds is refused at once (55P03), so that no connection waits for it.

@@ -1,6 +1,7 @@
 -- Complete a job inside its handler's own transaction.
 -- params: id uuid, lease uuid
 -- returns: nothing; one row is changed if the lease still holds the job
+-- transition: running -> completed
 WITH moment AS MATERIALIZED (
     SELECT clock_timestamp() AS now
 )

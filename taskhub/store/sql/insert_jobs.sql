@@ -1,6 +1,7 @@
 -- Commit new jobs. An id that is there already is left as it is, so an INSERT of unknown outcome may be repeated.
 -- params: ids uuid[], queues text[], types text[], priorities int[], payloads text[], max_attempts int[], timeouts float8[], run_in float8[], expires_in float8[], unique_keys text[], tags text[], run_at timestamptz[], expires_at timestamptz[]
 -- returns: id, created_at, run_at, expires_at (texts, UTC) per row inserted
+-- transition: new -> queued
 --
 -- The transaction gets its number before the clock is read: so whoever sees all transactions ended
 -- that were open at a moment knows that no row with an older id is still to come. An id out of step

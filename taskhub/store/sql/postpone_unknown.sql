@@ -1,6 +1,7 @@
 -- Give back jobs whose type this worker does not know: another may, during a rolling deploy. An hour after the first time they fail.
 -- params: ids uuid[], lease uuid, delay_s float8
 -- returns: id, status
+-- transition: running -> queued, running -> failed, running -> cancelled
 WITH moment AS MATERIALIZED (
     SELECT clock_timestamp() AS now
 ), held AS MATERIALIZED (

@@ -1,6 +1,7 @@
 -- Give back claimed jobs that never started, uncharged.
 -- params: ids uuid[], lease uuid, delay_s float8
 -- returns: id, status, queue, priority per row that was still this lease's
+-- transition: running -> queued, running -> cancelled
 WITH moment AS MATERIALIZED (
     SELECT clock_timestamp() AS now
 )

@@ -1,6 +1,7 @@
 -- Take back what a closed slot still holds. The started jobs are charged a crash, the others are released.
 -- params: worker uuid, slot int, generation int, started uuid[], all_started bool, error_type text, message text, cause text, peak_rss_mb float8, interrupted bool, delay_s float8
 -- returns: id, status, queue, type, priority, started
+-- transition: running -> queued, running -> failed, running -> cancelled
 --
 -- `all_started` is for a worker that left no record of which job was running. `interrupted` is for an
 -- operator's deadline: no crash, no error, an interruption instead. A job fails at its third crash

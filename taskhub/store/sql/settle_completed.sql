@@ -1,6 +1,7 @@
 -- Complete finished jobs, without claiming.
 -- params: ids uuid[], results text[], started_ago float8[], finished_ago float8[], lease uuid
 -- returns: one row: how many were still this lease's
+-- transition: running -> completed
 WITH moment AS MATERIALIZED (
     SELECT clock_timestamp() AS now
 ), settled AS (
