@@ -11,7 +11,7 @@ from supervisor.shared.sidecar_link import SidecarLink
 from taskhub.child.program import run_child
 from taskhub.handlers import registry
 from taskhub.metrics import slot_files
-from taskhub.metrics.recorder import JobRecorder, seed
+from taskhub.metrics.recorder import seed
 from taskhub.settings.fields import Settings
 from taskhub.sidecar.program import run_sidecar
 
@@ -22,7 +22,7 @@ def child(settings: Settings, link: ChildLink) -> int:
     known = registry.load(settings.handlers)  # the supervisor has, unless they are not to be shared
     take_back()
     link.waiting()
-    return run_child(settings, known, JobRecorder(), link)
+    return run_child(settings, known, link)
 
 
 def sidecar(settings: Settings, types: tuple[tuple[str, str], ...], link: SidecarLink) -> int:

@@ -13,7 +13,14 @@ from collections.abc import Iterable
 from taskhub.broker import scripts
 from taskhub.store import migrations, statements
 
-_EVERYWHERE = ("taskhub.domain", "taskhub.store", "taskhub.broker", "taskhub.metrics", "taskhub.services")
+_EVERYWHERE = (
+    "taskhub.domain",
+    "taskhub.store",
+    "taskhub.broker",
+    "taskhub.metrics",
+    "taskhub.events",
+    "taskhub.services",
+)
 _OF_WORKERS = (
     "taskhub.child",
     "taskhub.handlers",

@@ -1,7 +1,7 @@
 """The files of older workers in the state folder: which of them are dead, and what they held.
 
 Invariants:
-- A file is taken only with every lock on it: then no process of its worker is left. Two heirs at once are
+- A file is taken only with every lock on it: then no process of its worker is left. Two successors at once are
   told apart by a second lock on the open file, which two threads of one process do not share either.
 - Nothing here maps such a file: it is copied, bank by bank, so that a file that is cut short, or a disk
   that cannot be read, is an error and not the end of this process.

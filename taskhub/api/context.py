@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from taskhub.api.gates import Gate
 from taskhub.broker.broker import Broker
+from taskhub.events.teller import Teller
 from taskhub.handlers.registry import Registry
 from taskhub.services.queries.depth import Depths, Limits
 from taskhub.services.queries.waiting import Hub
@@ -40,6 +41,7 @@ class ApiContext:
     limits: Limits
     waiters: Hub
     gate: Gate
+    teller: Teller
     is_draining: Callable[[], bool] = field(default=_never)
 
     def drains(self) -> bool:
@@ -85,5 +87,6 @@ def make_context(settings: Settings, registry: Registry) -> ApiContext:
         limits=Limits(depths, store.read, settings.queue_max_depth, settings.queue_max_age_s),
         waiters=Hub(connect_reader, settings.api_waiters, lambda: context.drains()),  # noqa: PLW0108 (there are none yet)
         gate=gate,
+        teller=Teller(),
     )
     return context

@@ -13,6 +13,7 @@ from taskhub.child.troubles import Troubles
 from taskhub.domain.job import ClaimedJob
 from taskhub.domain.journal import journal_entry
 from taskhub.domain.outcome import Outcome
+from taskhub.events.jobs import JobStarted
 from taskhub.handlers.registry import Registry
 from taskhub.logs import get_logger
 
@@ -117,7 +118,7 @@ class BatchRun:
             if self._link.is_revoked(self._batch.token):  # only now: who revokes looks at what has begun after
                 self._put_back(job)
                 return 0.0
-            self._settler.reporter.started(self._batch.queue, job)
+            self._settler.teller.tell(JobStarted(self._batch.queue, job))
             self._ground.job_type = job.type
             outcome = self._runner.run(handler, job, self._batch.queue, self._batch.lease or "")
         except BaseException:

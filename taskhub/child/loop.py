@@ -115,4 +115,4 @@ class ChildLoop:
     def _say_goodbye(self) -> None:
         """To Redis and to whoever counts: nothing is in hand."""
         self._claiming.acknowledge()
-        self._settler.reporter.flush()
+        self._settler.teller.flush()

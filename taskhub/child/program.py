@@ -18,13 +18,13 @@ from taskhub.child.long_job import LongJobHelper
 from taskhub.child.loop import LEFT_IN_ORDER, SLOT_WAS_CLOSED, ChildLimits, ChildLoop
 from taskhub.child.own_memory import OwnMemory
 from taskhub.child.queue_rotation import QueueRotation
-from taskhub.child.reporter import Recorder, Reporter
 from taskhub.child.run_job import INTERRUPT, JobRunner, Policy
 from taskhub.child.served_queues import ServedQueues
 from taskhub.child.setters import watch_setters
 from taskhub.child.settling import Settler
 from taskhub.child.troubles import Troubles
 from taskhub.domain.job import WorkerSlot
+from taskhub.events.teller import Teller
 from taskhub.handlers.registry import Registry
 from taskhub.logs import get_logger
 from taskhub.outage import Outage
@@ -41,7 +41,7 @@ _LOCK_S = 0.5  # what others have locked for longer is left alone: a child has m
 _ACTIVE_S, _RECENT = 30.0, 32  # serving all, listened to: queues used so lately, and so many others
 
 
-def run_child(settings: Settings, registry: Registry, recorder: Recorder, link: SupervisorLink) -> int:
+def run_child(settings: Settings, registry: Registry, link: SupervisorLink) -> int:
     """Run jobs until told to leave; returns the exit status. Called after the fork, in the main thread."""
     watch_setters()  # the supervisor did, before it imported the handlers; a child that imports them itself does
     failpoints.arm(settings.failpoints)
@@ -55,7 +55,7 @@ def run_child(settings: Settings, registry: Registry, recorder: Recorder, link: 
         link.leaving()
         return LEFT_IN_ORDER
     runner = _runner(settings, link, database_url)
-    settler = Settler(Batch(), store, broker, Reporter(recorder, link.worker, link.slot))
+    settler = Settler(Batch(), store, broker, Teller(link.worker, link.slot))
     helper = LongJobHelper(
         link, settler, settle_within_s=settings.timers.settle_within_s, budget_s=settings.timers.batch_budget_s
     )

@@ -14,10 +14,11 @@ from collections.abc import Sequence
 from taskhub import clock, failpoints
 from taskhub.broker.broker import Broker
 from taskhub.child.batch import Batch, split
-from taskhub.child.reporter import Reporter
+from taskhub.child.settled_events import settled_events
 from taskhub.domain.errors import BrokerUnavailableError
 from taskhub.domain.job import ClaimedJob
 from taskhub.domain.outcome import Completed, Outcome
+from taskhub.events.teller import Teller
 from taskhub.logs import get_logger
 from taskhub.services.execution.claimed import Claim
 from taskhub.services.execution.settle import settle
@@ -35,10 +36,10 @@ _MOST_FOR_LATER = 1000
 class Settler:
     """One child's settlements, over its own connections; `lock` is held for every call, but for `abandon`."""
 
-    def __init__(self, batch: Batch, store: Connection, broker: Broker, reporter: Reporter) -> None:
+    def __init__(self, batch: Batch, store: Connection, broker: Broker, teller: Teller) -> None:
         self.batch = batch
         self.lock = threading.Lock()
-        self.reporter = reporter
+        self.teller = teller
         self._store = store
         self._broker = broker
         self._later: list[tuple[str, Outcome]] = []  # with the lease that each ran under
@@ -145,5 +146,6 @@ class Settler:
             self._later = [(lease, o) for lease, o in self._later if settle(self._store, lease, [o]).refused]
 
     def _report(self, outcomes: Sequence[Outcome], statuses: dict[str, str], stale: list[str]) -> None:
-        self.reporter.settled(self.batch, list(outcomes), statuses, stale)
-        self.reporter.flush()
+        for event in settled_events(self.batch, list(outcomes), statuses, stale):
+            self.teller.tell(event)
+        self.teller.flush()

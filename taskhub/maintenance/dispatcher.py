@@ -9,10 +9,10 @@ from __future__ import annotations
 from itertools import groupby
 
 from taskhub.broker.broker import Broker
-from taskhub.maintenance.rescue_report import tell_expired
+from taskhub.maintenance.expiry import fail_late
 from taskhub.roles.isolation import Isolation
 from taskhub.store.connection import Row, Store
-from taskhub.store.statements import number_array, text_array, uuid_array
+from taskhub.store.statements import number_array, text_array
 
 _PLACES = 256  # a place is a queue with a priority
 _WINDOW = 5_000  # more than this of one place need not lie in Redis at once
@@ -37,7 +37,7 @@ class Dispatcher:
         after, self._after = (_FIRST if is_whole else (rows[-1][0], rows[-1][1])), _FIRST
         late = [row[2] for row in rows if row[4]]
         if late:
-            tell_expired(self._store.run("expire_jobs", uuid_array(late)))
+            fail_late(self._store, late)
         due = sorted((row for row in rows if row[2] and not row[4]), key=lambda row: row[:2])
         groups = [(place, list(group)) for place, group in groupby(due, key=lambda row: (row[0], row[1]))]
         if names := sorted({queue for (queue, _), _ in groups}):  # so that workers that serve all listen there

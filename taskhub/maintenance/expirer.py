@@ -7,9 +7,8 @@ once an hour. A row that this passes by (it was inserted late, or given back) is
 from __future__ import annotations
 
 from taskhub import clock
-from taskhub.maintenance.rescue_report import tell_expired
+from taskhub.maintenance.expiry import fail_late
 from taskhub.store.connection import Store
-from taskhub.store.statements import uuid_array
 
 _ROWS = 1_000
 _PASS_S = 0.25  # of work at a time: the rest at the next step
@@ -35,7 +34,7 @@ class Expirer:
         """One bounded reading; returns how many rows it met."""
         [(_, last, same, count), *late] = self._store.run("expiring_jobs", self._since, self._skip, _ROWS)
         if late:
-            tell_expired(self._store.run("expire_jobs", uuid_array([row[0] for row in late])))
+            fail_late(self._store, [row[0] for row in late])
         if last is not None:
             self._since, self._skip = last, same + (self._skip if last == self._since else 0)
         return int(count)

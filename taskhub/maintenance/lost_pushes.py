@@ -10,11 +10,10 @@ from taskhub import ids
 from taskhub.broker.broker import Broker, Place
 from taskhub.domain.errors import BrokerUnavailableError
 from taskhub.logs import get_logger
-from taskhub.maintenance.rescue_report import tell_expired
+from taskhub.maintenance.expiry import fail_late
 from taskhub.maintenance.walk import WaitingRow
 from taskhub.metrics import definitions as metrics
 from taskhub.store.connection import Store
-from taskhub.store.statements import uuid_array
 
 log = get_logger(__name__)
 
@@ -55,7 +54,7 @@ class LostPushes:
         """Push what is lost, ring for the rest, fail what ran out; returns the first row that waits of each place."""
         late = [row.id for row in waiting if row.is_late]
         if late:
-            tell_expired(self._store.run("expire_jobs", uuid_array(late)))
+            fail_late(self._store, late)
         in_time = [row for row in waiting if not row.is_late]
         firsts = {row.place: row.id for row in reversed(in_time)}
         if firsts and not self.is_away:

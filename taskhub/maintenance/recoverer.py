@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from taskhub.domain.job import WorkerSlot
+from taskhub.events.teller import Teller
 from taskhub.maintenance.link import WorkerLink
-from taskhub.maintenance.rescue_report import RescueReport
+from taskhub.maintenance.rescue_events import rescued_events
 from taskhub.maintenance.returner import Returns
 from taskhub.roles.isolation import Isolation
 from taskhub.services.recovery.rescue import Death, Held, rescue
@@ -34,13 +35,11 @@ _FIRST = _Left("00000000-0000-0000-0000-000000000000", -1, -1)
 class Recoverer:
     """The rescue of every slot whose worker was declared dead."""
 
-    def __init__(
-        self, store: Store, link: WorkerLink, returns: Returns, report: RescueReport, isolation: Isolation
-    ) -> None:
+    def __init__(self, store: Store, link: WorkerLink, returns: Returns, teller: Teller, isolation: Isolation) -> None:
         self._store = store
         self._link = link
         self._returns = returns
-        self._report = report
+        self._teller = teller
         self._isolation = isolation
         self._after = _FIRST
 
@@ -62,5 +61,6 @@ class Recoverer:
             return  # our own last hour, which child_recovery sees to; or rescued, and its lists wait for Redis
         death = Death("worker_lost", "the worker that ran the job was lost")
         rescued = rescue(self._store, Held(slot, record_is_lost=True), death)
-        self._report.rescued(rescued, death, slot)
+        for event in rescued_events(rescued, death):
+            self._teller.tell(event, slot.worker, slot.number)
         self._returns.add(slot, [job.id for job in rescued if job.status == "queued"])

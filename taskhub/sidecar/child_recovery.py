@@ -7,14 +7,18 @@ cannot be understood stops no other: in the end its bytes are kept aside, and it
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from taskhub import clock
 from taskhub.domain.backoff import retry_delay_s
 from taskhub.domain.job import WorkerSlot
 from taskhub.domain.journal import read_journal, undated
 from taskhub.domain.outcome import Failed, Fate, Outcome
+from taskhub.events.jobs import ChildEnded, JobEvent
+from taskhub.events.teller import Teller
 from taskhub.logs import get_logger
 from taskhub.maintenance.link import Record, Records, WorkerLink
-from taskhub.maintenance.rescue_report import RescueReport
+from taskhub.maintenance.rescue_events import rescued_events, settled_events
 from taskhub.maintenance.returner import Returns
 from taskhub.roles.isolation import Isolation
 from taskhub.services.recovery.rescue import Death, Held, rescue
@@ -45,14 +49,14 @@ class ChildRecovery:
         link: WorkerLink,
         settings: Settings,
         returns: Returns,
-        report: RescueReport,
+        teller: Teller,
         isolation: Isolation,
     ) -> None:
         self._store = store
         self._link = link
         self._settings = settings
         self._returns = returns
-        self._report = report
+        self._teller = teller
         self._isolation = isolation
         self._has_resumed = False
         self._inherited: set[tuple[str, int, int]] = set()  # records of older workers that are accounted for
@@ -139,9 +143,9 @@ class ChildRecovery:
         rescued = rescue(self._store, held, death)
         self._returns.add(slot, [job.id for job in rescued if job.status == "queued"])
         record.confirm()
-        self._report.recovered(record.death_reason, record.cause)
-        self._report.rescued(rescued, death, slot)
-        self._report.settled_for_the_dead(outcomes, before, self._states(outcomes), record.token, slot)
+        self._teller.tell(ChildEnded(record.death_reason or record.cause))
+        self._tell(slot, rescued_events(rescued, death))
+        self._tell(slot, settled_events(outcomes, before, self._states(outcomes), record.token))
 
     def _recover_unread(self, record: Record, why: str) -> None:
         """Keep the bytes of a record that nobody understands; its slot is rescued as if there were none."""
@@ -153,9 +157,14 @@ class ChildRecovery:
             if number == record.slot and generation not in living:
                 slot = WorkerSlot(self._link.worker, number, generation)
                 rescued = rescue(self._store, Held(slot, record_is_lost=True), death)
-                self._report.rescued(rescued, death, slot)
+                self._tell(slot, rescued_events(rescued, death))
                 self._returns.add(slot, [job.id for job in rescued if job.status == "queued"])
         record.confirm()
+
+    def _tell(self, slot: WorkerSlot, events: Iterable[JobEvent]) -> None:
+        for event in events:
+            self._teller.tell(event, slot.worker, slot.number)
+        self._teller.flush()
 
     def _states(self, outcomes: list[Outcome]) -> dict[str, Row]:
         return {row[0]: row for row in self._store.run("job_states", uuid_array([outcome.id for outcome in outcomes]))}

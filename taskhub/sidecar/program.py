@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from taskhub import clock, failpoints
+from taskhub.events.teller import Teller
 from taskhub.logs import get_logger
 from taskhub.maintenance.dispatcher import Dispatcher
 from taskhub.maintenance.expirer import Expirer
@@ -18,7 +19,6 @@ from taskhub.maintenance.observer import Observer
 from taskhub.maintenance.pruner import Pruner
 from taskhub.maintenance.reconciler import Reconciler
 from taskhub.maintenance.recoverer import Recoverer
-from taskhub.maintenance.rescue_report import RescueReport
 from taskhub.maintenance.returner import Returner, Returns
 from taskhub.roles.isolation import Isolation
 from taskhub.roles.role_thread import Role, RoleKeeper, RolePlan
@@ -119,8 +119,8 @@ class _Plans:
         return Role(Heartbeat(store, self._link, validity_s=validity_s, queues=self._queues).step)
 
     def _make_recovery(self, state: RoleState) -> ChildRecovery:
-        store, report, isolation = self._access.store(state), RescueReport(), Isolation(state)
-        return ChildRecovery(store, self._link, self._settings, self._returns, report, isolation)
+        store, teller, isolation = self._access.store(state), Teller(), Isolation(state)
+        return ChildRecovery(store, self._link, self._settings, self._returns, teller, isolation)
 
     def _child_recovery(self, state: RoleState) -> Role:
         recovery = self._make_recovery(state)
@@ -162,7 +162,7 @@ class _Plans:
 
     def _recoverer(self, state: RoleState) -> Role:
         store = self._access.store(state)
-        return Role(Recoverer(store, self._link, self._returns, RescueReport(), Isolation(state)).step)
+        return Role(Recoverer(store, self._link, self._returns, Teller(), Isolation(state)).step)
 
     def _dispatcher(self, state: RoleState) -> Role:
         return Role(Dispatcher(self._access.store(state), self._access.broker(state), Isolation(state)).step)

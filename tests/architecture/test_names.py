@@ -19,6 +19,7 @@ RETIRED = {
     "buried": "recovered",
     "envelope": "job request",
     "heir": "successor",
+    "heirs": "successors",
     "lifeline": "link",
     "obituary": "death notice",
     "troupe": "dummy supervisor",

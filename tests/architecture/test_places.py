@@ -153,3 +153,13 @@ def test_every_wait_of_the_supervisor_returns_at_once() -> None:
     ]
     assert len(waits) >= 3
     assert [node.lineno for node in waits if "os.WNOHANG" not in ast.unparse(node)] == []
+
+
+@everywhere
+def test_what_happens_to_jobs_is_worded_in_one_room(source: Source) -> None:
+    told = {
+        f"job.{word}"
+        for word in ("submitted", "started", "completed", "retried", "failed", "rescued", "cancelled", "stale")
+    }
+    if not source.name.startswith("taskhub/events/"):
+        assert [line for text, line in source.strings if text in told] == []

@@ -10,8 +10,8 @@ from supervisor.shared import layout as m
 from taskhub import failpoints
 from taskhub.broker.broker import Broker
 from taskhub.domain.errors import BrokerUnavailableError, StoreUnavailableError
+from taskhub.events.teller import Teller
 from taskhub.maintenance.recoverer import Recoverer
-from taskhub.maintenance.rescue_report import RescueReport
 from taskhub.maintenance.returner import Returner, Returns
 from taskhub.roles import isolation as isolation_module
 from taskhub.store.connection import Connection
@@ -87,7 +87,7 @@ def test_any_number_of_dead_slots_is_rescued_while_redis_is_away(
         claim(store, child, [rows.one()])
     run(store, "expire_worker", worker=worker)
     link, returns = stage.neighbour_link(), Returns()
-    recoverer = Recoverer(store, link, returns, RescueReport(), isolation())
+    recoverer = Recoverer(store, link, returns, Teller(), isolation())
     recoverer.step()
     assert rows.counts() == {"queued": 80}
     failpoints.arm("broker.inflight=raise:taskhub.domain.errors.BrokerUnavailableError;broker.push_again=raise:OSError")

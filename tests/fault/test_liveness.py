@@ -14,9 +14,9 @@ from supervisor.shared.layout import now_ns
 from supervisor.shared.sidecar_link import SidecarLink
 from taskhub.broker.broker import Broker
 from taskhub.domain.errors import SchemaOutdatedError, StoreUnavailableError
+from taskhub.events.teller import Teller
 from taskhub.maintenance.observer import Observer
 from taskhub.maintenance.recoverer import Recoverer
-from taskhub.maintenance.rescue_report import RescueReport
 from taskhub.maintenance.returner import Returner, Returns
 from taskhub.settings.fields import Settings
 from taskhub.sidecar.cancellation import Cancellation
@@ -65,7 +65,7 @@ class Neighbour:
     def __init__(self, settings: MakeSettings, store: Connection, broker: Broker, stage: PlayedWorker) -> None:
         link, returns = stage.neighbour_link(), Returns()
         self.observer = Observer(store, link, settings(**QUICK).timers)
-        self._recoverer = Recoverer(store, link, returns, RescueReport(), isolation())
+        self._recoverer = Recoverer(store, link, returns, Teller(), isolation())
         self._returner = Returner(store, broker, returns, isolation())
 
     def step(self) -> None:

@@ -29,10 +29,9 @@ from supervisor.watchdog import Watchdog
 from taskhub import clock, ids, logs
 from taskhub.broker.broker import Broker
 from taskhub.child.program import run_child
+from taskhub.events.teller import Teller
 from taskhub.handlers import registry
-from taskhub.maintenance.rescue_report import RescueReport
 from taskhub.maintenance.returner import Returner, Returns
-from taskhub.metrics.recorder import JobRecorder
 from taskhub.settings.fields import Settings
 from taskhub.sidecar.child_recovery import ChildRecovery
 from taskhub.store.connection import Connection
@@ -107,7 +106,7 @@ class PlayedWorker:
             faulthandler.disable()  # the test runner's: its word of a crash is meant for its own crashes
             self._redirect(slot)
             logs.configure(own)
-            return run_child(own, registry.load(own.handlers), JobRecorder(), link)
+            return run_child(own, registry.load(own.handlers), link)
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # the test's other threads are of no use to a child
@@ -195,7 +194,7 @@ class PlayedWorker:
 
     def _child_recovery(self, memory: Memory) -> ChildRecovery:
         link = SidecarLink(memory, self._wake)
-        return ChildRecovery(self._store, link, self._settings(), self.returns, RescueReport(), isolation())
+        return ChildRecovery(self._store, link, self._settings(), self.returns, Teller(), isolation())
 
     def _has_ended(self, actor: Actor) -> bool:
         found = os.waitid(os.P_PID, actor.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)

@@ -10,8 +10,8 @@ import pytest
 
 from supervisor.shared import layout as m
 from taskhub.broker.broker import Broker
+from taskhub.events.teller import Teller
 from taskhub.maintenance.recoverer import Recoverer
-from taskhub.maintenance.rescue_report import RescueReport
 from taskhub.maintenance.returner import Returns
 from taskhub.store.connection import Connection
 from tests.fault.conftest import *  # noqa: F403 (a stage, found by its name here)
@@ -76,7 +76,7 @@ def test_whatever_happened_to_the_file_its_jobs_run_again(
     damage(stage.memory.path, kind, where)
     successor.inherit()
     assert not stage.memory.path.exists()
-    Recoverer(store, stage.neighbour_link(), Returns(), RescueReport(), isolation()).step()
+    Recoverer(store, stage.neighbour_link(), Returns(), Teller(), isolation()).step()
     assert rows.job(running)["status"] == "queued"
     assert {rows.job(job)["status"] for job in finished} <= {"queued", "completed"}
     assert max(rows.job(job)["crashes"] for job in [*finished, running]) <= 1

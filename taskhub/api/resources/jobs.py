@@ -16,14 +16,12 @@ from taskhub.api.context import ApiContext
 from taskhub.api.responses import job_answer, json_answer
 from taskhub.domain.errors import FieldProblem, InvalidRequestError
 from taskhub.domain.job import TERMINAL
-from taskhub.logs import get_logger
+from taskhub.events.jobs import WaitingJobCancelled
 from taskhub.services.operations.cancel import cancel_job
 from taskhub.services.queries.jobs import get_errors, get_job
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
-
-log = get_logger(__name__)
 
 _NUMBER = re.compile(r"(?=.{1,32}$)([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
@@ -51,7 +49,7 @@ def blueprint(context: ApiContext) -> Blueprint:
         is_over = cancel_job(context.store, job_id, context.gate.aside)
         row = get_job(context.store, job_id)
         if is_over:
-            log.info("job.cancelled", extra={"job_id": row.id, "type": row.type, "queue": row.queue})
+            context.teller.tell(WaitingJobCancelled(row.id, row.queue, row.type))
         return job_answer(row, 200 if is_over else 202)
 
     return routes

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 
 from flask import Blueprint, Response, request
 
@@ -15,15 +14,11 @@ from taskhub.api.responses import job_answer, json_answer
 from taskhub.domain import strict_json
 from taskhub.domain.errors import FieldProblem, InvalidInputError, InvalidRequestError
 from taskhub.domain.job_request import JobRequest, is_key, read_job_request
-from taskhub.domain.new_job import NewJob
-from taskhub.logs import get_logger
-from taskhub.metrics import definitions as metrics
-from taskhub.metrics.recorder import QueueLabels
+from taskhub.events.jobs import JobsSubmitted
 from taskhub.services.submission.idempotency import CREATED, DUPLICATE, REPLAYED
+from taskhub.services.submission.submitter import Submitted
 from taskhub.services.submission.validation import merged
 from taskhub.settings.fields import Settings
-
-log = get_logger(__name__)
 
 MAX_BULK_JOBS = 10_000
 _MAX_BAD = 50
@@ -38,7 +33,7 @@ def blueprint(context: ApiContext) -> Blueprint:
     """The two routes over one process's context."""
     routes = Blueprint("submit", __name__)
     settings = context.settings
-    labels = QueueLabels()
+    tell = context.teller.tell
 
     @routes.post("/jobs")
     def post_job() -> Response:
@@ -51,14 +46,8 @@ def blueprint(context: ApiContext) -> Blueprint:
             new_job = new_job._replace(idempotency_key=key, fingerprint=fingerprint)
         submitted = context.submitter.submit(new_job)
         if submitted.kind == CREATED:
-            _note([new_job], labels)
-            return job_answer(submitted.row, 202, location=True)
-        if submitted.kind == REPLAYED:
-            answer = job_answer(submitted.row, 200, location=True)
-            answer.headers["Idempotent-Replayed"] = "true"
-            return answer
-        assert submitted.kind == DUPLICATE
-        return job_answer(submitted.row, 200, location=True, duplicate=True)
+            tell(JobsSubmitted([new_job], request_id(request.environ)))
+        return _answer(submitted)
 
     @routes.post("/jobs/bulk")
     def post_jobs() -> Response:
@@ -70,10 +59,20 @@ def blueprint(context: ApiContext) -> Blueprint:
         context.limits.check({new_job.queue for new_job in new_jobs})
         accepted = context.submitter.submit_all(new_jobs)
         created = set(accepted)
-        _note([new_job for new_job in new_jobs if new_job.id in created], labels)
+        made = [new_job for new_job in new_jobs if new_job.id in created]
+        tell(JobsSubmitted(made, request_id(request.environ)))
         return json_answer({"ids": accepted}, 202)
 
     return routes
+
+
+def _answer(submitted: Submitted) -> Response:
+    if submitted.kind == CREATED:
+        return job_answer(submitted.row, 202, location=True)
+    answer = job_answer(submitted.row, 200, location=True, duplicate=submitted.kind == DUPLICATE)
+    if submitted.kind == REPLAYED:
+        answer.headers["Idempotent-Replayed"] = "true"
+    return answer
 
 
 def _idempotency_key() -> str | None:
@@ -105,18 +104,3 @@ def _read_bulk(body: object) -> list[JobRequest]:
     if errors:
         raise merged(errors)
     return requests
-
-
-def _note(new_jobs: list[NewJob], labels: QueueLabels) -> None:
-    """Count and log jobs that are committed."""
-    counts: dict[tuple[str, str], int] = {}
-    is_logged = log.isEnabledFor(logging.INFO)
-    asked_by = request_id(request.environ)
-    for new_job in new_jobs:
-        place = (labels.label(new_job.queue), new_job.type)
-        counts[place] = counts.get(place, 0) + 1
-        if is_logged:
-            fields = {"job_id": new_job.id, "type": new_job.type, "queue": new_job.queue}
-            log.info("job.submitted", extra={**fields, "request_id": asked_by})
-    for place, count in counts.items():
-        metrics.JOBS_SUBMITTED.labels(*place).inc(count)

@@ -1,0 +1,85 @@
+"""The line of the log that an event makes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from taskhub.domain.job import CANCELLED, FAILED, INTERRUPTED
+from taskhub.events.jobs import (
+    ExecutionFailed,
+    JobEvent,
+    JobExpired,
+    JobRescued,
+    JobsCompleted,
+    JobsSubmitted,
+    JobStarted,
+    LeaseLost,
+    SettledForTheDead,
+    WaitingJobCancelled,
+)
+from taskhub.events.words import ended_as
+from taskhub.logs import get_logger, log_all
+
+log = get_logger(__name__)
+
+Where = Mapping[str, object]
+
+
+def write(event: JobEvent, where: Where) -> None:
+    """Write its line, or one for each of its jobs. where: worker and slot, if it happened in one."""
+    match event:
+        case JobsCompleted():
+            _completed(event, where)
+        case ExecutionFailed():
+            _failed(event, where)
+        case JobStarted(queue, job):
+            if log.isEnabledFor(logging.DEBUG):
+                log.debug("job.started", extra={**_job(job.id, queue, job.type), "attempt": job.attempt, **where})
+        case JobsSubmitted(jobs, request_id):
+            if log.isEnabledFor(logging.INFO):
+                for new in jobs:
+                    log.info("job.submitted", extra={**_job(new.id, new.queue, new.type), "request_id": request_id})
+        case SettledForTheDead(job_id, queue, job_type, ended):
+            level = logging.INFO if ended in ("completed", CANCELLED) else logging.WARNING
+            text = "settled for its child, which had died"
+            log.log(level, f"job.{ended}", extra={**_job(job_id, queue, job_type), **where, "text": text})
+        case JobRescued():
+            _rescued(event, where)
+        case LeaseLost(ids):
+            for job_id in ids:
+                log.warning("job.stale", extra={"job_id": job_id, "text": "the lease was lost; nothing was written"})
+        case JobExpired(job_id, queue, job_type):
+            text = "expired before it was started"
+            log.info("job.failed", extra={**_job(job_id, queue, job_type), "text": text})
+        case WaitingJobCancelled(job_id, queue, job_type):
+            log.info("job.cancelled", extra=_job(job_id, queue, job_type))
+
+
+def _job(job_id: str, queue: str, job_type: str) -> dict[str, object]:
+    return {"job_id": job_id, "type": job_type, "queue": queue}
+
+
+def _completed(event: JobsCompleted, where: Where) -> None:
+    if log.isEnabledFor(logging.INFO):
+        common = {"type": event.type, "queue": event.queue, "attempt": event.attempt, **where}
+        rows = [{"job_id": job_id, "duration_ms": round(seconds * 1000, 3)} for job_id, seconds in event.took]
+        log_all(log, logging.INFO, "job.completed", common, rows)
+
+
+def _failed(event: ExecutionFailed, where: Where) -> None:
+    job, outcome, ended = event.job, event.outcome, ended_as(event.status)
+    fields = {**_job(job.id, event.queue, job.type), "attempt": job.attempt, **where}
+    fields["duration_ms"] = round((outcome.finished_s - outcome.started_s) * 1000, 3)
+    fields |= {"error": outcome.type, "cause": outcome.cause}
+    if ended == "retried":
+        fields["retry_in_s"] = round(outcome.retry_in_s or 0.0, 3)
+    is_no_fault = ended == CANCELLED or outcome.cause == INTERRUPTED
+    level = logging.INFO if is_no_fault else logging.WARNING
+    log.log(level, f"job.{ended}", extra={**fields, "text": f"{outcome.type}: {outcome.message}"})
+
+
+def _rescued(event: JobRescued, where: Where) -> None:
+    name = f"job.{event.status}" if event.status in (FAILED, CANCELLED) else "job.rescued"
+    fields = {**_job(event.id, event.queue, event.type), **where, "cause": event.cause, "text": event.text}
+    log.log(logging.WARNING if event.is_charged else logging.INFO, name, extra=fields)
