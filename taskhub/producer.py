@@ -27,6 +27,7 @@ from taskhub.services.submission.submitter import Submitter
 from taskhub.services.submission.validation import Validator
 from taskhub.settings.fields import Settings
 from taskhub.store.connection import Connection
+from taskhub.store.opening import open_store
 from taskhub.store.pool import Pool
 
 if TYPE_CHECKING:
@@ -52,17 +53,11 @@ class Producer:
 
     def __init__(self, database_url: str | None = None, redis_url: str | None = None) -> None:
         settings = Settings.load(given={"database_url": database_url, "redis_url": redis_url})
-        database_url, redis_url = settings.server_urls()
+        _, redis_url = settings.server_urls()
         timers = settings.timers
 
         def connect(lock_s: float, statement_s: float | None = None) -> Connection:
-            return Connection(
-                database_url,
-                application="taskhub producer",
-                statement_s=statement_s or timers.pg_statement_s,
-                lock_s=min(lock_s, timers.pg_lock_s),
-                connect_s=timers.pg_connect_s,
-            )
+            return open_store(settings, "taskhub producer", statement_s=statement_s, lock_s=lock_s)
 
         def connections() -> _Connections:
             store = Pool(lambda: connect(timers.pg_lock_s), 4, wait_s=timers.pg_connect_s)

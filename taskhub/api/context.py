@@ -16,6 +16,7 @@ from taskhub.services.submission.submitter import Submitter
 from taskhub.services.submission.validation import Validator
 from taskhub.settings.fields import Settings
 from taskhub.store.connection import Connection
+from taskhub.store.opening import open_store
 from taskhub.store.pool import Pool
 
 # An answer, also that PostgreSQL is away, is due within two seconds.
@@ -55,18 +56,11 @@ class ApiContext:
 
 def make_context(settings: Settings, registry: Registry) -> ApiContext:
     """Connects to nothing yet. Raises SettingsError if a server's URL is not set."""
-    database_url, redis_url = settings.server_urls()
+    _, redis_url = settings.server_urls()
 
     def connect(lock_s: float, statement_s: float | None = None, *, index_only: bool = False) -> Connection:
-        timers = settings.timers
-        return Connection(
-            database_url,
-            application="taskhub api",
-            statement_s=statement_s or timers.pg_statement_s,
-            lock_s=min(lock_s, timers.pg_lock_s),
-            connect_s=min(timers.pg_connect_s, _CONNECT_S),
-            index_only=index_only,
-        )
+        limits = {"statement_s": statement_s, "lock_s": lock_s, "connect_s": _CONNECT_S}
+        return open_store(settings, "taskhub api", **limits, index_only=index_only)
 
     def connect_reader() -> Connection:
         return connect(settings.timers.pg_lock_s, index_only=True)

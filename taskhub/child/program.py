@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from typing import Any
 
 from taskhub import clock, failpoints
 from taskhub.broker.broker import Broker
@@ -33,6 +32,7 @@ from taskhub.services.execution.claimed import MAX_BATCH_BYTES
 from taskhub.services.execution.redis_take import RedisTake
 from taskhub.settings.fields import Settings
 from taskhub.store.connection import Connection
+from taskhub.store.opening import open_store
 from taskhub.store.transaction import HandlerSession
 
 log = get_logger(__name__)
@@ -47,7 +47,7 @@ def run_child(settings: Settings, registry: Registry, link: SupervisorLink) -> i
     failpoints.arm(settings.failpoints)
     failpoints.hit("worker.boot")
     database_url, redis_url = settings.server_urls()
-    store = open_store(settings, database_url, "taskhub child")
+    store = open_store(settings, "taskhub child", lock_s=_LOCK_S, index_only=True)
     broker = Broker(redis_url, timeout_s=settings.timers.redis_worker_s)
     if not _open_slot(store, link):
         if link.is_wanted():
@@ -70,7 +70,7 @@ def _runner(settings: Settings, link: SupervisorLink, database_url: str) -> JobR
     """What runs a job, in this process as it is from now on."""
     policy = Policy(settings.retry_base_s, settings.retry_cap_s, settings.job_timeout_s)
     ground = CleanGround(OwnMemory(settings.hard_rss_mb))
-    doubts = open_store(settings, database_url, "taskhub doubt")
+    doubts = open_store(settings, "taskhub doubt", lock_s=_LOCK_S, index_only=True)
     runner = JobRunner(link, policy, ground, HandlerSession(database_url), doubts)
     signal.signal(INTERRUPT, runner.interrupt)
     os.register_at_fork(after_in_child=runner.forget_in_fork)
@@ -92,20 +92,6 @@ def _claiming(
     queues = ServedQueues(rotation, None if settings.queues else learn)
     batch_size = BatchSize(settings.timers.batch_budget_s, MAX_BATCH_BYTES)
     return Claiming(link, settler, claimer, broker, queues, batch_size)
-
-
-def open_store(settings: Settings, database_url: str, application: str, **options: Any) -> Connection:
-    """A connection with the settings' time-outs, for look-ups by key."""
-    timers = settings.timers
-    return Connection(
-        database_url,
-        application=application,
-        statement_s=timers.pg_statement_s,
-        lock_s=min(_LOCK_S, timers.pg_lock_s),
-        connect_s=timers.pg_connect_s,
-        index_only=True,
-        **options,
-    )
 
 
 def _open_slot(store: Connection, link: SupervisorLink) -> bool:

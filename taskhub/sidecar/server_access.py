@@ -17,6 +17,7 @@ from taskhub.domain.errors import TaskhubError
 from taskhub.roles.state import RoleState
 from taskhub.settings.fields import Settings
 from taskhub.store.connection import Connection, Row
+from taskhub.store.opening import open_store
 from taskhub.store.pool import Pool
 
 _SHARED = 3
@@ -112,16 +113,7 @@ class ServerAccess:
         return RoleBroker(self._redis, state, timeout_s=self._settings.timers.redis_worker_s)
 
     def _pool(self, name: str, size: int, connect_s: float) -> Pool:
-        settings, timers = self._settings, self._settings.timers
-
         def make() -> Connection:
-            return Connection(
-                settings.server_urls()[0],
-                application=f"taskhub {name}",
-                statement_s=timers.pg_statement_s,
-                lock_s=timers.pg_lock_s,
-                connect_s=connect_s,
-                index_only=True,
-            )
+            return open_store(self._settings, f"taskhub {name}", connect_s=connect_s, index_only=True)
 
         return Pool(make, size, connect_s, idle_s=_IDLE_S)

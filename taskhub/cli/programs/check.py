@@ -11,8 +11,8 @@ from taskhub.broker import redis_client
 from taskhub.cli.package_check import ShadowedError, require_own_supervisor
 from taskhub.domain.errors import SchemaOutdatedError, UnavailableError
 from taskhub.settings.fields import Settings
-from taskhub.store.connection import Connection
 from taskhub.store.migrations import require_current
+from taskhub.store.opening import open_store
 
 OK, REFUSED, AWAY = 0, 1, 3
 
@@ -38,8 +38,7 @@ def _try_packages() -> int:
 
 
 def _try_postgres(url: str, settings: Settings) -> int:
-    timers = settings.timers
-    connection = Connection(url, statement_s=timers.pg_statement_s, connect_s=timers.pg_connect_s)
+    connection = open_store(settings, "taskhub check")
     where = f"PostgreSQL at {addresses.masked(url)}"
     try:
         require_current(connection)
