@@ -68,3 +68,19 @@ def test_messages_are_plain_english() -> None:
         if foreign.search(allowed.sub("", text))
     ]
     assert found == []
+
+
+def test_each_word_of_the_glossary_is_a_thing() -> None:
+    rows = [line.split("|")[1:4] for line in (ROOT / "docs/glossary.md").read_text().splitlines() if line[:2] == "| "]
+    things = {name for _, _, thing in rows for name in re.findall(r"`(\w+)`", thing)}
+    assert len(things) > 40
+    texts = [path.read_text(encoding="utf-8") for path in sorted((ROOT / "taskhub").rglob("*.sql"))]
+    texts += [path.read_text(encoding="utf-8") for path in sorted((ROOT / "db").rglob("*.sql"))]
+    code = "\n".join([*(source.text for source in sources()), *texts])
+    files = {path.stem for path in (ROOT / "taskhub").rglob("*.sql")}
+    defined = set(re.findall(r"^ *(?:class|def) (\w+)", code, re.M)) | set(
+        re.findall(r"^(\w+)(?:: \w+)? =", code, re.M)
+    )
+    columns = set(re.findall(r"^    (\w+) +\w+.*(?:NULL|,|KEY)$", code, re.M))
+    tables = set(re.findall(r"CREATE TABLE (\w+)", code))
+    assert things - defined - files - columns - tables == set()

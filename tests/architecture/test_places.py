@@ -113,7 +113,7 @@ def test_every_metric_bears_a_name_of_the_contract_or_ours() -> None:
 def test_no_stranger_stands_at_the_top() -> None:
     allowed = {
         "setup.cfg", "setup.py", "taskhub", "supervisor", "db", "docker", "compose", "scripts", "tests", "README.md",
-        "LICENSE", "pyproject.toml", "k8s", "docs", "CHANGELOG.md", "MANIFEST.in",
+        "LICENSE", "pyproject.toml", "k8s", "docs", "CHANGELOG.md", "CONTRIBUTING.md", "MANIFEST.in",
     }  # fmt: skip
     made = {"build", "dist", "taskhub.egg-info"}
     found = {path.name for path in ROOT.iterdir() if not path.name.startswith(".")}
