@@ -93,5 +93,5 @@ def test_a_stopped_api_costs_no_second_job(running: Api, rows: Rows, make_client
 def test_nobody_there(running: Api) -> None:
     with pytest.raises(UnavailableError, match="no answer"):
         Client(f"http://127.0.0.1:{free_port()}", retry_s=0.2).job("x")
-    with pytest.raises(ValueError, match="no http"):
+    with pytest.raises(ValueError, match="not an http"):
         Client("localhost:8080")
