@@ -28,6 +28,11 @@ def children_of(pid: int) -> list[int]:
     return sorted(found)
 
 
+def is_stopped(pid: int) -> bool:
+    """True if a signal has made the process stand still."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
 def family_of(pid: int) -> list[int]:
     """A process and all its descendants."""
     return [pid] + [member for child in children_of(pid) for member in family_of(child)]

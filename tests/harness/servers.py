@@ -6,6 +6,7 @@ no fsync; each server dies with the process that started it, however that ends.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -18,7 +19,7 @@ import psycopg2
 import redis
 
 from taskhub.embedded import server_binaries
-from tests.harness.processes import family_of
+from tests.harness.processes import family_of, is_stopped
 from tests.waiting import wait_until
 
 _POSTGRES_SETTINGS = {
@@ -118,13 +119,17 @@ class Postgres(_Server):
         self._end(signal.SIGQUIT)
 
     def freeze(self) -> None:
-        """Stop the server with all its sessions."""
+        """Stop the server with all its sessions: before them whoever begins new ones, which would work on."""
+        os.kill(self.pid, signal.SIGSTOP)
+        wait_until(lambda: is_stopped(self.pid), 5, "the server stands still")
         for pid in self._everybody():
-            os.kill(pid, signal.SIGSTOP)
+            with contextlib.suppress(ProcessLookupError):  # a session that has just ended
+                os.kill(pid, signal.SIGSTOP)
 
     def thaw(self) -> None:
         for pid in self._everybody():
-            os.kill(pid, signal.SIGCONT)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
 
     def remove(self) -> None:
         self.kill()
