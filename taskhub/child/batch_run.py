@@ -118,7 +118,8 @@ class BatchRun:
             if self._link.is_revoked(self._batch.token):  # only now: who revokes looks at what has begun after
                 self._put_back(job)
                 return 0.0
-            self._settler.teller.tell(JobStarted(self._batch.queue, job))
+            if self._settler.teller.tells_starts:
+                self._settler.teller.tell(JobStarted(self._batch.queue, job))
             self._ground.job_type = job.type
             outcome = self._runner.run(handler, job, self._batch.queue, self._batch.lease or "")
         except BaseException:

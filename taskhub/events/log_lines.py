@@ -26,6 +26,11 @@ log = get_logger(__name__)
 Where = Mapping[str, object]
 
 
+def tells_starts() -> bool:
+    """Starts are told at level debug only."""
+    return log.isEnabledFor(logging.DEBUG)
+
+
 def write(event: JobEvent, where: Where) -> None:
     """Write its line, or one for each of its jobs. where: worker and slot, if it happened in one."""
     match event:
@@ -34,8 +39,7 @@ def write(event: JobEvent, where: Where) -> None:
         case ExecutionFailed():
             _failed(event, where)
         case JobStarted(queue, job):
-            if log.isEnabledFor(logging.DEBUG):
-                log.debug("job.started", extra={**_job(job.id, queue, job.type), "attempt": job.attempt, **where})
+            log.debug("job.started", extra={**_job(job.id, queue, job.type), "attempt": job.attempt, **where})
         case JobsSubmitted(jobs, request_id):
             if log.isEnabledFor(logging.INFO):
                 for new in jobs:

@@ -14,6 +14,11 @@ class Teller:
         self._recorder = JobRecorder()
         self._where = _where(worker, slot)
 
+    @property
+    def tells_starts(self) -> bool:
+        """Ask before telling one: there is one for each job."""
+        return log_lines.tells_starts()
+
     def tell(self, event: JobEvent, worker: str | None = None, slot: int | None = None) -> None:
         """Count it, and write its line. worker, slot: where it happened, if not where this teller is."""
         counters.count(self._recorder, event)
