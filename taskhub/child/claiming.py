@@ -86,10 +86,10 @@ class Claiming:
             want = min(want, at_most)
         try:
             claim = self._claim(queue, want, peers)
-        except StatementError as error:  # perhaps a result that cannot be stored: settle them apart, claim later
+        except StatementError as error:  # perhaps a result that cannot be stored: settle them apart, then claim
             log.warning("claim.refused", extra={"queue": queue, "text": str(error)})
             self._settler.settle_all()
-            return False
+            claim = self._claim(queue, want, peers)  # what was taken for it lies in the in-flight list already
         if claim is None:
             return False
         self._settler.give_back_withheld()

@@ -80,7 +80,7 @@ def test_an_item_whose_row_is_locked_holds_the_others_up_once() -> None:
 def test_any_number_of_dead_slots_is_rescued_while_redis_is_away(
     stage: PlayedWorker, store: Connection, broker: Broker, rows: Rows
 ) -> None:
-    """Tsuccessor lists wait for Redis, and hide nobody's rescue behind them."""
+    """Their lists wait for Redis, and hide nobody's rescue behind them."""
     first = open_child(store)
     worker = first.worker
     for child in [first, *(open_child(store, slot=slot, worker=worker) for slot in range(1, 80))]:

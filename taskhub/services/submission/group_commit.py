@@ -178,7 +178,7 @@ class GroupCommit(Generic[T, R]):
             ticket.wake()
 
     def _put_back(self, tickets: list[PendingCommit[T, R]]) -> None:
-        """Tsuccessor flush ended without a word of them: they go with the next."""
+        """Their flush ended without a word of them: they go with the next."""
         for ticket in reversed(tickets):
             ticket.leader = None
             ticket.was_sent = True
