@@ -1,4 +1,4 @@
-"""The program of a child process: open its two connections and its slot, build its parts, then run jobs."""
+"""The program of a child process: open its connections and its slot, build its parts, then run jobs."""
 
 from __future__ import annotations
 

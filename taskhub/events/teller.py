@@ -8,7 +8,7 @@ from taskhub.metrics.recorder import JobRecorder
 
 
 class Teller:
-    """One thread's, or one's that counts no executions. Where things happen is told with each of them."""
+    """For one thread at a time; the API's threads share one, for what they tell goes past its recorder."""
 
     def __init__(self, worker: str | None = None, slot: int | None = None) -> None:
         self._recorder = JobRecorder()

@@ -1,4 +1,4 @@
-"""Count executions and submissions cheaply: in plain memory for each job, in shared files for each batch.
+"""Count executions cheaply: in plain memory for each job, in shared files for each batch.
 
 Not for two threads at once: the caller holds the lock under which it settles.
 """

@@ -1,1 +1,1 @@
-"""The use cases; the only room that uses both the store and the broker."""
+"""The use cases; the lowest room that uses both the store and the broker."""

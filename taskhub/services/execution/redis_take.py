@@ -2,7 +2,8 @@
 
 Invariants:
 - Ids lie in one of the two lists from the moment that they leave the ready list until after their claim is
-  committed, when the slot's own row holds them; the next take of the same queue deletes that list.
+  committed, when the slot's own row holds them, until the statement that settles them has replaced it; the next
+  take of the same queue deletes that list.
 - While it is unknown whether a take was carried out, no list is deleted: it may be filled by now.
 - Redis failing costs its child nothing but speed.
 """
