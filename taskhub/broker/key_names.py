@@ -35,8 +35,3 @@ def inflight(queue: str, worker: str, slot: int, generation: int, bank: int) -> 
 def waiting(queue: str) -> list[str]:
     """Every list and set that a child takes from, highest priority first: again, ready, again, ready, ..."""
     return [key(queue, priority) for priority in PRIORITIES for key in (again, ready)]
-
-
-def queue_of(key: str) -> str:
-    """The queue that a key belongs to."""
-    return key.partition("{")[2].partition("}")[0]

@@ -62,7 +62,7 @@ def test_a_clean_run_is_clean(books: Books) -> None:
 
 
 def test_lost_is_what_was_accepted_and_is_not_there_or_not_finished_or_never_ran(books: Books) -> None:
-    missing = ids.new_id()
+    missing = ids.new_ids(1)[0]
     books.accepted.append(missing)
     waiting = books.job(status="queued")
     unexecuted = books.job(status="completed")
@@ -104,6 +104,6 @@ def test_a_running_row_without_a_living_owner_is_seen(books: Books, store: Conne
 
 
 def test_an_execution_of_what_nobody_submitted_is_seen(books: Books) -> None:
-    stranger = ids.new_id()
+    stranger = ids.new_ids(1)[0]
     books.write(stranger, "start", "end")
     assert books.faults() == {"unknown": [stranger]}

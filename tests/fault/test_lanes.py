@@ -25,7 +25,7 @@ _NOBODY = "00000000-0000-7000-8000-000000000001"
 
 
 def job(payload: str = '{"type":"t"}', **fields: Any) -> NewJob:
-    made = NewJob(ids.new_id(), "default", "t", 4, payload, 5, fingerprint="same")
+    made = NewJob(ids.new_ids(1)[0], "default", "t", 4, payload, 5, fingerprint="same")
     return made._replace(**fields)
 
 

@@ -245,7 +245,7 @@ def test_p8_the_mark_never_passes_a_row_whose_transaction_is_open(
 
 def _insert(store: Connection) -> str:
     """INSERT one job as the API does, and never push it."""
-    job = ids.new_id()
+    job = ids.new_ids(1)[0]
     run(
         store,
         "insert_jobs",

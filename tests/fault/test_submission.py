@@ -55,7 +55,14 @@ def eager(settings: Callable[..., Settings], store: Connection, broker: Broker) 
 
 def submission(key: str | None = None) -> NewJob:
     return NewJob(
-        ids.new_id(), "default", "ledger.noop", 4, '{"type":"ledger.noop"}', 5, idempotency_key=key, fingerprint="same"
+        ids.new_ids(1)[0],
+        "default",
+        "ledger.noop",
+        4,
+        '{"type":"ledger.noop"}',
+        5,
+        idempotency_key=key,
+        fingerprint="same",
     )
 
 
@@ -104,7 +111,7 @@ def test_a2_an_id_that_is_taken_before_its_row_is_visible_is_found_again(
 ) -> None:
     stage.child()
     rows.one(status="completed")  # the queue is known
-    job = ids.new_id()
+    job = ids.new_ids(1)[0]
     broker.push("default", 4, [job])
     wait_until(lambda: depth(broker) == 0, 10, "a child has taken the id and found no row")
     rows.add(job_ids=[job], type="ledger.noop", payload='{"type":"ledger.noop"}')

@@ -119,7 +119,7 @@ def arguments(reader: Connection, child: Child) -> dict[str, dict[str, Any]]:
         "forget_queues": {"idle_s": 60.0, "amount": 30},
         "forget_slot": slot,
         "forget_worker": {"worker": child.worker},
-        "free_unique_key": {"unique_key": "k" + some[0], "holder": ids.new_id()},
+        "free_unique_key": {"unique_key": "k" + some[0], "holder": ids.new_ids(1)[0]},
         "get_jobs": {"ids": some},
         "heartbeat": {"worker": child.worker},
         "held_under": {"worker": child.worker, **lease},

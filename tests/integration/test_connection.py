@@ -110,10 +110,10 @@ def test_a_lock_that_does_not_come_is_an_absence_that_did_nothing(
     holder.execute("BEGIN")
     run(holder, "close_slot", **child._asdict())
     with pytest.raises(StoreUnavailableError) as absence:
-        claim(quick, child, [ids.new_id()])
+        claim(quick, child, [ids.new_ids(1)[0]])
     assert not absence.value.outcome_unknown
     holder.execute("ROLLBACK")
-    claim(quick, child, [ids.new_id()])
+    claim(quick, child, [ids.new_ids(1)[0]])
 
 
 def test_a_refused_statement_leaves_the_session_as_it_was(store: Connection) -> None:

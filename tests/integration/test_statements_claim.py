@@ -109,7 +109,7 @@ def test_an_expired_job_is_not_claimed(store: Connection, rows: Rows, child: Chi
 
 
 def test_an_unknown_id_is_ignored(store: Connection, child: Child) -> None:
-    assert claim(store, child, [ids.new_id()])[1] == []
+    assert claim(store, child, [ids.new_ids(1)[0]])[1] == []
 
 
 def test_a_paused_queue_claims_nothing_but_still_settles(store: Connection, rows: Rows, child: Child) -> None:

@@ -88,7 +88,7 @@ def test_what_has_started_once_is_due_whatever_its_expiry(store: Connection, row
 
 def test_of_some_ids_those_that_wait_are_told(store: Connection, rows: Rows) -> None:
     fresh, retry = rows.one(), rows.one(run_at="=clock_timestamp()", priority=9)
-    unwanted = [rows.one(run_at="=clock_timestamp() + interval '1 h'"), rows.one(status="completed"), ids.new_id()]
+    unwanted = [rows.one(run_at="=clock_timestamp() + interval '1 h'"), rows.one(status="completed"), ids.new_ids(1)[0]]
     found = run(store, "queued_of", ids=[fresh, retry, *unwanted])
     assert {row[:3] for row in found} == {(fresh, "default", 4), (retry, "default", 9)}
 
@@ -188,7 +188,7 @@ def test_only_keys_that_serve_nobody_are_forgotten(store: Connection, rows: Rows
     waiting, done = rows.one(), rows.one(status="completed")
     for key, job, age in (("a", waiting, "-1 h"), ("b", done, "-1 h"), ("c", done, "1 h")):
         rows.sql(f"INSERT INTO idempotency_keys VALUES (%s, 'f', %s, clock_timestamp() + interval '{age}')", key, job)
-    for key, job in (("u", waiting), ("v", done), ("w", ids.new_id())):
+    for key, job in (("u", waiting), ("v", done), ("w", ids.new_ids(1)[0])):
         rows.sql("INSERT INTO unique_keys VALUES (%s, %s)", key, job)
     for job in (waiting, done):
         rows.sql("INSERT INTO cancellations VALUES (%s, NULL, now())", job)
@@ -206,7 +206,7 @@ def old_job(rows: Rows, status: str, days: int) -> str:
     """A job whose id and times are `days` old."""
     ago = f"clock_timestamp() - interval '{days} days'"
     floor = str(rows.value(f"SELECT taskhub_id_floor({ago})"))
-    job = floor[:24] + ids.new_id()[24:]
+    job = floor[:24] + ids.new_ids(1)[0][24:]
     ended = {"failed_at": f"={ago}"} if status in ("failed", "cancelled") else {}
     rows.add(job_ids=[job], status=status, created_at=f"={ago}", updated_at=f"={ago}", finished_at=f"={ago}", **ended)
     return job

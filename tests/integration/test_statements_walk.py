@@ -77,7 +77,7 @@ def mark_of(store: Connection) -> str:
 
 
 def test_the_moment_of_an_id_is_read_to_the_millisecond(rows: Rows) -> None:
-    made = ids.new_id()
+    made = ids.new_ids(1)[0]
     told = rows.value("SELECT taskhub_id_moment(%s::uuid)", made)
     assert int(told.timestamp() * 1000) == int(made.replace("-", "")[:12], 16)
 
@@ -173,7 +173,7 @@ def test_a_mark_passes_a_waiting_row_whose_place_lags(store: Connection, rows: R
 def test_a_place_leaves_when_nothing_waits_behind(store: Connection, rows: Rows) -> None:
     job = rows.one()
     rows.sql("INSERT INTO lagging VALUES ('default', 4, %s), ('other', 4, %s)", job, job)
-    told = {"queues": ["default", "other"], "priorities": [4, 4], "marks": [ids.new_id(), None]}
+    told = {"queues": ["default", "other"], "priorities": [4, 4], "marks": [ids.new_ids(1)[0], None]}
     run(store, "move_lagging", turn=turn(store), **told)
     assert [row["queue"] for row in rows.sql("SELECT queue FROM lagging WHERE mark > %s", job)] == ["default"]
     assert rows.value("SELECT count(*) FROM lagging") == 1
@@ -215,7 +215,7 @@ def test_a_mark_never_passes_the_row_of_an_open_transaction(connect: Callable[[]
     begin_long_ago(rows)
     store, submitter = connect(), connect()
     submitter.execute("BEGIN")
-    job = ids.new_id()
+    job = ids.new_ids(1)[0]
     insert(submitter, [job])
     number = turn(store)
     for _ in range(3):
@@ -235,7 +235,7 @@ def test_a_late_walker_does_not_move_the_mark_by_the_horizon_of_another(
     first, second, submitter = connect(), connect(), connect()
     submitter.execute("BEGIN")
     submitter.execute("SELECT pg_current_xact_id()")
-    job = ids.new_id()
+    job = ids.new_ids(1)[0]
     insert(submitter, [job])
     number = turn(first)
     asleep = walk(first, slack_s=-60.0)
@@ -288,7 +288,7 @@ def insert(store: Connection, job_ids: list[str], **columns: Any) -> list[str]:
 
 
 def test_a_new_job_is_queued_without_run_at(store: Connection, rows: Rows) -> None:
-    job = ids.new_id()
+    job = ids.new_ids(1)[0]
     assert insert(store, [job], tags='{a,"b c"}', timeouts=1.5, expires_in=60.0, unique_keys="k") == [job]
     row = rows.job(job)
     assert (row["status"], row["run_at"], row["attempts"], row["max_attempts"]) == ("queued", None, 0, 5)
@@ -309,7 +309,7 @@ def test_an_id_out_of_step_with_the_clock_gets_a_run_at(
 
 
 def test_a_delayed_job_gets_its_run_at(store: Connection, rows: Rows) -> None:
-    job = ids.new_id()
+    job = ids.new_ids(1)[0]
     insert(store, [job], run_in=90.0)
     row = rows.job(job)
     assert (row["run_at"] - row["created_at"]).total_seconds() == pytest.approx(90)

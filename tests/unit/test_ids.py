@@ -13,21 +13,21 @@ from taskhub import clock, failpoints, ids
 
 def test_an_id_is_a_uuid_of_version_7_and_the_present_millisecond() -> None:
     before = clock.wall_ms()
-    made = uuid.UUID(ids.new_id())
+    made = uuid.UUID(ids.new_ids(1)[0])
     assert (made.version, made.variant) == (7, uuid.RFC_4122)
     assert before <= made.int >> 80 <= clock.wall_ms()
 
 
 def test_ids_rise_in_one_batch_and_from_batch_to_batch() -> None:
-    made = ids.new_ids(2_000) + [ids.new_id() for _ in range(2_000)] + ids.new_ids(10)
+    made = ids.new_ids(2_000) + [ids.new_ids(1)[0] for _ in range(2_000)] + ids.new_ids(10)
     assert made == sorted(made)
     assert len(set(made)) == len(made)
 
 
 def test_ids_rise_even_when_the_clock_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    first = ids.new_id()
+    first = ids.new_ids(1)[0]
     monkeypatch.setattr(clock, "wall_ms", lambda: 1_000)
-    assert ids.new_id() > first
+    assert ids.new_ids(1)[0] > first
 
 
 def test_the_wall_clock_can_be_moved_by_a_failpoint() -> None:
@@ -47,7 +47,7 @@ def test_threads_never_make_the_same_id() -> None:
 
 
 def test_a_forked_process_makes_ids_of_its_own() -> None:
-    ids.new_id()
+    ids.new_ids(1)[0]
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
