@@ -21,6 +21,20 @@ _lock = threading.Lock()
 _last = 0
 
 
+def new_ids(count: int) -> list[str]:
+    """`count` new ids, rising; also above every id that this process made before."""
+    global _last
+    with _lock:
+        fresh = clock.wall_ms() << _RANDOM_BITS | random.SystemRandom().getrandbits(_RANDOM_BITS - 1)
+        current = fresh if fresh > _last else _last
+        ids = []
+        for _ in range(count):
+            current += 1 + random.getrandbits(24)
+            ids.append(_format(current))
+        _last = current
+    return ids
+
+
 def new_token() -> str:
     """A random UUID for a lease or a worker: names that nobody may guess or order."""
     return str(uuid.uuid4())
