@@ -126,7 +126,11 @@ def test_a_reload_that_is_asked_for_while_the_worker_begins_does_not_end_it(work
         return bool(int(status.partition(f"{field}:")[2].split()[0], 16) >> (signal.SIGHUP - 1) & 1)
 
     running = worker()
-    running.start()
+    ours = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # or `nohup` before the tests would hide what is tested
+    try:
+        running.start()
+    finally:
+        signal.signal(signal.SIGHUP, ours)
     try:
         wait_until(lambda: is_among("SigIgn"), 10, "it ignores the signal while it knows nothing yet")
         while not is_among("SigCgt"):
