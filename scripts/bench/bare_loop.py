@@ -13,8 +13,10 @@ import time
 from taskhub import ids
 from taskhub.broker import key_names
 from taskhub.broker.broker import Broker
+from taskhub.domain.job import WorkerSlot
 from taskhub.services.execution.claimed import MAX_BATCH_BYTES
 from taskhub.store.connection import Connection
+from taskhub.store.slots import open_slot
 from taskhub.store.statements import number_array, text_array, uuid_array
 
 BATCH = 500
@@ -23,7 +25,7 @@ BATCH = 500
 def main(worker: str, slot: int, children: int) -> None:
     store = Connection(os.environ["TASKHUB_DATABASE_URL"], application="bare loop", index_only=True)
     broker = Broker(os.environ["TASKHUB_REDIS_URL"], timeout_s=5)
-    store.run("open_slot", worker, slot, 1, os.getpid())
+    open_slot(store, WorkerSlot(worker, slot, 1), os.getpid())
     done, lease, bank, settled = "{}", None, 0, "none"
     arrays = ("{}", "{}", "{}")
     began = 0.0

@@ -124,7 +124,7 @@ SABOTAGES = [
         "::test_a_declaration_that_the_server_comes_to_late_does_not_count_the_time_until_then",
         [
             (
-                "taskhub/store/sql/expire_workers.sql",
+                "taskhub/store/sql/workers/expire_workers.sql",
                 "heartbeat_at < to_timestamp(:seen_s)",
                 "heartbeat_at < clock_timestamp()",
             )
@@ -203,7 +203,7 @@ SABOTAGES = [
     Sabotage(
         "rows of one moment are passed by",
         "tests/fault/test_clocks.py::test_thousands_of_the_same_moment_are_all_given_their_time",
-        [(SQL + "revive_jobs.sql", " AND k.id NOT IN (SELECT id FROM revived)", "")],
+        [(SQL + "schedule/revive_jobs.sql", " AND k.id NOT IN (SELECT id FROM revived)", "")],
     ),
     Sabotage(
         "a batch waits for a row that somebody has locked",
@@ -253,7 +253,7 @@ SABOTAGES = [
         "tests/integration/test_statements_settle.py::test_an_interruption_is_no_attempt",
         [
             (
-                SQL + "settle_failures.sql",
+                SQL + "settlements/settle_failures.sql",
                 "least(j.interruptions + (d.cause = 'interrupted')::int, 10)",
                 "least(j.interruptions, 0)",
             )
@@ -262,7 +262,7 @@ SABOTAGES = [
     Sabotage(
         "payloads without a bound",
         "tests/integration/test_statements_claim.py::test_payloads_beyond_the_bytes_of_a_batch_stay_where_they_are",
-        [(SQL + "settle_and_claim.sql", "WHERE before < :most_bytes", "")],
+        [(SQL + "claims/settle_and_claim.sql", "WHERE before < :most_bytes", "")],
     ),
     Sabotage(
         "outcomes that could not be settled are gone",
@@ -417,14 +417,20 @@ SABOTAGES = [
     Sabotage(
         "no lease guard: whoever has run a job may settle it",
         SETTLING + "test_w10_a_zombie_finishes_while_another_runs_the_job",
-        [(SQL + "settle_completed.sql", "AND j.status = 'running' AND j.lease = :lease", "AND j.status = 'running'")],
+        [
+            (
+                SQL + "settlements/settle_completed.sql",
+                "AND j.status = 'running' AND j.lease = :lease",
+                "AND j.status = 'running'",
+            )
+        ],
     ),
     Sabotage(
         "no slot guard: a claim of the dead is carried out after the rescue",
         CLAIMS + "test_w30_killed_with_its_claim_in_flight[after_the_rescue]",
         [
             (
-                SQL + "settle_and_claim.sql",
+                SQL + "claims/settle_and_claim.sql",
                 "AND s.generation = :generation AND NOT s.closed",
                 "AND s.generation = :generation",
             )
@@ -435,7 +441,7 @@ SABOTAGES = [
         CLAIMS + "test_p6_a_claim_delayed_on_its_way_does_not_overwrite_a_later_one",
         [
             (
-                SQL + "settle_and_claim.sql",
+                SQL + "claims/settle_and_claim.sql",
                 "AND (s.lease IS NOT DISTINCT FROM :lease OR s.lease = :claim_lease)",
                 "AND (s.lease IS NOT DISTINCT FROM :lease OR true)",
             )
@@ -560,7 +566,7 @@ SABOTAGES = [
     Sabotage(
         "a cancellation waits for its row on one of the few connections",
         "tests/integration/test_api_jobs.py::test_cancels_of_a_job_that_somebody_holds_hold_up_nobody",
-        [(SQL + "cancel_job.sql", " NOWAIT", "")],
+        [(SQL + "cancellations/cancel_job.sql", " NOWAIT", "")],
     ),
     Sabotage(
         "a half request may stay for ever",
@@ -727,7 +733,7 @@ SABOTAGES = [
         DEATHS + "test_w18_a_poison_job_is_a_dead_letter_after_three_crashes",
         [
             (
-                SQL + "rescue_jobs.sql",
+                SQL + "slots/rescue_jobs.sql",
                 "            WHEN h.charged AND j.crashes + 1 >= 3 THEN 'failed'\n",
                 "            WHEN h.charged AND j.crashes + 1 >= 30 THEN 'failed'\n",
             )
@@ -770,9 +776,9 @@ SABOTAGES = [
         "the mark passes rows whose transaction is open",
         REDIS + "test_p8_the_mark_never_passes_a_row_whose_transaction_is_open",
         [
-            (SQL + "note_walk.sql", "coalesce(:horizon, w.mark),\n", "coalesce(:horizon, :mark),\n"),
+            (SQL + "walk/note_walk.sql", "coalesce(:horizon, w.mark),\n", "coalesce(:horizon, :mark),\n"),
             (
-                SQL + "walk_jobs.sql",
+                SQL + "walk/walk_jobs.sql",
                 "CASE WHEN pg_snapshot_xmin(pg_current_snapshot()) >= w.horizon_xid THEN w.horizon_id END AS horizon",
                 "b.upto AS horizon",
             ),
@@ -784,7 +790,7 @@ SABOTAGES = [
         REDIS + "test_r14_the_retry_that_redis_knew_is_gone",
         [
             (
-                SQL + "settle_failures.sql",
+                SQL + "settlements/settle_failures.sql",
                 "        run_at = CASE WHEN d.status = 'queued' THEN m.now + d.retry_in * interval '1 s' END,\n",
                 "        run_at = NULL,\n",
             ),
@@ -882,7 +888,7 @@ SABOTAGES = [
         BOUNDED + "[expiring_jobs]",
         [
             (
-                SQL + "expiring_jobs.sql",
+                SQL + "schedule/expiring_jobs.sql",
                 "expires_at <= (SELECT clock_timestamp())",
                 "expires_at <= clock_timestamp() - interval '99 d'",
             )
@@ -933,7 +939,7 @@ SABOTAGES = [
     Sabotage(
         "an old turn writes beside the new one",
         WALK + "test_who_lost_the_turn_writes_nothing",
-        [(SQL + "note_walk.sql", "WHERE turn = :turn FOR UPDATE", "WHERE :turn > 0 FOR UPDATE")],
+        [(SQL + "walk/note_walk.sql", "WHERE turn = :turn FOR UPDATE", "WHERE :turn > 0 FOR UPDATE")],
     ),
     Sabotage(
         "rows that others insert lie below the mark for ever",
@@ -945,7 +951,7 @@ SABOTAGES = [
         UPKEEP + "test_a_key_that_changes_hands_while_the_pruner_waits_stays",
         [
             (
-                SQL + "prune_unique_keys.sql",
+                SQL + "keys/prune_unique_keys.sql",
                 "WHERE u.unique_key = o.unique_key AND u.job_id = o.job_id",
                 "WHERE u.unique_key = o.unique_key",
             )
@@ -997,12 +1003,18 @@ SABOTAGES = [
     Sabotage(
         "expires_at fails what has started once",
         UPKEEP + "test_a_first_start_after_the_expiry_is_refused_and_a_later_one_is_not",
-        [(SQL + "settle_and_claim.sql", "j.expires_at IS NULL OR j.attempts > 0 OR", "j.expires_at IS NULL OR")],
+        [(SQL + "claims/settle_and_claim.sql", "j.expires_at IS NULL OR j.attempts > 0 OR", "j.expires_at IS NULL OR")],
     ),
     Sabotage(
         "a job of one attempt is run again after a drain",
         SETTLE + "test_a_job_of_one_attempt_never_starts_twice",
-        [(SQL + "rescue_jobs.sql", "AND (j.max_attempts = 1\n                OR", "AND (false\n                OR")],
+        [
+            (
+                SQL + "slots/rescue_jobs.sql",
+                "AND (j.max_attempts = 1\n                OR",
+                "AND (false\n                OR",
+            )
+        ],
     ),
     Sabotage(
         "what a handler prints without an end stays with the next job",

@@ -33,6 +33,7 @@ from taskhub.services.execution.redis_take import RedisTake
 from taskhub.settings.fields import Settings
 from taskhub.store.connection import Connection
 from taskhub.store.opening import open_store
+from taskhub.store.slots import open_slot
 from taskhub.store.transaction import HandlerSession
 
 log = get_logger(__name__)
@@ -100,9 +101,9 @@ def _open_slot(store: Connection, link: SupervisorLink) -> bool:
     while link.is_wanted():
         try:
             if link.may_start():  # the worker's own row is there from its first heartbeat on
-                opened = store.run("open_slot", link.worker, link.slot, link.generation, os.getpid())
+                is_open = open_slot(store, WorkerSlot(link.worker, link.slot, link.generation), os.getpid())
                 outage.back()
-                return bool(opened)
+                return is_open
             clock.sleep(0.01)
         except Exception as error:  # noqa: BLE001 (away, altered, no descriptors: nothing of it ends a child)
             clock.sleep(outage.lost(f"{type(error).__name__}: {error}"))

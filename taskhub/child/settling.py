@@ -100,7 +100,7 @@ class Settler:
         waiting = [job.id for job in list(self.batch.pending)]
         if not waiting:
             return
-        flagged = {row[0] for row in self._store.run("cancelled_of", uuid_array(waiting))}
+        flagged = {row[0] for row in self._store.run("filter_cancelled", uuid_array(waiting))}
         with self.batch.pending_taken(lambda job: job.id in flagged) as jobs:
             if jobs:
                 self._store.run("release_jobs", uuid_array([job.id for job in jobs]), self.batch.lease, 0.0)

@@ -6,8 +6,6 @@ order and goes on where the last one ended, so those whose lists wait hide none 
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from taskhub.domain.job import WorkerSlot
 from taskhub.events.teller import Teller
 from taskhub.maintenance.link import WorkerLink
@@ -16,20 +14,13 @@ from taskhub.maintenance.returner import Returns
 from taskhub.roles.isolation import Isolation
 from taskhub.services.recovery.rescue import Death, Held, rescue
 from taskhub.store.connection import Store
+from taskhub.store.slots import LeftBehind, slots_to_rescue
 
 _PAGE = 32
 _PAGES = 8  # in one pass
 
 
-class _Left(NamedTuple):
-    """What a dead worker left: a slot, or (number and generation -1) nothing but its own row."""
-
-    worker: str
-    number: int
-    generation: int
-
-
-_FIRST = _Left("00000000-0000-0000-0000-000000000000", -1, -1)
+_FIRST = LeftBehind("00000000-0000-0000-0000-000000000000", -1, -1)
 
 
 class Recoverer:
@@ -46,13 +37,13 @@ class Recoverer:
     def step(self) -> None:
         """Rescue the next ones. Raises StoreUnavailableError."""
         for _ in range(_PAGES):
-            page = [_Left(*row) for row in self._store.run("slots_to_rescue", *self._after, _PAGE)]
+            page = slots_to_rescue(self._store, self._after, _PAGE)
             self._after = page[-1] if len(page) == _PAGE else _FIRST
             self._isolation.each(page, lambda left: left, self._see_to)
             if self._after is _FIRST:
                 return
 
-    def _see_to(self, left: _Left) -> None:
+    def _see_to(self, left: LeftBehind) -> None:
         if left.number < 0:
             self._store.run("forget_worker", left.worker)
             return

@@ -8,13 +8,14 @@ from taskhub.domain.job import CANCELLED, RUNNING
 from taskhub.domain.outcome import Committed, Failed, Outcome
 from taskhub.events.jobs import JobEvent, JobRescued, LeaseLost, SettledForTheDead
 from taskhub.events.words import ended_as, reason_of
-from taskhub.services.recovery.rescue import Death, Rescued
+from taskhub.services.recovery.rescue import Death
 from taskhub.store.connection import Row
+from taskhub.store.slots import RescuedJob
 
 _UNKNOWN = (None, None, None, "", "", 0)  # no such row any more
 
 
-def rescued_events(jobs: Iterable[Rescued], death: Death) -> Iterator[JobRescued]:
+def rescued_events(jobs: Iterable[RescuedJob], death: Death) -> Iterator[JobRescued]:
     """Jobs that the generation held were taken back."""
     for job in jobs:
         text = death.message if job.started else "it had not been started"

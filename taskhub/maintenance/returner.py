@@ -13,8 +13,9 @@ from taskhub.broker.broker import Broker
 from taskhub.domain.job import WorkerSlot
 from taskhub.roles.isolation import Isolation
 from taskhub.services.recovery.requeue import requeue
-from taskhub.services.recovery.rescue import forget_slot, return_lists
+from taskhub.services.recovery.rescue import return_lists
 from taskhub.store.connection import Store
+from taskhub.store.slots import forget_slot
 
 _SLOTS = 10_000  # more are left to be found again by their rows
 _IDS = 10_000  # more are left to the dispatcher, which finds them half a second later

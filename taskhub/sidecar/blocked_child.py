@@ -18,6 +18,7 @@ from taskhub.roles.isolation import Isolation
 from taskhub.services.recovery.requeue import requeue
 from taskhub.services.recovery.rescue import release_from_outside
 from taskhub.store.connection import Store
+from taskhub.store.slots import slot_job_ids
 
 log = get_logger(__name__)
 
@@ -53,7 +54,7 @@ class BlockedChild:
             self._relieved[record.slot] = token
 
     def _help(self, record: Record, token: str) -> None:
-        held = [job_id for (job_ids,) in self._store.run("held_under", self._link.worker, token) for job_id in job_ids]
+        held = slot_job_ids(self._store, self._link.worker, token)
         outcomes = list(read_journal(record.journal_bytes()))
         if len(held) <= len(outcomes) + 1 and not outcomes:
             return  # it holds nothing but what it runs

@@ -24,6 +24,7 @@ from taskhub.roles.isolation import Isolation
 from taskhub.services.recovery.rescue import Death, Held, rescue
 from taskhub.settings.fields import Settings
 from taskhub.store.connection import Row, Store
+from taskhub.store.slots import slots_of_worker
 from taskhub.store.statements import uuid_array
 
 log = get_logger(__name__)
@@ -89,9 +90,9 @@ class ChildRecovery:
     def _resume(self) -> None:
         """After a sidecar's own death: lists that its predecessor had still to return."""
         owed = {(record.slot, record.generation) for record in self._link.all() if record.is_owed}
-        for number, generation in self._store.run("slots_of_worker", self._link.worker):
-            if (number, generation) not in owed:
-                self._returns.add(WorkerSlot(self._link.worker, number, generation), [])
+        for slot in slots_of_worker(self._store, self._link.worker):
+            if (slot.number, slot.generation) not in owed:
+                self._returns.add(slot, [])
 
     def _recover_own(self, record: Record) -> None:
         if record.flaw is None:
@@ -153,9 +154,8 @@ class ChildRecovery:
         log.error("record.set_aside", extra={"worker": self._link.worker, "slot": record.slot, "text": why})
         living = {other.generation for other in self._link.all() if other.slot == record.slot and not other.is_dead}
         death = Death("worker_lost", "the process that ran the job ended, and its record was damaged")
-        for number, generation in self._store.run("slots_of_worker", self._link.worker):
-            if number == record.slot and generation not in living:
-                slot = WorkerSlot(self._link.worker, number, generation)
+        for slot in slots_of_worker(self._store, self._link.worker):
+            if slot.number == record.slot and slot.generation not in living:
                 rescued = rescue(self._store, Held(slot, record_is_lost=True), death)
                 self._tell(slot, rescued_events(rescued, death))
                 self._returns.add(slot, [job.id for job in rescued if job.status == "queued"])

@@ -83,7 +83,7 @@ class WorkerMetrics:
     def _dead_letters(self) -> dict[tuple[str, ...], float]:
         """Counting them reads them all, so it is done now and then."""
         if clock.monotonic_s() - self._letters_at_s >= _LETTERS_LAST_S:
-            rows = self._store.run("dead_letters", _LETTERS_BOUND, timeout_s=2.0)
+            rows = self._store.run("count_dead_letters", _LETTERS_BOUND, timeout_s=2.0)
             self._letters = {(queue, job_type): float(count) for queue, job_type, count in rows}
             self._letters_at_s = clock.monotonic_s()
         return self._letters

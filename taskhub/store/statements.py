@@ -1,8 +1,9 @@
 """Named SQL statements, read once from the files beside this module.
 
-A file is `sql/<name>.sql`: comment lines that say what it does, a line `-- params: name type, ...`, a
-line `-- returns: ...`, then one statement that uses `:name`. It becomes a server-side prepared
-statement of the same name, whose arguments are given in the order of `params`.
+A file is `sql/<subject>/<name>.sql`: comment lines that say what it does, a line `-- params: name type, ...`, a
+line `-- returns: column, ...; in which rows` (or `nothing`), then one statement that uses `:name`. It becomes a
+server-side prepared statement of the same name, whose arguments are given in the order of `params`. Only the function
+of that name in `store/<subject>.py` runs it. A name occurs once, whatever the subject.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-_FOLDER = Path(__file__).with_name("sql")
+FOLDER = Path(__file__).with_name("sql")
 _PARAMETER = re.compile(r"(?<![:\w]):([a-z_]+)")
 _NUMBERS = frozenset({int, float, type(None)})
 _PARAMS_LINE = re.compile(r"^-- params:(.*)$", re.MULTILINE)
@@ -29,19 +30,25 @@ class Statement:
     parameters: tuple[str, ...]
 
 
+@cache
+def files() -> dict[str, Path]:
+    """The statements' files, by name."""
+    return {file.stem: file for file in sorted(FOLDER.rglob("*.sql"))}
+
+
 def load_all() -> None:
     """Read every statement now: from here on none of the files is needed."""
-    for file in _FOLDER.glob("*.sql"):
-        statement(file.stem)
+    for name in files():
+        statement(name)
 
 
 @cache
 def statement(name: str) -> Statement:
-    """The statement in `sql/<name>.sql`; KeyError-like failures here are bugs and surface as such."""
-    text = (_FOLDER / f"{name}.sql").read_text(encoding="utf-8")
+    """The statement of this name. One that there is not is a bug: KeyError."""
+    text = files()[name].read_text(encoding="utf-8")
     header = _PARAMS_LINE.search(text)
     if header is None:
-        raise ValueError(f"sql/{name}.sql has no '-- params:' line")
+        raise ValueError(f"{name}.sql has no '-- params:' line")
     declared = [item.split() for item in header.group(1).split(",") if item.strip()]
     names = tuple(item[0] for item in declared)
     types = ", ".join(" ".join(item[1:]) for item in declared)

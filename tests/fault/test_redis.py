@@ -240,7 +240,7 @@ def test_p8_the_mark_never_passes_a_row_whose_transaction_is_open(
     _let_time_pass(rows)
     eager.step()
     assert broker.again_sizes([("default", 4)])["default", 4] == 1, "it is found after its commit"
-    assert run(store, "queued_of", ids=[late])
+    assert run(store, "filter_queued", ids=[late])
 
 
 def _insert(store: Connection) -> str:

@@ -93,7 +93,7 @@ def test_a1_killed_between_the_commit_and_the_push(
 
 def test_a2_the_push_comes_after_the_commit(submitter: MakeSubmitter, pg_url: str, broker: Broker, rows: Rows) -> None:
     """The INSERT is held up by a lock: all that time Redis must not know of the job."""
-    run(Connection(pg_url), "know_queue", queue="default", priority=4)
+    run(Connection(pg_url), "ensure_queue", queue="default", priority=4)
     locker = Rows(pg_url)
     locker.sql("BEGIN")
     locker.sql("LOCK TABLE jobs IN SHARE MODE")

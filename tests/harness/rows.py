@@ -181,7 +181,7 @@ def submit(
 ) -> list[str]:
     """Commit jobs of one type and push them, as the API does; returns their ids."""
     made, text = ids.new_ids(count), json.dumps({"type": type, **payload})
-    run(store, "know_queue", queue=queue, priority=priority)
+    run(store, "ensure_queue", queue=queue, priority=priority)
     alike = {
         "queues": queue, "types": type, "priorities": priority, "payloads": text, "max_attempts": 5, "tags": "{}",
     }  # fmt: skip

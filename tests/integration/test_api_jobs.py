@@ -116,7 +116,7 @@ def test_a_wait_ends_with_the_job(client: FlaskClient, rows: Rows) -> None:
 
 def _reads(rows: Rows) -> int:
     """Is somebody in the loop of a wait?"""
-    return int(rows.value("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'EXECUTE unfinished_of%%'") or 0)
+    return int(rows.value("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'EXECUTE filter_unfinished%%'") or 0)
 
 
 def test_a_wait_that_is_over_shows_the_job_as_it_is(client: FlaskClient, rows: Rows) -> None:

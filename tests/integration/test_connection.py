@@ -162,9 +162,9 @@ def test_whatever_is_done_to_the_tables_is_waited_for(pg_url: str, rows: Rows, c
 def test_a_read_only_server_is_left(store: Connection, rows: Rows) -> None:
     store.execute("SET default_transaction_read_only = on")
     with pytest.raises(StoreUnavailableError) as loss:
-        run(store, "know_queue", queue="default", priority=4)
+        run(store, "ensure_queue", queue="default", priority=4)
     assert not loss.value.outcome_unknown
-    run(store, "know_queue", queue="default", priority=4)
+    run(store, "ensure_queue", queue="default", priority=4)
 
 
 def test_an_interrupted_statement_leaves_no_answer_behind(pg_url: str) -> None:

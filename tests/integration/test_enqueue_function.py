@@ -104,7 +104,7 @@ def test_a_unique_key_is_held_until_its_job_has_ended(store: Connection, rows: R
 
 def test_a_unique_key_submitted_twice_at_once_makes_one_job(connect: Callable[[], Connection], rows: Rows) -> None:
     first, second = connect(), connect()
-    run(first, "know_queue", queue="default", priority=4)  # so that they meet at the key and not before
+    run(first, "ensure_queue", queue="default", priority=4)  # so that they meet at the key and not before
     first.execute("BEGIN")
     winner = enqueue(first, "echo", "{}", unique_key="k")
     losing = Background(enqueue, second, "echo", "{}", unique_key="k")

@@ -229,7 +229,7 @@ def test_the_hour_of_an_unknown_type_begins_anew_once_a_worker_has_run_the_job(
 def rescue(store: Connection, child: Child, **arguments: Any) -> list[Row]:
     told: dict[str, Any] = {
         "error_type": "WorkerLost", "message": "killed", "cause": "signal:SIGKILL", "peak_rss_mb": 12.5,
-        "all_started": False, "interrupted": False, "delay_s": 0,
+        "all_started": False, "interrupted": False,
     }  # fmt: skip
     return run(store, "rescue_jobs", **{**told, **child._asdict(), **arguments})
 
@@ -363,7 +363,7 @@ def test_a_job_of_one_attempt_that_never_started_is_given_back(store: Connection
     job = rows.one(max_attempts=1)
     claim(store, child, [job])
     run(store, "close_slot", **child._asdict())
-    found = run(store, "rescue_jobs", **child._asdict(), interrupted=True, all_started=False, delay_s=0.0)
+    found = run(store, "rescue_jobs", **child._asdict(), interrupted=True, all_started=False)
     assert [row[1] for row in found] == ["queued"]
     assert rows.job(job)["attempts"] == 0
 

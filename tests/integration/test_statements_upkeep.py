@@ -16,7 +16,7 @@ from tests.harness.background import Background
 from tests.harness.rows import DUE, Child, Rows, claim, open_child, run
 
 NIL = "00000000-0000-0000-0000-000000000000"
-START: dict[str, Any] = {"after_worker": NIL, "after_slot": -1, "after_generation": -1}
+START: dict[str, Any] = {"after_worker": NIL, "after_number": -1, "after_generation": -1}
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_what_has_started_once_is_due_whatever_its_expiry(store: Connection, row
 def test_of_some_ids_those_that_wait_are_told(store: Connection, rows: Rows) -> None:
     fresh, retry = rows.one(), rows.one(run_at="=clock_timestamp()", priority=9)
     unwanted = [rows.one(run_at="=clock_timestamp() + interval '1 h'"), rows.one(status="completed"), ids.new_ids(1)[0]]
-    found = run(store, "queued_of", ids=[fresh, retry, *unwanted])
+    found = run(store, "filter_queued", ids=[fresh, retry, *unwanted])
     assert {row[:3] for row in found} == {(fresh, "default", 4), (retry, "default", 9)}
 
 
@@ -263,7 +263,7 @@ def test_dead_letters_are_counted_by_queue_and_type(store: Connection, rows: Row
     rows.add(2, status="failed", failed_at="=clock_timestamp()")
     rows.add(1, status="failed", failed_at="=clock_timestamp()", type="demo")
     rows.add(1, status="cancelled", failed_at="=clock_timestamp()")
-    assert sorted(run(store, "dead_letters", bound=10)) == [("default", "demo", 1), ("default", "echo", 2)]
+    assert sorted(run(store, "count_dead_letters", bound=10)) == [("default", "demo", 1), ("default", "echo", 2)]
 
 
 # Workers and slots
@@ -316,7 +316,7 @@ def test_a_dead_worker_goes_only_when_all_its_slots_are_rescued(store: Connectio
     assert run(store, "forget_worker", worker=child.worker) == []
     run(store, "expire_worker", worker=child.worker)
     assert run(store, "slots_to_rescue", **START, amount=10) == [(child.worker, 0, 1), (child.worker, 1, 1)]
-    after = {"after_worker": child.worker, "after_slot": 0, "after_generation": 1}
+    after = {"after_worker": child.worker, "after_number": 0, "after_generation": 1}
     assert run(store, "slots_to_rescue", **after, amount=10) == [(child.worker, 1, 1)], "from a place on"
     run(store, "forget_slot", **child._asdict())
     assert rows.slot(child) is not None, "an open slot was forgotten"
@@ -326,7 +326,7 @@ def test_a_dead_worker_goes_only_when_all_its_slots_are_rescued(store: Connectio
         run(store, "forget_slot", **slot._asdict())
     assert run(store, "slots_to_rescue", **START, amount=10) == [(child.worker, -1, -1)]
     assert run(store, "forget_worker", worker=child.worker) == [(child.worker,)]
-    assert run(store, "slots_of_worker", worker=alive.worker) == [(0, 1)]
+    assert run(store, "slots_of_worker", worker=alive.worker) == [alive]
 
 
 def test_a_heartbeat_from_before_the_clock_was_set_back_proves_nothing(store: Connection, rows: Rows) -> None:
@@ -369,7 +369,7 @@ def test_a_worker_sees_the_cancellations_of_what_it_runs(store: Connection, rows
         rows.sql("INSERT INTO cancellations VALUES (%s, %s, now())", job, worker)
     rows.set(finished, status="completed")
     assert run(store, "cancellations_of_worker", worker=child.worker) == [(mine, 0, lease)]
-    assert {row[0] for row in run(store, "cancelled_of", ids=[mine, rows.one()])} == {mine}
+    assert {row[0] for row in run(store, "filter_cancelled", ids=[mine, rows.one()])} == {mine}
 
 
 def test_a_commit_in_doubt_is_known_once_its_transaction_has_ended(

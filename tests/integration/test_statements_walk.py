@@ -324,7 +324,7 @@ def test_an_insert_sent_twice_leaves_the_first_as_it_is(store: Connection, rows:
 
 
 def test_a_new_queue_is_known_from_behind_every_id_to_come(store: Connection, rows: Rows) -> None:
-    run(store, "know_queue", queue="new", priority=7)
+    run(store, "ensure_queue", queue="new", priority=7)
     assert run(store, "waiting_places", places=10, newest=10) == []
     assert run(store, "queue_names") == [("new", False)]
     [job] = ids_ago(rows, 5)

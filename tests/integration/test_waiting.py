@@ -72,12 +72,12 @@ def test_there_is_a_bound_and_a_place_comes_back(make_hub: MakeHub, rows: Rows) 
 
 
 FAULTS = [
-    "store.unfinished_of=raise:taskhub.domain.errors.StoreUnavailableError*2",
-    "store.unfinished_of=raise:ValueError*2",
-    "store.unfinished_of=raise:MemoryError*2",
-    "store.unfinished_of=raise:psycopg2.DataError*2",
-    "store.unfinished_of=raise:SystemExit*2",
-    "store.unfinished_of=hang*1",
+    "store.filter_unfinished=raise:taskhub.domain.errors.StoreUnavailableError*2",
+    "store.filter_unfinished=raise:ValueError*2",
+    "store.filter_unfinished=raise:MemoryError*2",
+    "store.filter_unfinished=raise:psycopg2.DataError*2",
+    "store.filter_unfinished=raise:SystemExit*2",
+    "store.filter_unfinished=hang*1",
     "waiters.begin=raise*2",
     "waiters.begin=raise:SystemExit*2",
     "waiters.begin=hang*1",
@@ -99,7 +99,7 @@ def test_whatever_becomes_of_the_one_that_looks_the_waits_end(
         wait.result(10)
 
 
-@pytest.mark.parametrize("fault", ["store.unfinished_of=raise:ValueError", "store.unfinished_of=hang", "away"])
+@pytest.mark.parametrize("fault", ["store.filter_unfinished=raise:ValueError", "store.filter_unfinished=hang", "away"])
 def test_a_wait_is_over_in_time_though_nobody_looks(make_hub: MakeHub, rows: Rows, pg_url: str, fault: str) -> None:
     url = "postgresql://nobody@127.0.0.1:1/none" if fault == "away" else pg_url
     failpoints.arm("" if fault == "away" else fault)

@@ -65,7 +65,7 @@ def statements(rows: Rows, seconds: float) -> int:
     until_s = time.monotonic() + seconds
     while time.monotonic() < until_s:
         began.add(
-            rows.value("SELECT max(query_start) FROM pg_stat_activity WHERE query LIKE 'EXECUTE unfinished_of%%'")
+            rows.value("SELECT max(query_start) FROM pg_stat_activity WHERE query LIKE 'EXECUTE filter_unfinished%%'")
         )
         pause(0.004)
     return len(began)
@@ -143,7 +143,7 @@ def _seconds_for(program: Api, requests: list[str]) -> float:
 
 def test_those_who_wait_outlive_the_thread_that_looks(api: MakeApi, rows: Rows) -> None:
     [job] = rows.add(1)
-    faults = "waiters.begin=raise*1;store.unfinished_of=raise:SystemExit*1"
+    faults = "waiters.begin=raise*1;store.filter_unfinished=raise:SystemExit*1"
     with api(TASKHUB_FAILPOINTS=faults) as program, waiting(program, [job] * 20) as links:
         rows.set(job, status="completed", finished_at="=clock_timestamp()")
         assert all(b'"status":"completed"' in answer(link) for link in links)

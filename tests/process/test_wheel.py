@@ -27,7 +27,11 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_wheel_holds_sql_lua_and_migrations_and_no_import_package_named_db(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
-    for wanted in ("store/sql/settle_and_claim.sql", "broker/scripts/take.lua", "migrations/0001_create_jobs.sql"):
+    for wanted in (
+        "store/sql/claims/settle_and_claim.sql",
+        "broker/scripts/take.lua",
+        "migrations/0001_create_jobs.sql",
+    ):
         assert f"taskhub/{wanted}" in names
     assert "supervisor/__main__.py" in names
     assert {name.split("/")[0] for name in names if not name.startswith("taskhub-")} == {"taskhub", "supervisor"}

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import re
-from importlib import resources
 
 import pytest
 
-from taskhub.store.statements import number_array, statement, text_array, uuid_array
+from taskhub.store.statements import FOLDER, files, number_array, statement, text_array, uuid_array
 
-FOLDER = resources.files("taskhub.store") / "sql"
-NAMES = sorted(entry.name.removesuffix(".sql") for entry in FOLDER.iterdir() if entry.name.endswith(".sql"))
+NAMES = sorted(files())
 
 
-def test_there_are_statements() -> None:
+def test_there_are_statements_and_each_has_a_name_of_its_own() -> None:
     assert "settle_and_claim" in NAMES
+    assert len(NAMES) == len(list(FOLDER.glob("*/*.sql"))), "a name occurs twice, or a file lies in no subject"
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_statement_is_named_described_and_uses_what_it_declares(name: str) -> None:
-    text = (FOLDER / f"{name}.sql").read_text()
+    text = files()[name].read_text()
     lines = text.splitlines()
     assert re.fullmatch(r"-- [A-Z].*[.:?]", lines[0]), "the first line says what it does, as a sentence"
     assert sum(line.startswith("-- params:") for line in lines) == 1
@@ -32,7 +31,7 @@ def test_a_statement_is_named_described_and_uses_what_it_declares(name: str) -> 
 
 
 def test_an_undeclared_parameter_is_a_bug_that_shows_at_once() -> None:
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(KeyError):
         statement("no_such_statement")
 
 

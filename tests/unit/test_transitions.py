@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from importlib import resources
 
 import pytest
 
@@ -19,11 +18,9 @@ from taskhub.domain.job import (
     is_name,
 )
 from taskhub.domain.transitions import TRANSITIONS
+from taskhub.store.statements import files
 
-FOLDER = resources.files("taskhub.store") / "sql"
-TEXTS = {
-    entry.name.removesuffix(".sql"): entry.read_text() for entry in FOLDER.iterdir() if entry.name.endswith(".sql")
-}
+TEXTS = {name: file.read_text() for name, file in files().items()}
 WRITES = re.compile(r"UPDATE jobs\b[^;]*?\bSET status\b|INSERT INTO jobs\b", re.S)
 HEADER = re.compile(r"^-- transition: (.*)$", re.M)
 Change = tuple[str | None, str]

@@ -164,7 +164,7 @@ class Claimer:
         if sending.is_in_doubt:
             return sending
         known = [job_id for job_id in sending.ids if ids.is_id(job_id)]
-        locked = {job_id for (job_id,) in self._store.run("locked_of", uuid_array(known))}
+        locked = {job_id for (job_id,) in self._store.run("filter_locked", uuid_array(known))}
         if locked:
             self._looks_until = clock.monotonic_s() + _LOOKS_FOR_S
         return sending._replace(ids=[job_id for job_id in sending.ids if job_id not in locked])

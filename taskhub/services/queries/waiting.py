@@ -174,7 +174,7 @@ class _Looker(threading.Thread):
 
     def _look(self, batch: list[_Waiter]) -> None:
         asked = uuid_array(list({waiter.job_id for waiter in batch}))
-        unfinished = {row[0] for row in self._store.run("unfinished_of", asked, timeout_s=_LOOK_S)}
+        unfinished = {row[0] for row in self._store.run("filter_unfinished", asked, timeout_s=_LOOK_S)}
         now_s = clock.monotonic_s()
         for waiter in batch:
             if waiter.job_id in unfinished:

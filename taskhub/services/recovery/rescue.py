@@ -22,6 +22,7 @@ from taskhub.domain.outcome import MESSAGE_BYTES, Outcome
 from taskhub.services.execution.settle import settle
 from taskhub.services.recovery.requeue import requeue
 from taskhub.store.connection import Store
+from taskhub.store.slots import RescuedJob, close_slot, rescue_jobs
 from taskhub.store.statements import uuid_array
 
 
@@ -50,38 +51,24 @@ class Held:
     record_is_lost: bool = False
 
 
-@dataclass(frozen=True)
-class Rescued:
-    """A job that was taken back: what became of it, and whether it had started."""
-
-    id: str
-    status: str
-    queue: str
-    type: str
-    priority: int
-    started: bool
-
-
-def rescue(store: Store, held: Held, death: Death) -> list[Rescued]:
+def rescue(store: Store, held: Held, death: Death) -> list[RescuedJob]:
     """Account for everything that the generation held in PostgreSQL. Raises StoreUnavailableError: call again."""
     slot = held.slot
-    store.run("close_slot", *slot)
+    close_slot(store, slot)
     failpoints.hit("rescue.after_close")
     if held.outcomes and held.lease:
         _settle_all(store, held.lease, held.outcomes)
-    rows = store.run(
-        "rescue_jobs",
-        *slot,
-        uuid_array([held.running] if held.running else []),
-        held.record_is_lost,
-        "WorkerLost",
-        storable.text(death.message, MESSAGE_BYTES),
-        death.cause,
-        death.peak_rss_mb,
-        death.interrupted,
-        0.0,
+    return rescue_jobs(
+        store,
+        slot,
+        [held.running] if held.running else [],
+        all_started=held.record_is_lost,
+        error_type="WorkerLost",
+        message=storable.text(death.message, MESSAGE_BYTES),
+        cause=death.cause,
+        peak_rss_mb=death.peak_rss_mb,
+        interrupted=death.interrupted,
     )
-    return [Rescued(*row) for row in rows]
 
 
 def return_lists(store: Store, broker: Broker, slot: WorkerSlot, queues: list[str]) -> None:
@@ -93,11 +80,6 @@ def return_lists(store: Store, broker: Broker, slot: WorkerSlot, queues: list[st
             if job_ids:
                 requeue(store, broker, job_ids)
                 broker.forget(key)
-
-
-def forget_slot(store: Store, slot: WorkerSlot) -> None:
-    """The generation is accounted for, and its lists are gone."""
-    store.run("forget_slot", *slot)
 
 
 def release_from_outside(store: Store, lease: str, outcomes: list[Outcome], unstarted: list[str]) -> None:

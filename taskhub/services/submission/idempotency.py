@@ -103,5 +103,5 @@ def _accept_by_idempotency_key(row: NewJob, outcome: KeyedOutcome, found: _Found
 
 def _accept_as_duplicate(store: Connection, row: NewJob, holder: JobRow) -> Resolved:
     if row.idempotency_key is not None:  # the holder was committed after our key was
-        store.run("point_key_at", row.idempotency_key, row.id, holder.id)
+        store.run("repoint_idempotency_key", row.idempotency_key, row.id, holder.id)
     return Resolved(holder.id, DUPLICATE, row=holder)

@@ -109,7 +109,7 @@ class Inserter:
             self._known.clear()
             self._known_since_s = now_s
         for place in {(row.queue, row.priority) for row in rows} - self._known:
-            self.store.run("know_queue", *place, timeout_s=max(deadline.left_s, _LEAST_TRY_S))
+            self.store.run("ensure_queue", *place, timeout_s=max(deadline.left_s, _LEAST_TRY_S))
             self._known.add(place)
 
 

@@ -1,4 +1,4 @@
 -- The batch that a lease of this worker holds.
 -- params: worker uuid, lease uuid
 -- returns: ids
-SELECT ids::text[] FROM slots WHERE worker = :worker AND lease = :lease
+SELECT ids::text[] AS ids FROM slots WHERE worker = :worker AND lease = :lease

@@ -1,5 +1,5 @@
 -- Take back what a closed slot still holds. The started jobs are charged a crash, the others are released.
--- params: worker uuid, slot int, generation int, started uuid[], all_started bool, error_type text, message text, cause text, peak_rss_mb float8, interrupted bool, delay_s float8
+-- params: worker uuid, slot int, generation int, started uuid[], all_started bool, error_type text, message text, cause text, peak_rss_mb float8, interrupted bool
 -- returns: id, status, queue, type, priority, started
 -- transition: running -> queued, running -> failed, running -> cancelled
 --
@@ -31,7 +31,7 @@ WITH moment AS MATERIALIZED (
 ), rescued AS (
     UPDATE jobs j
     SET status = h.status, lease = NULL, updated_at = m.now,
-        run_at = CASE WHEN h.status = 'queued' THEN m.now + :delay_s * interval '1 s' END,
+        run_at = CASE WHEN h.status = 'queued' THEN m.now END,
         finished_at = CASE WHEN h.status <> 'queued' THEN m.now END,
         failed_at = CASE WHEN h.status <> 'queued' THEN m.now END,
         failure_reason = CASE WHEN h.status = 'failed' THEN h.reason END,
@@ -44,10 +44,10 @@ WITH moment AS MATERIALIZED (
     FROM held h, moment m
     WHERE j.id = h.id AND j.status = 'running' AND j.lease = h.lease
     RETURNING j.id, j.status, j.queue, j.type, j.priority, h.charged OR h.status = 'failed' AS has_failed, h.attempts,
-        h.started_at, h.has_started, h.error_type, h.cause
+        h.started_at, h.has_started AS started, h.error_type, h.cause
 ), history AS (
     INSERT INTO job_errors (job_id, worker, started_at, failed_at, attempt, slot, type, message, cause, peak_rss_mb)
     SELECT r.id, :worker, r.started_at, m.now, r.attempts, :slot, r.error_type, :message, r.cause, :peak_rss_mb
     FROM rescued r, moment m WHERE r.has_failed
 )
-SELECT id, status, queue, type, priority, has_started FROM rescued
+SELECT id, status, queue, type, priority, started FROM rescued

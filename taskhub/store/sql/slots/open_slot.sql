@@ -1,6 +1,6 @@
 -- A child begins: its generation of the slot may claim. No row back: its worker was declared dead.
 -- params: worker uuid, slot int, generation int, pid int
--- returns: one row if the slot is open
+-- returns: slot; one row if it is open
 --
 -- FOR SHARE waits for whoever is declaring the worker dead, and makes him wait: so no slot is opened under a
 -- worker that is dead, and a worker whose slots are gone can be forgotten.
