@@ -7,18 +7,15 @@ clock, so a test (or the `clock.wall` failpoint) can move it.
 from __future__ import annotations
 
 import time
+from functools import partial
 
 from taskhub import failpoints
 
+# Seconds on a clock that never goes back; for durations within one process.
+monotonic_s = time.monotonic
 
-def monotonic_s() -> float:
-    """Seconds on a clock that never goes back; for durations within one process."""
-    return time.monotonic()
-
-
-def boottime_s() -> float:
-    """Seconds since boot, suspends included; comparable between all processes of one host."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
+# Seconds since boot, suspends included; comparable between all processes of one host.
+boottime_s = partial(time.clock_gettime, time.CLOCK_BOOTTIME)
 
 
 def wall_ms() -> int:

@@ -270,8 +270,8 @@ SABOTAGES = [
         [
             (
                 "taskhub/child/batch.py",
-                "            kept = list(taken)\n            yield taken",
-                "            yield taken",
+                "        kept = popped.copy()\n        yield popped",
+                "        yield popped",
             )
         ],
     ),
@@ -409,7 +409,7 @@ SABOTAGES = [
         [
             (
                 "taskhub/child/clean_ground.py",
-                "if self._memory is not None and self._memory.is_limited and self._memory.is_beyond():",
+                "if self._memory is not None and self._memory.is_beyond():",
                 "if False:",
             )
         ],

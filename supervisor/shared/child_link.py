@@ -15,6 +15,9 @@ from supervisor.shared.banks import Bank
 from supervisor.shared.file import Memory
 
 _BOOTTIME = time.CLOCK_BOOTTIME
+_TASK, _CANCEL, _REVOKED, _TOKEN = (
+    slice(word * 8, word * 8 + 16) for word in (m.B_TASK, m.B_CANCEL, m.B_REVOKED, m.B_TOKEN)
+)
 
 
 class ChildLink:
@@ -54,6 +57,17 @@ class ChildLink:
         """True while PostgreSQL is known to regard this worker as alive: else nothing may be claimed or started."""
         return time.clock_gettime_ns(_BOOTTIME) < self._header[m.H_VALID_UNTIL]
 
+    def may_begin(self, cancel_serial: int) -> bool:
+        """True while one task after the other may begin: wanted, allowed, and nothing cancelled since that serial."""
+        words, header = self._words, self._header
+        return (
+            not words[m.B_ORDERS]
+            and words[m.B_CANCEL_SERIAL] == cancel_serial
+            and header[m.H_MODE] != m.MODE_DRAIN
+            and not header[m.H_FENCED]
+            and time.clock_gettime_ns(_BOOTTIME) < header[m.H_VALID_UNTIL]
+        )
+
     def peers(self) -> int:
         """How many children work in all workers together, this one included."""
         return max(1, self._header[m.H_PEERS])
@@ -64,14 +78,11 @@ class ChildLink:
 
     def is_cancelled_now(self) -> bool:
         """True if a task is running and this very one is to be stopped."""
-        task = bytes(self._bytes[m.B_TASK * 8 : m.B_TASK * 8 + 16])
-        return self._words[m.B_PHASE] == m.PHASE_HANDLER and task == bytes(
-            self._bytes[m.B_CANCEL * 8 : m.B_CANCEL * 8 + 16]
-        )
+        return self._words[m.B_PHASE] == m.PHASE_HANDLER and self._bytes[_TASK] == self._bytes[_CANCEL]
 
     def is_revoked(self, token: bytes) -> bool:
         """True if what this token claimed and has not started was taken away from outside."""
-        return bytes(self._bytes[m.B_REVOKED * 8 : m.B_REVOKED * 8 + 16]) == token
+        return self._bytes[_REVOKED] == token
 
     def idle(self) -> None:
         """Looking for something to do."""
@@ -99,12 +110,12 @@ class ChildLink:
 
     def hold(self, token: bytes) -> None:
         """From here on, tasks run under this token."""
-        self._bytes[m.B_TOKEN * 8 : m.B_TOKEN * 8 + 16] = token
+        self._bytes[_TOKEN] = token
 
     def begin(self, task: bytes, timeout_s: float) -> None:
         """A task starts; it must be over within `timeout_s`."""
         words, now = self._words, time.clock_gettime_ns(_BOOTTIME)
-        self._bytes[m.B_TASK * 8 : m.B_TASK * 8 + 16] = task
+        self._bytes[_TASK] = task
         words[m.B_STARTED] = words[m.B_TICK] = now
         words[m.B_DEADLINE] = now + int(timeout_s * 1e9)
         words[m.B_PHASE] = m.PHASE_HANDLER
@@ -120,6 +131,10 @@ class ChildLink:
         words[m.B_PHASE] = m.PHASE_SETTLING
         words[m.B_DEADLINE] = 0
         words[m.B_TASKS_DONE] += 1
+
+    def running_since_s(self) -> float:
+        """When the present task began, in seconds since boot; 0 if none runs."""
+        return self._words[m.B_STARTED] / 1e9 if self._words[m.B_PHASE] == m.PHASE_HANDLER else 0.0
 
     def is_overdue(self) -> bool:
         """True if a task is running and its time is over."""

@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TypeVar
 
 from taskhub.domain.job import ClaimedJob
-from taskhub.domain.outcome import Completed, Outcome
+from taskhub.domain.outcome import Committed, Completed, Failed, Outcome
+
+_Kind = TypeVar("_Kind", bound=Outcome)
 
 
 class Batch:
     """One batch under one lease.
 
-    `pending` and `finished` are deques because two threads use them: the main thread takes from the left of
-    `pending`, the helper thread from its right, each with one atomic step, so a job is only ever one's.
+    All that two threads use are deques: the main thread takes from the left of `pending`, the helper thread from
+    its right, each with one atomic step, so a job is only ever one's. Outcomes lie apart by how they are settled:
+    what is completed travels with the next claim.
     """
 
     def __init__(self) -> None:
@@ -24,7 +28,8 @@ class Batch:
         self.jobs: dict[str, ClaimedJob] = {}
         self.pending: deque[ClaimedJob] = deque()
         self.withheld: deque[str] = deque()  # claimed, but too large to hold beside the others: to be given back
-        self.finished: deque[Outcome] = deque()
+        self.completed: deque[Completed] = deque()
+        self.others: deque[Failed | Committed] = deque()
 
     def take_over(self, queue: str, lease: str | None, jobs: list[ClaimedJob], withheld: Sequence[str] = ()) -> None:
         """A new claim; everything of the last one is settled or given back."""
@@ -35,29 +40,27 @@ class Batch:
         self.pending.extend(jobs)
         self.withheld.extend(withheld)
 
+    def keep(self, outcome: Outcome) -> None:
+        """A job is over; this is to be settled."""
+        if isinstance(outcome, Completed):
+            self.completed.append(outcome)
+        else:
+            self.others.append(outcome)
+
+    @property
+    def is_unsettled(self) -> bool:
+        """Something is over and not settled."""
+        return bool(self.completed or self.others)
+
     @property
     def is_held(self) -> bool:
         """Something is not begun, not settled, or not given back."""
-        return bool(self.pending or self.finished or self.withheld)
+        return bool(self.pending or self.is_unsettled or self.withheld)
 
     def forget(self) -> None:
         """Let go of payloads, once nothing is held any more."""
-        if not (self.pending or self.finished):
+        if not (self.pending or self.is_unsettled):
             self.jobs = {}
-
-    @contextmanager
-    def finished_taken(self) -> Iterator[list[Outcome]]:
-        """All outcomes, in order, for the block to settle; what it leaves in the list is kept, all if it fails."""
-        taken: list[Outcome] = []
-        kept = taken
-        try:
-            while self.finished:
-                taken.append(self.finished.popleft())
-            kept = list(taken)
-            yield taken
-            kept = taken
-        finally:
-            self.finished.extendleft(reversed(kept))
 
     @contextmanager
     def pending_taken(self, wanted: Callable[[ClaimedJob], bool] = lambda job: True) -> Iterator[list[ClaimedJob]]:
@@ -84,10 +87,19 @@ class Batch:
                 return
 
 
-def split(outcomes: list[Outcome]) -> tuple[list[Completed], list[Outcome]]:
-    """Outcomes by how they are settled: what travels with a claim, and all else."""
-    completed = [outcome for outcome in outcomes if isinstance(outcome, Completed)]
-    return completed, [outcome for outcome in outcomes if not isinstance(outcome, Completed)]
+@contextmanager
+def taken(outcomes: deque[_Kind]) -> Iterator[list[_Kind]]:
+    """A batch's outcomes of one kind, for the block to settle; what it leaves in the list is kept, all if it fails."""
+    popped: list[_Kind] = []
+    kept = popped
+    try:
+        while outcomes:
+            popped.append(outcomes.popleft())
+        kept = popped.copy()
+        yield popped
+        kept = popped
+    finally:
+        outcomes.extendleft(reversed(kept))
 
 
 def raw_id(job_id: str) -> bytes:

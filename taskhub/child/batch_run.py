@@ -41,6 +41,7 @@ class BatchRun:
         self._helper = helper
         self._troubles = troubles
         self._cancel_serial = 0
+        self._tells_starts = False
         self.jobs_run = 0
 
     @property
@@ -62,14 +63,20 @@ class BatchRun:
         """Run what may be begun and give the rest back; returns how many jobs, and the seconds that they took."""
         count, seconds = 0, 0.0
         pending = self._batch.pending
+        self._tells_starts = self._settler.teller.tells_starts
+        self._helper.batch_begins()
         try:
-            while pending and self._ground.spoilt is None and self._link.is_wanted() and self._may_go_on():
+            while pending and self._may_go_on():
                 try:
                     job = pending.popleft()
                 except IndexError:  # the helper thread took the last
                     break
+                took_s = self._run_one(job)
+                if took_s is None:
+                    log.info("child.relieved", extra={"text": "unstarted jobs were given back from outside"})
+                    break
                 count += 1
-                seconds += self._run_one(job)
+                seconds += took_s
         finally:
             self._ground.clean()
             self._helper.batch_ends()
@@ -88,22 +95,25 @@ class BatchRun:
             self._settler.give_back()
 
     def _may_go_on(self) -> bool:
-        if self._link.cancel_serial() != self._cancel_serial:
+        if not self._link.may_begin(self._cancel_serial):
             self._look_for_cancellations()
-        if self._link.is_revoked(self._batch.token):
-            log.info("child.relieved", extra={"text": "unstarted jobs were given back from outside"})
-            return False
-        return self._link.may_start() and not self._runner.must_leave
+            if not self._link.may_begin(self._cancel_serial):
+                return False
+        return self._ground.spoilt is None and not self._runner.must_leave
 
     def _look_for_cancellations(self) -> None:
         """Cancelled jobs that have not begun never do."""
         serial = self._link.cancel_serial()
-        with self._settler.lock:
-            self._settler.release_cancelled()
-        self._cancel_serial = serial
+        if serial != self._cancel_serial:
+            with self._settler.lock:
+                self._settler.release_cancelled()
+            self._cancel_serial = serial
 
-    def _run_one(self, job: ClaimedJob) -> float:
-        """Run a job and keep its outcome; returns the seconds it took. Before it has begun, a failure returns it."""
+    def _run_one(self, job: ClaimedJob) -> float | None:
+        """Run a job and keep its outcome; returns the seconds it took, None if it was taken away from outside.
+
+        Before it has begun, a failure returns it.
+        """
         try:
             handler = self._registry.get(job.type)
             if handler is None:
@@ -113,12 +123,11 @@ class BatchRun:
             if job.crashes:
                 self._run_alone()
             raw = raw_id(job.id)
-            self._helper.job_begins()
             self._link.begin(raw, self._runner.timeout_s(handler, job))
             if self._link.is_revoked(self._batch.token):  # only now: who revokes looks at what has begun after
                 self._put_back(job)
-                return 0.0
-            if self._settler.teller.tells_starts:
+                return None
+            if self._tells_starts:
                 self._settler.teller.tell(JobStarted(self._batch.queue, job))
             self._ground.job_type = job.type
             outcome = self._runner.run(handler, job, self._batch.queue, self._batch.lease or "")
@@ -135,7 +144,7 @@ class BatchRun:
 
     def _keep(self, outcome: Outcome, raw: bytes, duration_s: float) -> None:
         """From here on the outcome is in the batch, whatever fails."""
-        self._batch.finished.append(outcome)
+        self._batch.keep(outcome)
         is_noted = False
         try:
             failpoints.hit("worker.after_handler")
@@ -146,7 +155,8 @@ class BatchRun:
                 self._settle_until_done()
         if duration_s > LONG_JOB_S:
             self._ground.clean()  # still this job's time: what its leftovers do now is its own
-        self._ground.weigh()
+        if self._ground.is_weighed:
+            self._ground.weigh()
         self._link.end()
         self._runner.clean()
 
@@ -158,7 +168,7 @@ class BatchRun:
 
     def _settle_until_done(self) -> None:
         """However long PostgreSQL is away. What the record says of the job stays as it is."""
-        while self._batch.finished and not self._runner.must_leave:
+        while self._batch.is_unsettled and not self._runner.must_leave:
             self._troubles.repeat(self._settle_all)
 
     def _settle_all(self) -> None:

@@ -6,7 +6,7 @@ from operator import attrgetter
 
 from taskhub import clock
 from taskhub.broker.broker import Broker
-from taskhub.child.batch import split
+from taskhub.child.batch import taken
 from taskhub.child.batch_size import BatchSize
 from taskhub.child.link import SupervisorLink
 from taskhub.child.served_queues import ServedQueues
@@ -19,7 +19,7 @@ from taskhub.services.execution.claimed import Claim
 
 log = get_logger(__name__)
 
-_PAYLOAD = attrgetter("payload")
+_PAYLOAD, _CRASHES = attrgetter("payload"), attrgetter("crashes")
 _POLL_S = 0.1  # between two looks into PostgreSQL while Redis is away
 
 
@@ -51,7 +51,7 @@ class Claiming:
             if self._claimer.redis_is_away:
                 self._settler.settle_all()
             else:
-                self._settler.settle_apart()
+                self._settler.settle_others()
             peers = self._link.peers()
             for queue in self._queues.order():
                 if self._claim_from(queue, peers, at_most):
@@ -97,13 +97,12 @@ class Claiming:
 
     def _claim(self, queue: str, want: int, peers: int) -> Claim | None:
         """Settle what is finished, and hold what the claim brought."""
-        with self._batch.finished_taken() as outcomes:
-            finished, others = split(outcomes)
+        with taken(self._batch.completed) as finished:
             claim = self._claimer.claim(queue, want, peers, self._batch.lease, finished)
             if claim is None:
                 return None
-            outcomes[:] = others
-        self._settler.settled_by(claim, finished)
+            self._settler.settled_by(claim, finished)
+            finished.clear()
         self._batch.take_over(claim.queue, claim.lease, _ordered(claim.jobs), claim.withheld)
         self._claimer.confirm()
         self._batch_size.received(queue, len(claim.jobs), sum(map(len, map(_PAYLOAD, claim.jobs))))
@@ -114,4 +113,4 @@ class Claiming:
 
 def _ordered(jobs: list[ClaimedJob]) -> list[ClaimedJob]:
     """As they came, but those that have crashed a child before come last (each then runs alone)."""
-    return sorted(jobs, key=lambda job: job.crashes > 0)
+    return sorted(jobs, key=lambda job: job.crashes > 0) if any(map(_CRASHES, jobs)) else jobs

@@ -32,6 +32,7 @@ class CleanGround:
 
     def __init__(self, memory: OwnMemory | None = None) -> None:
         self._memory = memory
+        self.is_weighed = memory is not None and memory.is_limited
         self.spoilt: str | None = None
         self.job_type = ""  # of the last job that ran here
         self._borrowed = Borrowed()
@@ -76,7 +77,7 @@ class CleanGround:
 
     def weigh(self) -> None:
         """After a job: with more memory than is allowed, the next one, which has not caused it, would be killed."""
-        if self._memory is not None and self._memory.is_limited and self._memory.is_beyond():
+        if self._memory is not None and self._memory.is_beyond():
             self.spoil(f"it has more than TASKHUB_HARD_RSS_MB={self._memory.limit_mb} in use after a job")
 
     @property

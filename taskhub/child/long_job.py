@@ -28,7 +28,6 @@ class LongJobHelper:
         self._settle_within_s = settle_within_s
         self._budget_s = budget_s
         self._batch_runs = threading.Event()
-        self._began_s = 0.0  # when the present job began; 0 between jobs
         self._outage = Outage(log, "child.helper_failed", "child.helper_back", base_s=settle_within_s, slot=link.slot)
         self._thread: threading.Thread | None = None
 
@@ -43,16 +42,13 @@ class LongJobHelper:
         except RuntimeError as error:
             self._outage.lost(str(error))
 
-    def job_begins(self) -> None:
-        """The main thread is about to run a job."""
-        self._began_s = clock.monotonic_s()
-        if not self._batch_runs.is_set():
-            self._link.relieved(True)  # by this thread: the other may not get the interpreter in time
-            self._batch_runs.set()
+    def batch_begins(self) -> None:
+        """The main thread is about to run jobs."""
+        self._link.relieved(True)  # by this thread: the other may not get the interpreter in time
+        self._batch_runs.set()
 
     def batch_ends(self) -> None:
         """The main thread holds nothing that this one could help with."""
-        self._began_s = 0.0
         self._batch_runs.clear()
         self._link.relieved(False)
 
@@ -72,16 +68,15 @@ class LongJobHelper:
                 clock.sleep(self._outage.lost(text, trace=error))
 
     def _look(self) -> None:
-        began_s = self._began_s
-        if not began_s:
+        began_s = self._link.running_since_s()
+        if not began_s or not self._batch.is_held:
             return
-        runs_for_s = clock.monotonic_s() - began_s
-        if runs_for_s < self._settle_within_s or not (self._batch.finished or self._batch.pending):
+        runs_for_s = clock.boottime_s() - began_s
+        if runs_for_s < self._settle_within_s:
             return
         with self._settler.lock:
-            if began_s != self._began_s:
+            if began_s != self._link.running_since_s():
                 return  # the main thread went on in the meantime
-            if self._batch.finished:
-                self._settler.settle_all()
+            self._settler.settle_all()
             if runs_for_s >= self._budget_s and self._batch.pending:
                 self._settler.give_back()

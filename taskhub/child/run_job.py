@@ -171,7 +171,8 @@ class JobRunner:
 
     def _job(self, claimed: ClaimedJob, queue: str, lease: str) -> Job:
         try:
-            payload = _payload(claimed)
+            payload: dict[str, Any] = orjson.loads(claimed.payload)
+            payload.pop("type", None)
         except (MemoryError, OSError) as error:
             raise _OurTroubleError(error) from error
         return Job(
@@ -220,9 +221,3 @@ def _tell(claimed: ClaimedJob, error: BaseException) -> None:
             log.debug("job.exception", exc_info=error, extra={"job_id": claimed.id, "type": claimed.type})
         except BaseException as problem:  # noqa: BLE001 (the exception's class may do anything when it is shown)
             log.debug("job.exception", extra={"job_id": claimed.id, "text": storable.class_name(problem)})
-
-
-def _payload(claimed: ClaimedJob) -> dict[str, Any]:
-    payload: dict[str, Any] = orjson.loads(claimed.payload)
-    payload.pop("type", None)
-    return payload

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from taskhub import clock, failpoints
 from taskhub.broker.broker import Broker
-from taskhub.child.batch import Batch, split
+from taskhub.child.batch import Batch, taken
 from taskhub.child.settled_events import settled_events
 from taskhub.domain.errors import BrokerUnavailableError
 from taskhub.domain.job import ClaimedJob
@@ -47,17 +47,17 @@ class Settler:
 
     def settle_all(self) -> None:
         """Settle every outcome. Raises StoreUnavailableError: then they are all still held."""
-        with self.batch.finished_taken() as outcomes:
-            self._settle(outcomes)
-            outcomes.clear()
+        with taken(self.batch.completed) as completed, taken(self.batch.others) as others:
+            self._settle([*completed, *others])
+            completed.clear()
+            others.clear()
         self._try_again()
 
-    def settle_apart(self) -> None:
+    def settle_others(self) -> None:
         """Settle all but what travels with the next claim: failures have a statement of their own."""
-        with self.batch.finished_taken() as outcomes:
-            completed, others = split(outcomes)
+        with taken(self.batch.others) as others:
             self._settle(others)
-            outcomes[:] = completed
+            others.clear()
         self._try_again()
 
     def settled_by(self, claim: Claim, finished: list[Completed]) -> None:
@@ -113,9 +113,10 @@ class Settler:
 
     def abandon(self) -> None:
         """The slot is closed: what was finished and not settled is a rescuer's business."""
-        with self.batch.finished_taken() as outcomes:
-            self._report([], {}, [outcome.id for outcome in outcomes])
-            outcomes.clear()
+        with taken(self.batch.completed) as completed, taken(self.batch.others) as others:
+            self._report([], {}, [outcome.id for outcome in [*completed, *others]])
+            completed.clear()
+            others.clear()
 
     def _settle(self, outcomes: Sequence[Outcome]) -> None:
         if not outcomes:

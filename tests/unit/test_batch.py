@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from taskhub import ids
-from taskhub.child.batch import Batch, raw_id, split
+from taskhub.child.batch import Batch, raw_id, taken
 from taskhub.domain.job import ClaimedJob
 from taskhub.domain.outcome import Completed, Failed
 
@@ -21,25 +21,25 @@ def completed(name: str) -> Completed:
 
 
 def names(batch: Batch) -> list[str]:
-    return [outcome.id for outcome in batch.finished]
+    return [outcome.id for outcome in batch.completed]
 
 
 def test_outcomes_whose_settlement_fails_come_before_newer_ones_in_their_old_order() -> None:
     batch = Batch()
-    batch.finished.extend([completed("a"), completed("b")])
+    batch.completed.extend([completed("a"), completed("b")])
 
     def fail() -> None:
-        with batch.finished_taken() as taken:
-            taken.clear()
-            batch.finished.append(completed("c"))
+        with taken(batch.completed) as outcomes:
+            outcomes.clear()
+            batch.keep(completed("c"))
             raise MemoryError
 
     with pytest.raises(MemoryError):
         fail()
     assert names(batch) == ["a", "b", "c"]
-    with batch.finished_taken() as taken:
-        assert [outcome.id for outcome in taken] == ["a", "b", "c"]
-        del taken[1:]  # those are settled
+    with taken(batch.completed) as outcomes:
+        assert [outcome.id for outcome in outcomes] == ["a", "b", "c"]
+        del outcomes[1:]  # those are settled
     assert names(batch) == ["a"]
 
 
@@ -48,16 +48,16 @@ def test_jobs_that_cannot_be_given_back_are_still_held_in_their_order() -> None:
     batch.take_over("q", ids.new_token(), jobs)
 
     def fail() -> None:
-        with batch.pending_taken() as taken:
-            assert {found.id for found in taken} == {found.id for found in jobs}
+        with batch.pending_taken() as given_back:
+            assert {found.id for found in given_back} == {found.id for found in jobs}
             raise OSError("no")
 
     with pytest.raises(OSError, match="no"):
         fail()
     assert list(batch.pending) == jobs
-    with batch.pending_taken(lambda found: found is jobs[2]) as taken:
-        assert taken == [jobs[2]]
-        taken.clear()
+    with batch.pending_taken(lambda found: found is jobs[2]) as given_back:
+        assert given_back == [jobs[2]]
+        given_back.clear()
     assert list(batch.pending) == [jobs[0], jobs[1], jobs[3]]
 
 
@@ -76,9 +76,9 @@ def test_two_threads_never_get_the_same_job() -> None:
     given_back: list[ClaimedJob] = []
 
     def give_back() -> None:
-        with batch.pending_taken() as taken:
-            given_back.extend(taken)
-            taken.clear()
+        with batch.pending_taken() as unbegun:
+            given_back.extend(unbegun)
+            unbegun.clear()
 
     helper = threading.Thread(target=give_back)
     begun = []
@@ -93,6 +93,11 @@ def test_two_threads_never_get_the_same_job() -> None:
     assert {found.id for found in begun} | {found.id for found in given_back} == {found.id for found in jobs}
 
 
-def test_outcomes_are_split_by_how_they_are_settled() -> None:
-    failed = Failed("f", "E", "m", "exception", 1.0, None, 0.0, 1.0)
-    assert split([completed("a"), failed, completed("b")]) == ([completed("a"), completed("b")], [failed])
+def test_outcomes_lie_apart_by_how_they_are_settled() -> None:
+    batch, failed = Batch(), Failed("f", "E", "m", "exception", 1.0, None, 0.0, 1.0)
+    assert not batch.is_unsettled
+    for outcome in (completed("a"), failed, completed("b")):
+        batch.keep(outcome)
+    assert (names(batch), list(batch.others)) == (["a", "b"], [failed])
+    batch.completed.clear()
+    assert batch.is_unsettled
