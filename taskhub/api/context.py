@@ -69,7 +69,7 @@ def make_context(settings: Settings, registry: Registry) -> ApiContext:
     store = Pool(connect_reader, _READERS, wait_s=1.0)
     broker = Broker(redis_url, timeout_s=settings.timers.redis_api_s)
     doorbell = Doorbell(broker)
-    depths = Depths(store.read, broker, registry.queues())
+    depths = Depths(store.reads, broker, registry.queues())
     context = ApiContext(
         settings=settings,
         registry=registry,
@@ -78,7 +78,7 @@ def make_context(settings: Settings, registry: Registry) -> ApiContext:
         validator=Validator(registry, max_attempts=settings.max_attempts, max_payload_bytes=settings.max_body_bytes),
         doorbell=doorbell,
         depths=depths,
-        limits=Limits(depths, store.read, settings.queue_max_depth, settings.queue_max_age_s),
+        limits=Limits(depths, store.reads, settings.queue_max_depth, settings.queue_max_age_s),
         waiters=Hub(connect_reader, settings.api_waiters, lambda: context.drains()),  # noqa: PLW0108 (there are none yet)
         gate=gate,
         teller=Teller(),

@@ -89,7 +89,7 @@ class Broker:
     def set_epochs(self, epochs: dict[str, int]) -> None:
         self._pipelined("set", [(key_names.epoch(queue), epoch) for queue, epoch in epochs.items()])
 
-    def forget_queues(self, queues: list[str]) -> None:
+    def delete_queues(self, queues: list[str]) -> None:
         """Delete what is kept of queues in which nothing waits."""
         self._pipelined(
             "delete", [(key,) for queue in queues for key in (key_names.epoch(queue), key_names.bell(queue))]

@@ -6,18 +6,22 @@ every worker. What has run out before its first start is not pushed: it fails.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import groupby
+from operator import attrgetter
 
-from taskhub.broker.broker import Broker
-from taskhub.maintenance.expiry import fail_late
+from taskhub.broker.broker import Broker, Place
 from taskhub.roles.isolation import Isolation
-from taskhub.store.connection import Row, Store
-from taskhub.store.statements import number_array, text_array
+from taskhub.services.recovery.expiry import fail_late
+from taskhub.store.connection import Store
+from taskhub.store.queues import raise_epochs
+from taskhub.store.schedule import DueJob, due_jobs
 
 _PLACES = 256  # a place is a queue with a priority
 _WINDOW = 5_000  # more than this of one place need not lie in Redis at once
 _ROWS = 10_000
 _FIRST = ("", -1)
+_PLACE: Callable[[DueJob], Place] = attrgetter("queue", "priority")
 
 
 class Dispatcher:
@@ -32,18 +36,18 @@ class Dispatcher:
 
         Raises UnavailableError; children claim from PostgreSQL meanwhile.
         """
-        rows = self._store.run("due_jobs", *self._after, _PLACES, _WINDOW, _ROWS)
-        is_whole = len({row[:2] for row in rows}) < _PLACES and len(rows) < _ROWS
-        after, self._after = (_FIRST if is_whole else (rows[-1][0], rows[-1][1])), _FIRST
-        late = [row[2] for row in rows if row[4]]
+        rows = due_jobs(self._store, *self._after, _PLACES, _WINDOW, _ROWS)
+        is_whole = len(set(map(_PLACE, rows))) < _PLACES and len(rows) < _ROWS
+        after, self._after = (_FIRST if is_whole else _PLACE(rows[-1])), _FIRST
+        late = [row.id for row in rows if row.id and row.is_late]
         if late:
             fail_late(self._store, late)
-        due = sorted((row for row in rows if row[2] and not row[4]), key=lambda row: row[:2])
-        groups = [(place, list(group)) for place, group in groupby(due, key=lambda row: (row[0], row[1]))]
+        due = sorted((row for row in rows if row.id and not row.is_late), key=_PLACE)
+        groups = [(place, list(group)) for place, group in groupby(due, key=_PLACE)]
         if names := sorted({queue for (queue, _), _ in groups}):  # so that workers that serve all listen there
-            self._store.run("raise_epochs", text_array([*names]), number_array([0] * len(names)), text_array([*names]))
+            raise_epochs(self._store, names, [0] * len(names), names)
         self._isolation.each(groups, lambda group: group[0], lambda group: self._push(*group[0], group[1]))
         self._after = after
 
-    def _push(self, queue: str, priority: int, rows: list[Row]) -> None:
-        self._broker.push_again(queue, priority, [(row[3], row[2]) for row in rows])
+    def _push(self, queue: str, priority: int, rows: list[DueJob]) -> None:
+        self._broker.push_again(queue, priority, [(row.due_s, row.id) for row in rows if row.id])

@@ -7,8 +7,9 @@ once an hour. A row that this passes by (it was inserted late, or given back) is
 from __future__ import annotations
 
 from taskhub import clock
-from taskhub.maintenance.expiry import fail_late
+from taskhub.services.recovery.expiry import fail_late
 from taskhub.store.connection import Store
+from taskhub.store.schedule import expiring_jobs
 
 _ROWS = 1_000
 _PASS_S = 0.25  # of work at a time: the rest at the next step
@@ -32,9 +33,9 @@ class Expirer:
 
     def _read(self) -> int:
         """One bounded reading; returns how many rows it met."""
-        [(_, last, same, count), *late] = self._store.run("expiring_jobs", self._since, self._skip, _ROWS)
-        if late:
-            fail_late(self._store, [row[0] for row in late])
-        if last is not None:
-            self._since, self._skip = last, same + (self._skip if last == self._since else 0)
-        return int(count)
+        found = expiring_jobs(self._store, self._since, self._skip, _ROWS)
+        if found.ids:
+            fail_late(self._store, found.ids)
+        if found.last is not None:
+            self._since, self._skip = found.last, found.same + (self._skip if found.last == self._since else 0)
+        return found.read

@@ -10,10 +10,10 @@ from taskhub import ids
 from taskhub.broker.broker import Broker, Place
 from taskhub.domain.errors import BrokerUnavailableError
 from taskhub.logs import get_logger
-from taskhub.maintenance.expiry import fail_late
-from taskhub.maintenance.walk import WaitingRow
 from taskhub.metrics import definitions as metrics
+from taskhub.services.recovery.expiry import fail_late
 from taskhub.store.connection import Store
+from taskhub.store.walk import FreshRow
 
 log = get_logger(__name__)
 
@@ -50,7 +50,7 @@ class LostPushes:
         """True if rows of the place from this id on may be missing in Redis, and there is room for them."""
         return self.is_away or (place not in self._full and self._is_lost(place, job_id))
 
-    def push(self, waiting: list[WaitingRow]) -> dict[Place, str]:
+    def push(self, waiting: list[FreshRow]) -> dict[Place, str]:
         """Push what is lost, ring for the rest, fail what ran out; returns the first row that waits of each place."""
         late = [row.id for row in waiting if row.is_late]
         if late:
@@ -91,7 +91,7 @@ class LostPushes:
         tail = self._tails.get(place)
         return tail is None or place[0] in self.forgotten or ids.millis(job_id) < ids.millis(tail) - self._slack_ms
 
-    def _push(self, waiting: list[WaitingRow], unknown: list[Place]) -> None:
+    def _push(self, waiting: list[FreshRow], unknown: list[Place]) -> None:
         self._look_at(unknown)
         lost: dict[Place, list[tuple[float, str]]] = {}
         for row in waiting:

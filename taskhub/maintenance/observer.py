@@ -12,6 +12,8 @@ from taskhub.logs import get_logger
 from taskhub.maintenance.link import WorkerLink
 from taskhub.settings.timers import Timers
 from taskhub.store.connection import Store
+from taskhub.store.server import server_clock
+from taskhub.store.workers import expire_workers
 
 log = get_logger(__name__)
 
@@ -63,10 +65,11 @@ class Observer:
             raise
 
     def _observe(self) -> None:
-        [(server_s, server_start_s)] = self._store.run("server_clock")
-        healthy_s = self._contact.observe(clock.boottime_s(), server_s, server_start_s)
+        server = server_clock(self._store)
+        healthy_s = self._contact.observe(clock.boottime_s(), server.now_s, server.start_s)
         if healthy_s < self._timers.rescue_healthy_s:
             return
-        dead = self._store.run("expire_workers", server_s, self._timers.worker_dead_s, self._link.worker)
-        for worker, host in dead:
-            log.warning("worker.lost", extra={"worker": worker, "host": host, "text": "its heartbeat stopped"})
+        dead = expire_workers(self._store, server.now_s, self._timers.worker_dead_s, self._link.worker)
+        for worker in dead:
+            told = {"worker": worker.id, "host": worker.host, "text": "its heartbeat stopped"}
+            log.warning("worker.lost", extra=told)

@@ -17,7 +17,12 @@ from taskhub.broker.broker import Broker
 from taskhub.domain.errors import BrokerUnavailableError
 from taskhub.logs import get_logger
 from taskhub.settings.fields import Settings
+from taskhub.store.cancellations import prune_cancellations
 from taskhub.store.connection import Store
+from taskhub.store.jobs import prune_completed, prune_dead
+from taskhub.store.keys import prune_idempotency_keys, prune_unique_keys
+from taskhub.store.queues import delete_queues
+from taskhub.store.server import server_clock
 
 log = get_logger(__name__)
 
@@ -64,7 +69,7 @@ class Pruner:
 
     def _walks(self) -> list[Callable[[], bool]]:
         """Each does one bounded statement; True: there is more."""
-        walks = [self._prune_unique_keys, self._prune_idempotency_keys, self._prune_cancellations, self._forget_queues]
+        walks = [self._prune_unique_keys, self._prune_idempotency_keys, self._prune_cancellations, self._delete_queues]
         if self._settings.retention_s:
             walks.append(self._prune_completed)
         if self._settings.dead_retention_s:
@@ -72,44 +77,46 @@ class Pruner:
         return walks
 
     def _prune_completed(self) -> bool:
-        [(last, read, gone)] = self._store.run("prune_completed", self._completed, self._settings.retention_s, _ROWS)
-        self._completed = last or self._completed
-        _tell(gone)
-        return bool(read == _ROWS)
+        pruned = prune_completed(self._store, self._completed, self._settings.retention_s, _ROWS)
+        self._completed = pruned.last or self._completed
+        _tell(pruned.gone)
+        return pruned.read == _ROWS
 
     def _prune_dead(self) -> bool:
-        [(read, gone)] = self._store.run("prune_dead", self._settings.dead_retention_s, _ROWS)
-        _tell(gone)
-        return bool(read == _ROWS and gone)
+        pruned = prune_dead(self._store, self._settings.dead_retention_s, _ROWS)
+        _tell(pruned.gone)
+        return pruned.read == _ROWS and pruned.gone > 0
 
     def _prune_unique_keys(self) -> bool:
-        [(last, read)] = self._store.run("prune_unique_keys", self._unique, _ROWS)
-        self._unique = last if read == _ROWS else ""
-        return bool(read == _ROWS)
+        pruned = prune_unique_keys(self._store, self._unique, _ROWS)
+        has_more = pruned.read == _ROWS
+        self._unique = (pruned.last if has_more else None) or ""
+        return has_more
 
     def _prune_idempotency_keys(self) -> bool:
-        [(last, same, read)] = self._store.run("prune_idempotency_keys", self._idempotency, self._skip, _ROWS)
-        if last is not None:
-            self._skip = same + (self._skip if last == self._idempotency else 0)
-            self._idempotency = last
-        return bool(read == _ROWS)
+        pruned = prune_idempotency_keys(self._store, self._idempotency, self._skip, _ROWS)
+        if pruned.last is not None:
+            self._skip = pruned.same + (self._skip if pruned.last == self._idempotency else 0)
+            self._idempotency = pruned.last
+        return pruned.read == _ROWS
 
     def _prune_cancellations(self) -> bool:
-        [(last, read)] = self._store.run("prune_cancellations", self._cancelled, _ROWS)
-        self._cancelled = last if read == _ROWS else _NIL
-        return bool(read == _ROWS)
+        pruned = prune_cancellations(self._store, self._cancelled, _ROWS)
+        has_more = pruned.read == _ROWS
+        self._cancelled = (pruned.last if has_more else None) or _NIL
+        return has_more
 
-    def _forget_queues(self) -> bool:
-        gone = [name for (name,) in self._store.run("forget_queues", _QUEUE_IDLE_S, _ROWS)]
+    def _delete_queues(self) -> bool:
+        gone = delete_queues(self._store, _QUEUE_IDLE_S, _ROWS)
         try:
-            self._broker.forget_queues(gone)
+            self._broker.delete_queues(gone)
         except BrokerUnavailableError:
             log.debug("queues.remembered", extra={"count": len(gone), "text": "their keys stay in Redis"})
         return len(gone) == _ROWS
 
     def _clock_has_jumped(self) -> bool:
         """A clock that is an hour off what it was would make everything old. After a day it is believed."""
-        [(server_s, _)] = self._store.run("server_clock")
+        server_s = server_clock(self._store).now_s
         now_s, offset_s = clock.monotonic_s(), server_s - clock.boottime_s()
         is_old_news = self._jumped_at_s is not None and now_s - self._jumped_at_s > _BELIEVED_S
         if self._offset_s is None or is_old_news:

@@ -14,9 +14,10 @@ from taskhub import clock
 from taskhub.broker.broker import Broker, Place
 from taskhub.maintenance.lost_pushes import LostPushes
 from taskhub.maintenance.set_back import SetBack
-from taskhub.maintenance.walk import Reading, Turn, Walk
+from taskhub.maintenance.walk import Reading, Walk
 from taskhub.settings.timers import Timers
 from taskhub.store.connection import Store
+from taskhub.store.walk import Turn
 
 _NEW_READINGS, _OLD_READINGS, _LAGGING_READINGS = 20, 4, 20
 _LATE_S = 3.0  # as often, rows that were late to commit are looked for among those that were read lately

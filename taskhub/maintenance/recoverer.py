@@ -15,6 +15,7 @@ from taskhub.roles.isolation import Isolation
 from taskhub.services.recovery.rescue import Death, Held, rescue
 from taskhub.store.connection import Store
 from taskhub.store.slots import LeftBehind, slots_to_rescue
+from taskhub.store.workers import delete_worker
 
 _PAGE = 32
 _PAGES = 8  # in one pass
@@ -45,7 +46,7 @@ class Recoverer:
 
     def _see_to(self, left: LeftBehind) -> None:
         if left.number < 0:
-            self._store.run("forget_worker", left.worker)
+            delete_worker(self._store, left.worker)
             return
         slot = WorkerSlot(*left)
         if left.worker == self._link.worker or slot in self._returns:

@@ -9,10 +9,8 @@ from taskhub.domain.outcome import Committed, Failed, Outcome
 from taskhub.events.jobs import JobEvent, JobRescued, LeaseLost, SettledForTheDead
 from taskhub.events.words import ended_as, reason_of
 from taskhub.services.recovery.rescue import Death
-from taskhub.store.connection import Row
+from taskhub.store.jobs import JobState
 from taskhub.store.slots import RescuedJob
-
-_UNKNOWN = (None, None, None, "", "", 0)  # no such row any more
 
 
 def rescued_events(jobs: Iterable[RescuedJob], death: Death) -> Iterator[JobRescued]:
@@ -24,22 +22,22 @@ def rescued_events(jobs: Iterable[RescuedJob], death: Death) -> Iterator[JobResc
 
 
 def settled_events(
-    outcomes: Iterable[Outcome], before: dict[str, Row], after: dict[str, Row], lease: str | None
+    outcomes: Iterable[Outcome], before: dict[str, JobState], after: dict[str, JobState], lease: str | None
 ) -> Iterator[JobEvent]:
     """Outcomes that a dead child had finished were settled; `before` and `after` are their rows' states.
 
     What the child had settled itself, it has told itself; what the lease had lost is stale.
     """
     for outcome in outcomes:
-        _, status, its_lease, queue, job_type, _ = before.get(outcome.id, _UNKNOWN)
-        if its_lease != lease:
+        was, became = before.get(outcome.id), after.get(outcome.id)
+        if was is None or was.lease != lease:
             yield LeaseLost([outcome.id])
-        elif status == RUNNING or isinstance(outcome, Committed):
-            yield _settled(outcome, queue, job_type, after.get(outcome.id, _UNKNOWN)[1])
+        elif was.status == RUNNING or isinstance(outcome, Committed):
+            yield _settled(outcome, was, became.status if became else "")
 
 
-def _settled(outcome: Outcome, queue: str, job_type: str, status: str) -> SettledForTheDead:
+def _settled(outcome: Outcome, was: JobState, status: str) -> SettledForTheDead:
     ended = ended_as(status) if isinstance(outcome, Failed) else "completed"
     reason = reason_of(outcome) if isinstance(outcome, Failed) and ended != CANCELLED else None
     took_s = outcome.finished_s - outcome.started_s
-    return SettledForTheDead(outcome.id, queue, job_type, ended, reason, took_s)
+    return SettledForTheDead(outcome.id, was.queue, was.type, ended, reason, took_s)

@@ -15,7 +15,8 @@ from taskhub.roles.isolation import Isolation
 from taskhub.services.recovery.requeue import requeue
 from taskhub.services.recovery.rescue import return_lists
 from taskhub.store.connection import Store
-from taskhub.store.slots import forget_slot
+from taskhub.store.queues import queue_names
+from taskhub.store.slots import delete_slot
 
 _SLOTS = 10_000  # more are left to be found again by their rows
 _IDS = 10_000  # more are left to the dispatcher, which finds them half a second later
@@ -79,10 +80,10 @@ class Returner:
             requeue(self._store, self._broker, ids)
         slots = self._returns.slots()
         if slots:
-            queues = [name for name, _ in self._store.run("queue_names")]
+            queues = queue_names(self._store)
             self._isolation.each(slots, lambda slot: slot, lambda slot: self._return(slot, queues))
 
     def _return(self, slot: WorkerSlot, queues: list[str]) -> None:
         return_lists(self._store, self._broker, slot, queues)
-        forget_slot(self._store, slot)
+        delete_slot(self._store, slot)
         self._returns.done(slot)

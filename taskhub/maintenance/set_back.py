@@ -11,6 +11,7 @@ from __future__ import annotations
 from taskhub import clock
 from taskhub.logs import get_logger
 from taskhub.store.connection import Store
+from taskhub.store.schedule import revive_jobs
 
 log = get_logger(__name__)
 
@@ -43,13 +44,11 @@ class SetBack:
             self._read()
 
     def _read(self) -> None:
-        found = self._store.run("revive_jobs", *self._after, _ROWS)
-        last, revived = (found[0], found[1:]) if found else (None, [])
-        self._count += len(revived)
-        if last is not None and last[4] == _ROWS:
-            *place, left, _ = last
-            same = left + (self._after[3] if tuple(place) == self._after[:3] else 0)
-            self._after = (*place, same)
+        found = revive_jobs(self._store, *self._after, _ROWS)
+        self._count += found.revived if found else 0
+        if found and found.read == _ROWS:
+            at = (found.queue, found.priority, found.run_at)
+            self._after = (*at, found.same + (self._after[3] if at == self._after[:3] else 0))
             return
         self._rounds, self._after = self._rounds - 1, _START
         if not self._rounds:

@@ -8,13 +8,23 @@ Invariants:
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from taskhub import clock
 from taskhub.broker.broker import Place
 from taskhub.settings.timers import Timers
 from taskhub.store.connection import Store
-from taskhub.store.statements import number_array, text_array, uuid_array
+from taskhub.store.queues import raise_epochs
+from taskhub.store.walk import (
+    FreshRow,
+    Turn,
+    move_lagging,
+    note_walk,
+    take_walk,
+    walk_age,
+    walk_jobs,
+    walked_places,
+)
 
 ROWS = 5_000  # of one reading
 
@@ -24,25 +34,8 @@ _PLACES = 2_000
 _STUCK_S = 10.0  # a turn that nobody could take for so long is kept locked by somebody
 
 
-class Turn(NamedTuple):
-    """number: None if the turn is kept from everybody; then the walk is done without writing anything down."""
-
-    number: int | None
-    mark: str
-    seen: str
-    late_from: str
-    was_set_back: bool = False  # the clock, since the turn before
-
-
-class WaitingRow(NamedTuple):
-    """A fresh row that is still queued; is_late: it ran out before its first start."""
-
-    id: str
-    place: Place
-    is_late: bool
-
-
-class Reading(NamedTuple):
+@dataclass(frozen=True)
+class Reading:
     """What was found up to `last`; is_end: there was no more. horizon: see walk_jobs."""
 
     last: str
@@ -50,7 +43,7 @@ class Reading(NamedTuple):
     rows: int
     horizon: str | None
     queues: list[str]
-    waiting: list[WaitingRow]
+    waiting: list[FreshRow]
 
 
 class Walk:
@@ -62,53 +55,43 @@ class Walk:
         self._taken_s = clock.monotonic_s()
 
     def take(self) -> Turn | None:
-        """The turn, if it is this worker's."""
+        """The turn, if it is this worker's; one that is kept from everybody has no number."""
         now_s = clock.monotonic_s()
-        rows = self._store.run("take_walk", self._timers.reconcile_s * 0.9, self._timers.mark_lag_s)
-        if rows:
-            self._taken_s = now_s
-            return Turn(*rows[0])
-        if now_s - self._taken_s < _STUCK_S:
+        turn = take_walk(self._store, self._timers.reconcile_s * 0.9, self._timers.mark_lag_s)
+        if turn is None and now_s - self._taken_s < _STUCK_S:
             return None
         self._taken_s = now_s
-        [(age_s, *where)] = self._store.run("walk_age")
-        return None if 0 <= age_s < _STUCK_S else Turn(None, *where)
+        if turn is not None:
+            return turn
+        last = walk_age(self._store)
+        if 0 <= last.age_s < _STUCK_S:
+            return None
+        return Turn(None, last.mark, last.seen, last.late_from, was_set_back=False)
 
     def places(self) -> tuple[dict[Place, str], dict[str, int], set[str]]:
         """The marks of the places that lag, the epochs of the queues that were in use lately, and those in use now."""
-        rows = self._store.run("walked_places", _ACTIVE_S, _NEWEST, _PLACES)
-        lagging = {(queue, priority): mark for queue, priority, mark, *_ in rows if mark is not None}
-        epochs = {queue: epoch for queue, _, mark, epoch, _ in rows if mark is None}
-        return lagging, epochs, {queue for queue, _, mark, _, is_new in rows if mark is None and is_new}
+        rows = walked_places(self._store, _ACTIVE_S, _NEWEST, _PLACES)
+        lagging = {(row.queue, row.priority): row.mark for row in rows if row.priority is not None and row.mark}
+        epochs = {row.queue: row.epoch for row in rows if row.epoch is not None}
+        return lagging, epochs, {row.queue for row in rows if row.epoch is not None and row.is_new}
 
     def read(self, since: str, before: str | None, slack_s: float) -> Reading:
         """At most ROWS rows from an id on."""
-        [(last, _, count, horizon, queues, _), *rows] = self._store.run("walk_jobs", since, before, slack_s, ROWS)
-        waiting = [WaitingRow(job_id, (queue, priority), late) for job_id, queue, priority, _, _, late in rows]
-        return Reading(last, count < ROWS, count, horizon, queues, waiting)
+        to, waiting = walk_jobs(self._store, since, before, slack_s, ROWS)
+        return Reading(to.last, to.read < ROWS, to.read, to.horizon, to.queues, waiting)
 
     def note(self, turn: Turn, seen: str, mark: str | None, horizon: str | None, behind: dict[Place, str]) -> None:
         """Write down how far was read, and the places in which something waits."""
         if turn.number is not None:
-            self._store.run("note_walk", turn.number, seen, mark, horizon, self._timers.mark_lag_s, *_arrays(behind))
+            note_walk(self._store, turn.number, seen, mark, horizon, self._timers.mark_lag_s, behind)
 
     def move(self, turn: Turn, marks: dict[Place, str | None]) -> None:
         """Move places' own marks; None: the place does not lag any more."""
         if turn.number is not None and marks:
-            self._store.run("move_lagging", turn.number, *_arrays(marks))
+            move_lagging(self._store, turn.number, marks)
 
     def raise_epochs(self, epochs: dict[str, int], in_use: set[str]) -> None:
         """Remember the epochs, and which queues are in use."""
         if epochs:
             names = sorted(epochs)
-            numbers = number_array([epochs[name] for name in names])
-            self._store.run("raise_epochs", text_array([*names]), numbers, text_array([*in_use]))
-
-
-def _arrays(marks: dict[Place, str] | dict[Place, str | None]) -> tuple[str, str, str]:
-    places = list(marks)
-    return (
-        text_array([queue for queue, _ in places]),
-        number_array([priority for _, priority in places]),
-        uuid_array([marks[place] or "NULL" for place in places]),
-    )
+            raise_epochs(self._store, names, [epochs[name] for name in names], list(in_use))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from taskhub.maintenance.link import WorkerLink
+from taskhub.store.cancellations import cancellations_of_worker
 from taskhub.store.connection import Store
 
 
@@ -18,11 +19,11 @@ class Cancellation:
         living = {record.slot: record for record in self._link.all() if not record.is_dead}
         if not any(record.running for record in living.values()):
             return  # who holds anything runs the first of it
-        for job_id, number, lease in self._store.run("cancellations_of_worker", self._link.worker):
-            record = living.get(number)
-            if record is None or record.token != lease:
+        for asked in cancellations_of_worker(self._store, self._link.worker):
+            record = living.get(asked.slot)
+            if record is None or record.token != asked.lease:
                 continue
-            if record.running == job_id:
-                record.cancel(job_id)
+            if record.running == asked.job_id:
+                record.cancel(asked.job_id)
             else:
                 record.announce_cancellations()

@@ -23,9 +23,10 @@ from taskhub.maintenance.returner import Returns
 from taskhub.roles.isolation import Isolation
 from taskhub.services.recovery.rescue import Death, Held, rescue
 from taskhub.settings.fields import Settings
-from taskhub.store.connection import Row, Store
+from taskhub.store.connection import Store
+from taskhub.store.jobs import job_states
 from taskhub.store.slots import slots_of_worker
-from taskhub.store.statements import uuid_array
+from taskhub.store.workers import delete_worker, expire_worker
 
 log = get_logger(__name__)
 
@@ -82,8 +83,8 @@ class ChildRecovery:
         self.step()
         if len(self._returns) or any(record.is_dead and record.is_owed for record in self._link.all()):
             return False
-        self._store.run("expire_worker", self._link.worker)
-        self._store.run("forget_worker", self._link.worker)
+        expire_worker(self._store, self._link.worker)
+        delete_worker(self._store, self._link.worker)
         self._link.remove()
         return True
 
@@ -117,7 +118,7 @@ class ChildRecovery:
         owed = [record for record in records.all() if record.is_owed]
         self._isolation.each([r for r in owed if key(r) not in self._inherited], key, recover, set_aside)
         if all(key(record) in self._inherited for record in owed):
-            self._store.run("expire_worker", records.worker)
+            expire_worker(self._store, records.worker)
             log.info("worker.inherited", extra={"worker": records.worker, "text": "an older worker of this host"})
             records.remove()
             self._inherited -= {key(record) for record in owed}
@@ -140,13 +141,14 @@ class ChildRecovery:
             interrupted=record.death_reason == "drain",
         )
         held = Held(slot, record.token, outcomes, running)
-        before = self._states(outcomes)
+        finished = [outcome.id for outcome in outcomes]
+        before = job_states(self._store, finished)
         rescued = rescue(self._store, held, death)
         self._returns.add(slot, [job.id for job in rescued if job.status == "queued"])
         record.confirm()
         self._teller.tell(ChildEnded(record.death_reason or record.cause))
         self._tell(slot, rescued_events(rescued, death))
-        self._tell(slot, settled_events(outcomes, before, self._states(outcomes), record.token))
+        self._tell(slot, settled_events(outcomes, before, job_states(self._store, finished), record.token))
 
     def _recover_unread(self, record: Record, why: str) -> None:
         """Keep the bytes of a record that nobody understands; its slot is rescued as if there were none."""
@@ -166,13 +168,10 @@ class ChildRecovery:
             self._teller.tell(event, slot.worker, slot.number)
         self._teller.flush()
 
-    def _states(self, outcomes: list[Outcome]) -> dict[str, Row]:
-        return {row[0]: row for row in self._store.run("job_states", uuid_array([outcome.id for outcome in outcomes]))}
-
     def _ended_by_us(self, job_id: str, record: Record) -> Outcome:
         name, message, cause = _ENDED_BY_US[record.death_reason]
-        rows = self._store.run("job_states", uuid_array([job_id]))
-        failures = rows[0][5] if rows else 1
+        state = job_states(self._store, [job_id]).get(job_id)
+        failures = state.attempts if state else 1
         delay_s = retry_delay_s(failures, self._settings.retry_base_s, self._settings.retry_cap_s)
         span = (record.started_s, clock.boottime_s(), record.peak_rss_mb)
         return _plausible(Failed.told(job_id, name, message, Fate(cause, delay_s), span))

@@ -20,7 +20,7 @@ from taskhub.logs import get_logger
 from taskhub.maintenance.link import WorkerLink
 from taskhub.store.connection import Store
 from taskhub.store.migrations import require_current
-from taskhub.store.statements import statement, text_array
+from taskhub.store.workers import heartbeat, register_worker
 
 log = get_logger(__name__)
 
@@ -36,8 +36,6 @@ def _installed_version() -> str:
 
 
 VERSION, HOST = _installed_version(), socket.gethostname()
-for _name in ("register_worker", "heartbeat", "schema_versions"):
-    statement(_name)  # reads the file now
 
 
 class Heartbeat:
@@ -57,13 +55,12 @@ class Heartbeat:
             return
         if not self._is_registered:
             self._register()
-        beaten = self._store.run("heartbeat", self._link.worker, timeout_s=self._validity_s / 2)
-        if not beaten:
+        open_slots = heartbeat(self._store, self._link.worker, timeout_s=self._validity_s / 2)
+        if open_slots is None:
             log.error("worker.fenced", extra={"worker": self._link.worker, "text": "declared dead; beginning anew"})
             self._link.fence()
             return
-        [(children, _now, _started)] = beaten
-        self._link.set_peers(children)
+        self._link.set_peers(open_slots)
         self._require_allowed()
         self._link.extend_validity(sent_s + self._validity_s)
 
@@ -83,7 +80,5 @@ class Heartbeat:
     def _register(self) -> None:
         """Raises SchemaOutdatedError, too: then this worker waits for whoever migrates, and holds nothing meanwhile."""
         require_current(self._store)
-        self._store.run(
-            "register_worker", self._link.worker, HOST, self._link.host_pid, VERSION, text_array(list(self._queues))
-        )
+        register_worker(self._store, self._link.worker, HOST, self._link.host_pid, VERSION, self._queues)
         self._is_registered = True

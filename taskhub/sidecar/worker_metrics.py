@@ -17,6 +17,7 @@ from taskhub.roles.state import RoleState
 from taskhub.services.queries.depth import COUNTED_TO
 from taskhub.sidecar.http_answer import HttpAnswer
 from taskhub.store.connection import Store
+from taskhub.store.queues import count_dead_letters, queue_depth, queue_names
 
 log = get_logger(__name__)
 
@@ -64,7 +65,7 @@ class WorkerMetrics:
     def _of_servers(self) -> Iterator[Metric]:
         store_is_up, redis_is_up = True, True
         try:
-            names = [name for name, _ in self._store.run("queue_names", timeout_s=1.0)]
+            names = queue_names(self._store, timeout_s=1.0)
             yield metrics.DEAD_LETTERS.of(self._dead_letters())
         except Exception as error:  # noqa: BLE001 (whatever it is, the rest of the page is wanted)
             self._note(error)
@@ -83,8 +84,8 @@ class WorkerMetrics:
     def _dead_letters(self) -> dict[tuple[str, ...], float]:
         """Counting them reads them all, so it is done now and then."""
         if clock.monotonic_s() - self._letters_at_s >= _LETTERS_LAST_S:
-            rows = self._store.run("count_dead_letters", _LETTERS_BOUND, timeout_s=2.0)
-            self._letters = {(queue, job_type): float(count) for queue, job_type, count in rows}
+            letters = count_dead_letters(self._store, _LETTERS_BOUND, timeout_s=2.0)
+            self._letters = {(each.queue, each.type): float(each.jobs) for each in letters}
             self._letters_at_s = clock.monotonic_s()
         return self._letters
 
@@ -93,11 +94,11 @@ class WorkerMetrics:
         try:
             if not store_is_up:
                 raise StoreUnavailableError("it was not there a moment ago")
-            rows = self._store.run("queue_depth", *COUNTED_TO, timeout_s=2.0)
+            depths = queue_depth(self._store, *COUNTED_TO, timeout_s=2.0)
         except Exception as error:  # noqa: BLE001
             self._note(error)
             return
-        yield metrics.QUEUE_DEPTH.of({(name,): float(depth) for name, depth in rows})
+        yield metrics.QUEUE_DEPTH.of({(name,): float(depth) for name, depth in depths.items()})
 
     def _unclaimed(self, records: list[Record]) -> float:
         """For how long jobs have been ready while no child of this worker runs one."""

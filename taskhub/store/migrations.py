@@ -21,6 +21,7 @@ from taskhub import clock
 from taskhub.domain.backoff import reconnect_delay_s
 from taskhub.domain.errors import SchemaOutdatedError, StoreUnavailableError, TaskhubError
 from taskhub.store.connection import Connection, Store
+from taskhub.store.server import schema_versions
 
 _LOCK = 7_450_183_221_001  # an arbitrary number of our own
 _HISTORY = """
@@ -102,7 +103,7 @@ def migrate(database_url: str, patience_s: float = _PATIENCE_S) -> list[str]:
 def require_current(store: Store, *, timeout_s: float | None = None) -> None:
     """Raise SchemaOutdatedError unless this code may run on the schema; it is read each time."""
     try:
-        applied: dict[int, int] = dict(store.run("schema_versions", timeout_s=timeout_s))
+        applied = schema_versions(store, timeout_s=timeout_s)
     except SchemaOutdatedError:
         applied = {}
     _require_fit(applied)
@@ -131,7 +132,7 @@ def _migrate(connection: Connection, applied: list[str]) -> None:
     for step in _missing(connection):
         _apply(connection, step)
         applied.append(step.name)
-    _require_fit(dict(connection.run("schema_versions")))
+    _require_fit(schema_versions(connection))
 
 
 def _missing(connection: Connection) -> list[Migration]:

@@ -8,13 +8,13 @@ from contextlib import contextmanager
 
 from taskhub import clock
 from taskhub.domain.errors import StoreUnavailableError
-from taskhub.store.connection import Connection, Row
+from taskhub.store.connection import Connection, Row, Store
 
 
 class Pool:
     """At most `size` connections, made when first needed; the most recently used one goes first.
 
-    idle_s: one that was not needed for so long is left; None: all stay.
+    idle_s: one that was not needed for so long is left; None: all stay. reads: for statements that change nothing.
     """
 
     def __init__(
@@ -25,6 +25,7 @@ class Pool:
         self._idle_s = idle_s
         self._free = threading.Semaphore(size)
         self._idle: list[tuple[Connection, float]] = []  # append and pop are atomic
+        self.reads: Store = _Reads(self)
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:
@@ -44,17 +45,6 @@ class Pool:
         finally:
             self._free.release()
 
-    def read(self, name: str, *arguments: object, timeout_s: float | None = None) -> list[Row]:
-        """Run a statement that changes nothing; a connection that had died since its last use is replaced."""
-        with self.connection() as connection:
-            was_open = connection.is_open
-            try:
-                return connection.run(name, *arguments, timeout_s=timeout_s)
-            except StoreUnavailableError:
-                if not was_open:
-                    raise
-                return connection.run(name, *arguments, timeout_s=timeout_s)
-
     def close(self) -> None:
         """Leave the idle connections; the pool stays usable."""
         while self._idle:
@@ -69,3 +59,20 @@ class Pool:
             connection.close()
         else:
             self._idle.insert(0, (connection, used_s))
+
+
+class _Reads:
+    """Runs what changes nothing; a connection that had died since its last use is replaced."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    def run(self, name: str, *arguments: object, timeout_s: float | None = None) -> list[Row]:
+        with self._pool.connection() as connection:
+            was_open = connection.is_open
+            try:
+                return connection.run(name, *arguments, timeout_s=timeout_s)
+            except StoreUnavailableError:
+                if not was_open:
+                    raise
+                return connection.run(name, *arguments, timeout_s=timeout_s)

@@ -71,6 +71,6 @@ def slots_to_rescue(store: Store, after: LeftBehind, amount: int) -> list[LeftBe
     return [LeftBehind._make(row) for row in store.run("slots_to_rescue", *after, amount)]
 
 
-def forget_slot(store: Store, slot: WorkerSlot) -> None:
+def delete_slot(store: Store, slot: WorkerSlot) -> None:
     """A closed generation is accounted for, and its in-flight lists are gone."""
-    store.run("forget_slot", *slot)
+    store.run("delete_slot", *slot)

@@ -9,6 +9,7 @@ of that name in `store/<subject>.py` runs it. A name occurs once, whatever the s
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -63,17 +64,17 @@ def statement(name: str) -> Statement:
     )
 
 
-def uuid_array(ids: list[str]) -> str:
+def uuid_array(ids: Sequence[str]) -> str:
     """A PostgreSQL array literal of ids (which need no quoting)."""
     return "{" + ",".join(ids) + "}"
 
 
-def text_array(items: list[str | None]) -> str:
+def text_array(items: Sequence[str | None]) -> str:
     """A PostgreSQL array literal of any texts."""
     return "{" + ",".join(["NULL" if item is None else _quoted(item) for item in items]) + "}"
 
 
-def number_array(items: list[float | None]) -> str:
+def number_array(items: Sequence[float | None]) -> str:
     """A PostgreSQL array literal of finite numbers. Raises ValueError for anything else: repr of it might be SQL."""
     if not _NUMBERS.issuperset(map(type, items)):
         raise ValueError("an array of numbers holds something else")

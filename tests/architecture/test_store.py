@@ -16,24 +16,17 @@ from taskhub.store.statements import FOLDER, files, statement
 from tests.architecture.sources import Source, in_each_module, sources
 
 SUBJECTS = sorted(folder.name for folder in FOLDER.iterdir() if folder.is_dir())
-RETURNS = re.compile(r"^-- returns: ([^;\n]*)", re.MULTILINE)
+RETURNS = re.compile(r"^-- returns: ((?:[^;\n]|\n--    )*)", re.MULTILINE)
 TRANSITION = re.compile(r"^-- transition: ", re.MULTILINE)
 ELSEWHERE = {  # run in the session of handlers, as plain SQL
     "begin_for_handler": "taskhub/store/transaction.py",
     "complete_in_transaction": "taskhub/store/transaction.py",
 }
 STILL_BY_NAME = {  # modules that wait for functions of their statements
-    "taskhub/child/program.py", "taskhub/child/settling.py", "taskhub/maintenance/dispatcher.py",
-    "taskhub/maintenance/expirer.py", "taskhub/maintenance/expiry.py", "taskhub/maintenance/observer.py",
-    "taskhub/maintenance/pruner.py", "taskhub/maintenance/recoverer.py", "taskhub/maintenance/returner.py",
-    "taskhub/maintenance/set_back.py", "taskhub/maintenance/walk.py", "taskhub/services/execution/claim.py",
+    "taskhub/child/program.py", "taskhub/child/settling.py", "taskhub/services/execution/claim.py",
     "taskhub/services/execution/settle.py", "taskhub/services/execution/store_claim.py",
-    "taskhub/services/execution/transaction.py", "taskhub/services/operations/cancel.py",
-    "taskhub/services/queries/jobs.py", "taskhub/services/queries/waiting.py",
-    "taskhub/services/recovery/requeue.py", "taskhub/services/recovery/rescue.py",
+    "taskhub/services/execution/transaction.py", "taskhub/services/recovery/rescue.py",
     "taskhub/services/submission/idempotency.py", "taskhub/services/submission/inserts.py",
-    "taskhub/sidecar/cancellation.py", "taskhub/sidecar/child_recovery.py", "taskhub/sidecar/heartbeat.py",
-    "taskhub/sidecar/worker_metrics.py",
 }  # fmt: skip
 
 
@@ -67,9 +60,11 @@ class Use:
                 for node in ast.walk(self.function)
                 if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name
             ]
-            assert isinstance(made, ast.Tuple)
-            yield from map(ast.unparse, made.elts)
-            return
+            if isinstance(made, ast.Tuple):
+                yield from map(ast.unparse, made.elts)
+                return
+            assert isinstance(made, ast.Call)
+            annotation = ast.Name(vars(self.module)[ast.unparse(made.func)].__annotations__["return"])
         fields = vars(self.module)[ast.unparse(annotation)]._fields
         yield from (f"after_{field}" if name == "after" else field for field in fields)
 
@@ -77,9 +72,9 @@ class Use:
         return [*self.function.args.args, *self.function.args.kwonlyargs]
 
     def rows(self) -> tuple[str, ...] | None:
-        """The fields of the rows that are made, if any are."""
-        made = re.search(r"(\w+)\._make", ast.unparse(self.function))
-        return vars(self.module)[made[1]]._fields if made else None
+        """The fields of the rows that are made, if any are: of several, side by side."""
+        made = re.findall(r"(\w+)\._make", ast.unparse(self.function))
+        return sum([vars(self.module)[name]._fields for name in made], ()) or None
 
 
 def runs(tree: ast.AST) -> Iterator[ast.Call]:
@@ -102,7 +97,7 @@ def uses() -> Iterator[Use]:
 def columns(name: str) -> list[str]:
     """What a statement's header says that it returns."""
     [told] = RETURNS.findall(files()[name].read_text())
-    return [] if told == "nothing" else told.split(", ")
+    return [] if told == "nothing" else re.split(r",\s+", told.replace("\n--", ""))
 
 
 USES = {use.name: use for use in uses()}
@@ -115,14 +110,12 @@ def test_statements_are_run_in_the_store_only(source: Source) -> None:
 
 
 def test_every_statement_has_one_function_which_bears_its_name_in_its_subject() -> None:
-    twice = [name for name, times in Counter(use.name for use in uses()).items() if times > 1]
-    assert twice == (["schema_versions"] if STILL_BY_NAME else [])
+    assert [name for name, times in Counter(use.name for use in uses()).items() if times > 1] == []
     assert STILL_BY_NAME or set(USES) | set(ELSEWHERE) == set(files())
-    named = {name: use.function.name for name, use in USES.items()} == {name: name for name in USES}
-    assert named or STILL_BY_NAME
+    assert {name: use.function.name for name, use in USES.items()} == {name: name for name in USES}
     assert {name: use.module.__name__.rsplit(".")[-1] for name, use in USES.items()} == {
         name: files()[name].parent.name for name in USES
-    } or STILL_BY_NAME
+    }
 
 
 @pytest.mark.parametrize("name", sorted(USES))

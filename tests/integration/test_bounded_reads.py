@@ -118,9 +118,9 @@ def arguments(reader: Connection, child: Child) -> dict[str, dict[str, Any]]:
         "expire_worker": {"worker": child.worker},
         "expire_workers": {"seen_s": time.time(), "dead_s": 15.0, "except_for": child.worker},
         "expiring_jobs": {"since": "-infinity", "skip": 0, "amount": ASKED},
-        "forget_queues": {"idle_s": 60.0, "amount": 30},
-        "forget_slot": slot,
-        "forget_worker": {"worker": child.worker},
+        "delete_queues": {"idle_s": 60.0, "amount": 30},
+        "delete_slot": slot,
+        "delete_worker": {"worker": child.worker},
         "free_unique_key": {"unique_key": "k" + some[0], "holder": ids.new_ids(1)[0]},
         "get_jobs": {"ids": some},
         "heartbeat": {"worker": child.worker},
@@ -139,7 +139,6 @@ def arguments(reader: Connection, child: Child) -> dict[str, dict[str, Any]]:
         },
         "oldest_waiting": {"queue": "q1", "stretch": 50},
         "open_slot": {**slot, "generation": 2, "pid": 1},
-        "ping": {},
         "repoint_idempotency_key": {"idempotency_key": "k" + some[0], "id": some[0], "holder": some[1]},
         "postpone_unknown": {"ids": some, **lease, "delay_s": 1.0},
         "prune_cancellations": {"after": NIL, "amount": ASKED},
@@ -157,7 +156,6 @@ def arguments(reader: Connection, child: Child) -> dict[str, dict[str, Any]]:
         },
         "release_jobs": {"ids": some, **lease, "delay_s": 0.0},
         "rescue_jobs": {**slot, "started": some, "all_started": False, "interrupted": False},
-        "resolve_commit": {**one, **lease},
         "schema_versions": {},
         "served_queues": {"active_s": 30.0, "others": 32},
         "server_clock": {},
@@ -205,7 +203,7 @@ def test_a_statement_reads_a_bounded_number_of_rows(reader: Connection, child: C
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_statement_returns_the_columns_that_its_header_names(reader: Connection, child: Child, name: str) -> None:
-    if files()[name].parent.name not in ("slots",):
+    if files()[name].parent.name in ("claims", "settlements", "new_jobs") or name == "keyed_jobs":
         pytest.skip("its header is still to be written")
     asked = arguments(reader, child)
     reader.execute("BEGIN")

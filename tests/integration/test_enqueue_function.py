@@ -29,7 +29,7 @@ def test_it_makes_a_job_that_the_dispatcher_finds(store: Connection, rows: Rows)
     assert (row["queue"], row["priority"], row["status"], row["max_attempts"]) == ("default", 4, "queued", 5)
     assert rows.value("SELECT payload::text FROM jobs") == '{"type":"echo","value": 1.50}'
     assert [found[2] for found in run(store, "due_jobs", **DUE)] == [job]
-    assert run(store, "queue_names") == [("default", False)]
+    assert run(store, "queue_names") == [("default",)]
 
 
 def test_its_ids_are_of_now_and_can_be_claimed(store: Connection) -> None:

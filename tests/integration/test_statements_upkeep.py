@@ -97,8 +97,8 @@ def test_of_some_ids_those_that_wait_are_told(store: Connection, rows: Rows) -> 
 
 
 def expiring(store: Connection, since: str = "-infinity", skip: int = 0, amount: int = 10) -> tuple[Any, list[str]]:
-    header, *late = run(store, "expiring_jobs", since=since, skip=skip, amount=amount)
-    return header[1:], [row[0] for row in late]
+    [(*told, late)] = run(store, "expiring_jobs", since=since, skip=skip, amount=amount)
+    return told, late
 
 
 def test_jobs_that_were_not_started_in_time_fail(store: Connection, rows: Rows, child: Child) -> None:
@@ -273,9 +273,7 @@ def test_a_heartbeat_tells_the_open_slots_of_all_workers(store: Connection, chil
     open_child(store)
     closed = open_child(store)
     run(store, "close_slot", **closed._asdict())
-    [(open_slots, now_s, started_s)] = run(store, "heartbeat", worker=child.worker)
-    assert open_slots == 2
-    assert now_s > started_s
+    assert run(store, "heartbeat", worker=child.worker) == [(2,)]
 
 
 def test_a_silent_worker_is_declared_dead_and_its_heartbeat_refused(store: Connection, rows: Rows) -> None:
@@ -313,19 +311,19 @@ def test_a_closed_generation_is_not_opened_again_but_the_next_is(store: Connecti
 def test_a_dead_worker_goes_only_when_all_its_slots_are_rescued(store: Connection, rows: Rows, child: Child) -> None:
     second = open_child(store, slot=1, worker=child.worker)
     alive = open_child(store)
-    assert run(store, "forget_worker", worker=child.worker) == []
+    assert run(store, "delete_worker", worker=child.worker) == []
     run(store, "expire_worker", worker=child.worker)
     assert run(store, "slots_to_rescue", **START, amount=10) == [(child.worker, 0, 1), (child.worker, 1, 1)]
     after = {"after_worker": child.worker, "after_number": 0, "after_generation": 1}
     assert run(store, "slots_to_rescue", **after, amount=10) == [(child.worker, 1, 1)], "from a place on"
-    run(store, "forget_slot", **child._asdict())
+    run(store, "delete_slot", **child._asdict())
     assert rows.slot(child) is not None, "an open slot was forgotten"
     for slot in (child, second):
         run(store, "close_slot", **slot._asdict())
-        assert run(store, "forget_worker", worker=child.worker) == []
-        run(store, "forget_slot", **slot._asdict())
+        assert run(store, "delete_worker", worker=child.worker) == []
+        run(store, "delete_slot", **slot._asdict())
     assert run(store, "slots_to_rescue", **START, amount=10) == [(child.worker, -1, -1)]
-    assert run(store, "forget_worker", worker=child.worker) == [(child.worker,)]
+    assert run(store, "delete_worker", worker=child.worker) == [(child.worker,)]
     assert run(store, "slots_of_worker", worker=alive.worker) == [alive]
 
 

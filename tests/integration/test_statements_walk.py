@@ -30,7 +30,7 @@ def walk(store: Connection, **arguments: Any) -> Found:
     since = arguments.pop("since", None) or mark_of(store)
     told: dict[str, Any] = {"slack_s": 5.0, "amount": 5000, "since": since, **arguments}
     header, *waiting = run(store, "walk_jobs", **told)
-    return Found(header[0], header[2], header[3], [row[0] for row in waiting if row[1:3] == ("default", 4)])
+    return Found(*header[:3], [row[4] for row in waiting if row[5:7] == ("default", 4)])
 
 
 def turn(store: Connection) -> int:
@@ -102,10 +102,10 @@ def test_a_reading_finds_fresh_queued_rows_of_all_places(store: Connection, rows
     rows.add(job_ids=[made[3]], queue="other")
     rows.add(job_ids=[made[4]], priority=5, expires_at="=clock_timestamp()")
     header, *waiting = run(store, "walk_jobs", since=mark_of(store), slack_s=5.0, amount=100)
-    assert [(row[0], row[1], row[2], row[5]) for row in waiting] == [
+    assert [row[4:] for row in waiting] == [
         (made[1], "default", 4, False), (made[3], "other", 4, False), (made[4], "default", 5, True),
     ]  # fmt: skip
-    assert (header[2], sorted(header[4])) == (5, ["default", "other"])
+    assert (header[1], sorted(header[3])) == (5, ["default", "other"])
 
 
 def test_a_reading_leaves_young_rows_to_redis(store: Connection, rows: Rows) -> None:
@@ -326,6 +326,6 @@ def test_an_insert_sent_twice_leaves_the_first_as_it_is(store: Connection, rows:
 def test_a_new_queue_is_known_from_behind_every_id_to_come(store: Connection, rows: Rows) -> None:
     run(store, "ensure_queue", queue="new", priority=7)
     assert run(store, "waiting_places", places=10, newest=10) == []
-    assert run(store, "queue_names") == [("new", False)]
+    assert run(store, "queue_names") == [("new",)]
     [job] = ids_ago(rows, 5)
     assert rows.value("SELECT mark FROM marks") < job

@@ -8,6 +8,7 @@ from taskhub import clock, ids
 from taskhub.domain.errors import JobFinishedError, JobNotFoundError, StatementError, StoreUnavailableError
 from taskhub.domain.job import COMPLETED, FAILED, RUNNING
 from taskhub.services.submission.lanes import Aside
+from taskhub.store import cancellations
 from taskhub.store.pool import Pool
 
 _TIME_S = 1.5
@@ -42,8 +43,7 @@ def _cancel(store: Pool, job_id: str, aside: Aside) -> str | None:
         left_s = max(deadline - clock.monotonic_s(), _LEAST_TRY_S)
         try:
             with store.connection() as connection:
-                rows = connection.run("cancel_job", job_id, timeout_s=left_s)
-            return rows[0][0] if rows else None
+                return cancellations.cancel_job(connection, job_id, timeout_s=left_s)
         except StoreUnavailableError:
             if deadline - clock.monotonic_s() < _LEAST_TRY_S:
                 raise

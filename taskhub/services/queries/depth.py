@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from taskhub import clock
 from taskhub.broker.broker import Broker
 from taskhub.domain.errors import BrokerUnavailableError, QueueFullError, TaskhubError
-from taskhub.store.connection import Row
-
-Read = Callable[..., list[Row]]
+from taskhub.store.connection import Store
+from taskhub.store.queues import oldest_waiting, queue_depth, queue_names
 
 _KEPT_S = 1.0
 _READ_S = 0.5
@@ -23,10 +22,10 @@ COUNTED_TO = (100_000, 500, 2_000)  # rows, places behind the walk, rows of each
 
 
 class Depths:
-    """Depths for one process; `read` runs a statement that changes nothing."""
+    """Depths for one process; `reads` runs statements that change nothing."""
 
-    def __init__(self, read: Read, broker: Broker, queues: Iterable[str] = ()) -> None:
-        self._read = read
+    def __init__(self, reads: Store, broker: Broker, queues: Iterable[str] = ()) -> None:
+        self._reads = reads
         self._broker = broker
         self._queues = sorted(set(queues))
         self._lock = threading.Lock()
@@ -43,13 +42,13 @@ class Depths:
 
     def _now(self) -> dict[str, int]:
         with contextlib.suppress(TaskhubError):  # then by the names known so far
-            self._queues = sorted({*self._queues, *(row[0] for row in self._read("queue_names", timeout_s=_READ_S))})
+            self._queues = sorted({*self._queues, *queue_names(self._reads, timeout_s=_READ_S)})
         try:
             return self._broker.depths(self._queues) if self._queues else {}
         except BrokerUnavailableError:
             pass
         try:
-            return {queue: int(count) for queue, count in self._read("queue_depth", *COUNTED_TO, timeout_s=_READ_S)}
+            return queue_depth(self._reads, *COUNTED_TO, timeout_s=_READ_S)
         except TaskhubError:
             return {}
 
@@ -57,9 +56,9 @@ class Depths:
 class Limits:
     """Refuses submissions to a queue that holds too much, or is too late; None: no such limit."""
 
-    def __init__(self, depths: Depths, read: Read, max_depth: int | None, max_age_s: float | None) -> None:
+    def __init__(self, depths: Depths, reads: Store, max_depth: int | None, max_age_s: float | None) -> None:
         self._depths = depths
-        self._read = read
+        self._reads = reads
         self._max_depth = max_depth
         self._max_age_s = max_age_s
         self._ages: dict[str, tuple[float, float]] = {}  # by queue: read at, age
@@ -81,10 +80,10 @@ class Limits:
         if now_s - read_at_s < _KEPT_S:
             return age_s
         try:
-            [(found,)] = self._read("oldest_waiting", queue, _STRETCH, timeout_s=_READ_S)
+            found = oldest_waiting(self._reads, queue, _STRETCH, timeout_s=_READ_S) or 0.0
         except TaskhubError:
-            found = None
+            found = 0.0
         if len(self._ages) > 1_000:
             self._ages.clear()
-        self._ages[queue] = (now_s, found or 0.0)
-        return found or 0.0
+        self._ages[queue] = (now_s, found)
+        return found

@@ -18,7 +18,7 @@ from taskhub.domain.errors import TooManyWaitersError, UnavailableError
 from taskhub.logs import get_logger
 from taskhub.outage import Outage
 from taskhub.store.connection import Connection
-from taskhub.store.statements import uuid_array
+from taskhub.store.jobs import filter_unfinished
 
 log = get_logger(__name__)
 
@@ -173,8 +173,7 @@ class _Looker(threading.Thread):
             self._outage.back()
 
     def _look(self, batch: list[_Waiter]) -> None:
-        asked = uuid_array(list({waiter.job_id for waiter in batch}))
-        unfinished = {row[0] for row in self._store.run("filter_unfinished", asked, timeout_s=_LOOK_S)}
+        unfinished = filter_unfinished(self._store, list({waiter.job_id for waiter in batch}), timeout_s=_LOOK_S)
         now_s = clock.monotonic_s()
         for waiter in batch:
             if waiter.job_id in unfinished:

@@ -1,6 +1,6 @@
 -- Cancel a job: at once if it is queued, by a request to its worker if it is running.
 -- params: id uuid
--- returns: status before, if there is such a job
+-- returns: status; before, if there is such a job
 -- transition: queued -> cancelled
 --
 -- The row is locked first, so its status is decided here and nowhere else; whoever claims or settles it

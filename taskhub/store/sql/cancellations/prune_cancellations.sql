@@ -1,6 +1,6 @@
 -- Forget requests to cancel jobs that are over.
 -- params: after uuid, amount int
--- returns: one row: last job read (null: none is left to read), how many were read
+-- returns: last, read; one row: the last job read (null: none is left to read), how many were read
 --
 -- As in prune_unique_keys, what is deleted is what was read.
 WITH looked AS MATERIALIZED (
@@ -11,4 +11,4 @@ WITH looked AS MATERIALIZED (
 ), gone AS (
     DELETE FROM cancellations c USING over o WHERE c.job_id = o.job_id AND c.requested_at = o.requested_at
 )
-SELECT (SELECT job_id FROM looked ORDER BY job_id DESC LIMIT 1), (SELECT count(*)::int FROM looked)
+SELECT (SELECT job_id FROM looked ORDER BY job_id DESC LIMIT 1) AS last, (SELECT count(*)::int FROM looked) AS read

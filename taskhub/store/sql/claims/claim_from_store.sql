@@ -1,6 +1,7 @@
 -- Claim without Redis: the next fresh rows from where the walk stands, or due rows by run_at, in one queue and priority.
 -- params: worker uuid, slot int, generation int, queue text, priority int, amount int, lease uuid, claim_lease uuid, most_bytes bigint
--- returns: first a row (null, 0, slot open, queue paused), then a row per claimed job; its payload is null if those before it take most_bytes
+-- returns: first a row (null, 0, slot open, queue paused), then a row per claimed job; its payload is null if those
+--     before it take most_bytes
 -- transition: queued -> running
 --
 -- Half comes from each kind while both last, so that neither can starve the other. Of the fresh, at most 20,000 rows are

@@ -1,6 +1,7 @@
 -- The child's one round trip: complete what it has finished of its last batch, and claim its next.
 -- params: ids uuid[], results text[], started_ago float8[], finished_ago float8[], lease uuid, worker uuid, slot int, generation int, queue text, claim uuid[], claim_lease uuid, most_bytes bigint
--- returns: first a row (null, settled count, slot open, queue paused), then a row per claimed job; its payload is null if those before it take most_bytes
+-- returns: first a row (null, settled count, slot open, queue paused), then a row per claimed job; its payload is
+--     null if those before it take most_bytes
 -- transition: running -> completed, queued -> running
 --
 -- The slot's row is written first and guards the claim: a rescuer closes it before it reads `ids`, so

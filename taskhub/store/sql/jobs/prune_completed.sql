@@ -1,6 +1,7 @@
 -- Forget jobs that completed long ago; walks the primary key from the id given on.
 -- params: since uuid, retention_s float8, amount int
--- returns: one row: last id read (null: none is left to read), how many were read, how many were deleted
+-- returns: last, read, gone; one row: the last id read (null: none is left to read), how many were read, how many
+--     were deleted
 WITH kept AS MATERIALIZED (
     SELECT clock_timestamp() - :retention_s * interval '1 s' AS since
 ), old AS MATERIALIZED (
@@ -15,4 +16,5 @@ WITH kept AS MATERIALIZED (
 ), errors_gone AS (
     DELETE FROM job_errors e USING gone g WHERE e.job_id = g.id
 )
-SELECT (SELECT id FROM old ORDER BY id DESC LIMIT 1), (SELECT count(*)::int FROM old), (SELECT count(*)::int FROM gone)
+SELECT (SELECT id FROM old ORDER BY id DESC LIMIT 1) AS last, (SELECT count(*)::int FROM old) AS read,
+    (SELECT count(*)::int FROM gone) AS gone

@@ -1,6 +1,6 @@
 -- Forget failed and cancelled jobs that ended long ago, with their history, oldest first.
 -- params: retention_s float8, amount int
--- returns: one row: how many were read, how many were deleted
+-- returns: read, gone; one row: how many were read, how many were deleted
 WITH old AS MATERIALIZED (
     SELECT id FROM jobs
     WHERE failed_at < (SELECT clock_timestamp() - :retention_s * interval '1 s')
@@ -13,4 +13,4 @@ WITH old AS MATERIALIZED (
 ), errors_gone AS (
     DELETE FROM job_errors e USING gone g WHERE e.job_id = g.id
 )
-SELECT (SELECT count(*)::int FROM old), (SELECT count(*)::int FROM gone)
+SELECT (SELECT count(*)::int FROM old) AS read, (SELECT count(*)::int FROM gone) AS gone

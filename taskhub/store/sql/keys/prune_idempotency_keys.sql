@@ -1,6 +1,7 @@
 -- Forget idempotency keys whose time is over and whose job is, too; walks them by time from the one given on.
 -- params: since timestamptz, skip int, amount int
--- returns: one row: last time read (null: none is left to read), rows of that time, how many were read
+-- returns: last, same, read; one row: the last time read (null: none is left to read), rows of that time, how many
+--     were read
 --
 -- As in prune_unique_keys, what is deleted is what was read. `skip` rows of the time `since` were read before and stay.
 WITH looked AS MATERIALIZED (
@@ -17,7 +18,7 @@ WITH looked AS MATERIALIZED (
 ), last AS MATERIALIZED (
     SELECT max(expires_at) AS at FROM looked
 )
-SELECT (SELECT at::text FROM last),
+SELECT (SELECT at::text FROM last) AS last,
     (SELECT count(*)::int FROM looked WHERE expires_at = (SELECT at FROM last))
-        - (SELECT count(*)::int FROM gone WHERE expires_at = (SELECT at FROM last)),
-    (SELECT count(*)::int FROM looked)
+        - (SELECT count(*)::int FROM gone WHERE expires_at = (SELECT at FROM last)) AS same,
+    (SELECT count(*)::int FROM looked) AS read

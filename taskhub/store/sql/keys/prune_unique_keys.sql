@@ -1,6 +1,6 @@
 -- Forget unique keys whose job is over; walks the keys from the one given on.
 -- params: after text, amount int
--- returns: one row: last key read (null: none is left to read), how many were read
+-- returns: last, read; one row: the last key read (null: none is left to read), how many were read
 --
 -- What is deleted is the very pair of key and job that was read: a key that has changed hands since, while this
 -- statement waited for somebody's lock, names another job and stays.
@@ -13,4 +13,4 @@ WITH looked AS MATERIALIZED (
     DELETE FROM unique_keys u USING over o
     WHERE u.unique_key = o.unique_key AND u.job_id = o.job_id
 )
-SELECT max(unique_key), count(*)::int FROM looked
+SELECT max(unique_key) AS last, count(*)::int AS read FROM looked

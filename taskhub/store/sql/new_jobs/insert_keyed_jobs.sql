@@ -1,6 +1,7 @@
 -- As insert_jobs, for jobs with an Idempotency-Key or a unique_key; a key and its job are committed together or not at all.
 -- params: ids uuid[], queues text[], types text[], priorities int[], payloads text[], max_attempts int[], timeouts float8[], run_in float8[], expires_in float8[], unique_keys text[], tags text[], run_at timestamptz[], expires_at timestamptz[], idempotency_keys text[], fingerprints text[], kept_s float8
--- returns: id, whether its idempotency key was new, created_at, run_at, expires_at (texts, UTC; null: not inserted, see keyed_jobs)
+-- returns: id, whether its idempotency key was new, created_at, run_at, expires_at (texts, UTC; null: not inserted,
+--     see keyed_jobs)
 -- transition: new -> queued
 --
 -- No key twice in one call. Keys are taken in one order everywhere, all idempotency keys and then all

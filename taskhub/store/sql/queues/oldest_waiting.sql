@@ -1,9 +1,9 @@
 -- How long the oldest job that could run now has waited in a queue.
 -- params: queue text, stretch int
--- returns: seconds, or null if none waits
+-- returns: age_s; null if none waits
 --
 -- Of fresh rows those count that lie behind the walk, or among the next `stretch` rows.
-SELECT greatest(extract(epoch FROM clock_timestamp() - min(since)), 0)::float8 FROM (
+SELECT greatest(extract(epoch FROM clock_timestamp() - min(since)), 0)::float8 AS age_s FROM (
     SELECT due.since FROM generate_series(0, 9) AS p (priority) CROSS JOIN LATERAL (
         SELECT j.run_at AS since FROM jobs j
         WHERE j.queue = :queue AND j.priority = p.priority AND j.run_at <= (SELECT clock_timestamp()) AND j.status = 'queued'

@@ -1,6 +1,6 @@
 -- Jobs that could run now, per queue, counted to a bound: for when Redis cannot tell.
 -- params: bound int, places int, stretch int
--- returns: queue, count
+-- returns: queue, depth
 --
 -- Due rows by their index; fresh ones among the newest, and among the first `stretch` rows of each place behind the
 -- walk. So a queue with much behind it is counted too low, and never as 0.
@@ -42,6 +42,6 @@ WITH RECURSIVE due_places AS (
         SELECT queue FROM due UNION ALL SELECT queue FROM behind UNION ALL SELECT queue FROM newest
     ) AS waiting GROUP BY queue
 )
-SELECT coalesce(q.name, c.queue), least(coalesce(c.ready, 0), :bound) FROM counted c FULL JOIN (
+SELECT coalesce(q.name, c.queue) AS queue, least(coalesce(c.ready, 0), :bound) AS depth FROM counted c FULL JOIN (
     SELECT name FROM queues ORDER BY name LIMIT 10000
 ) AS q ON q.name = c.queue

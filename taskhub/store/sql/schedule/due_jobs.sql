@@ -1,6 +1,7 @@
 -- Queued rows whose time has come, oldest first, place by place: a place is a queue with a priority.
 -- params: after_queue text, after_priority int, places int, amount int, total int
--- returns: queue, priority, id, run_at as seconds, whether it expired before its first start; an id of null: nothing is due there
+-- returns: queue, priority, id, due_s, is_late; is_late: ran out before its first start; an id of null: nothing is
+--     due there
 --
 -- Walks the places that have a run_at at all, by the index, from behind the one given on: what it costs does not
 -- depend on how many queues are known. At most `places` of them, `amount` rows of each, `total` in all; so the
@@ -18,7 +19,7 @@ WITH RECURSIVE places AS (
     ) AS following
     WHERE p.number < :places
 )
-SELECT p.queue, p.priority, due.id, extract(epoch FROM due.run_at)::float8, due.is_late
+SELECT p.queue, p.priority, due.id, extract(epoch FROM due.run_at)::float8 AS due_s, due.is_late
 FROM places p LEFT JOIN queues q ON q.name = p.queue
 LEFT JOIN LATERAL (
     SELECT j.id, j.run_at, j.attempts = 0 AND j.expires_at <= (SELECT clock_timestamp()) AS is_late

@@ -1,6 +1,6 @@
 -- Of some jobs, those that were not started in time fail. What has started once is bound by no expires_at.
 -- params: ids uuid[]
--- returns: id, queue, type per job that failed
+-- returns: id, queue, type; per job that failed
 -- transition: queued -> failed
 WITH moment AS MATERIALIZED (
     SELECT clock_timestamp() AS now

@@ -1,6 +1,7 @@
 -- Which jobs have reached their expires_at and were never started: reads on from where the last reading ended.
 -- params: since timestamptz, skip int, amount int
--- returns: first a row (null, last time read, rows of that time, rows read), then a row (id) per job that is late
+-- returns: last, same, read, ids; one row: the last time read (null: none), rows of that time, rows read, those that
+--     are late
 --
 -- Finished rows keep their expires_at, so the index holds far more than what is late. `skip` rows of the time
 -- `since` were read before.
@@ -12,7 +13,6 @@ WITH looked AS MATERIALIZED (
 ), last AS MATERIALIZED (
     SELECT max(expires_at) AS at FROM looked
 )
-SELECT NULL::uuid, (SELECT at::text FROM last), (SELECT count(*)::int FROM looked WHERE expires_at = (SELECT at FROM last)),
-    (SELECT count(*)::int FROM looked)
-UNION ALL
-SELECT id, NULL, NULL, NULL FROM looked WHERE is_late
+SELECT (SELECT at::text FROM last) AS last,
+    (SELECT count(*)::int FROM looked WHERE expires_at = (SELECT at FROM last)) AS same,
+    (SELECT count(*)::int FROM looked) AS read, ARRAY(SELECT id::text FROM looked WHERE is_late) AS ids

@@ -1,6 +1,7 @@
 -- PostgreSQL's clock was set back: what has a run_at of before waits from now on for as long as it was to wait then.
 -- params: after_queue text, after_priority int, after text, skip int, amount int
--- returns: first a row (queue, priority, run_at, rows of that run_at that are left, rows read) of the last that was read, then a row (id, null, ...) per job
+-- returns: queue, priority, run_at, same, read, revived; one row, none if none was read: the last that was read, rows
+--     of its run_at that are left, rows read, jobs revived
 --
 -- Such a row was written at a moment that lies ahead. Only what we have given a time ourselves: a retry, a release, a
 -- rescue, an INSERT out of step; a later time of a job that has never run may be one that its sender named. Reads on
@@ -27,10 +28,8 @@ WITH moment AS MATERIALIZED (
 ), last AS MATERIALIZED (
     SELECT queue, priority, run_at FROM looked ORDER BY queue DESC, priority DESC, run_at DESC LIMIT 1
 )
-SELECT l.queue, l.priority::int, l.run_at::text, (
+SELECT l.queue, l.priority::int AS priority, l.run_at::text AS run_at, (
         SELECT count(*)::int FROM looked k
         WHERE (k.queue, k.priority, k.run_at) = (l.queue, l.priority, l.run_at) AND k.id NOT IN (SELECT id FROM revived)
-    ), (SELECT count(*)::int FROM looked)
+    ) AS same, (SELECT count(*)::int FROM looked) AS read, (SELECT count(*)::int FROM revived) AS revived
 FROM last l
-UNION ALL
-SELECT id::text, NULL, NULL, NULL, NULL FROM revived

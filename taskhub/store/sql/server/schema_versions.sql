@@ -1,4 +1,4 @@
 -- The migrations that were applied, and the oldest code that each allows.
 -- params:
 -- returns: version, allows
-SELECT version, coalesce((to_jsonb(m) ->> 'allows')::int, version) FROM schema_migrations m
+SELECT version, coalesce((to_jsonb(m) ->> 'allows')::int, version) AS allows FROM schema_migrations m

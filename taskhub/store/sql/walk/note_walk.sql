@@ -1,6 +1,6 @@
 -- Write down what a reading has found: the places that lag, then how far was seen, and the mark.
 -- params: turn bigint, seen uuid, mark uuid, horizon uuid, lag_s float8, queues text[], priorities int[], marks uuid[]
--- returns: one row (mark) while the turn is still this worker's
+-- returns: mark; one row while the turn is still this worker's
 --
 -- `mark` null leaves it. It never comes nearer than `lag_s` to now, nor passes a row that an open transaction may still
 -- insert: `horizon`, of that same reading. A new horizon is read in this order: the statement's time, then its own

@@ -1,6 +1,7 @@
 -- Take the turn of walking: of all workers, one at a time does. Sets right what a clock that went back has left ahead.
 -- params: every_s float8, lag_s float8
--- returns: one row if it is this worker's turn: turn, mark, seen, where late rows may be, whether the clock was set back since the last
+-- returns: number, mark, seen, late_from, was_set_back; one row if it is this worker's turn, with where late rows may
+--     be
 --
 -- Commits alone, before the work: an answer that its reader is too slow for would keep the row locked. The mark is
 -- never nearer than `lag_s` to now: one that is was set by a clock that has gone back since, or by another server's
@@ -24,6 +25,6 @@ SET turn = w.turn + 1, walked_at = m.now, mark = d.mark, seen = d.seen,
     horizon_xid = CASE WHEN d.is_from_elsewhere THEN pg_current_xact_id() ELSE w.horizon_xid END
 FROM due d, moment m
 WHERE w.one = d.one
-RETURNING w.turn, w.mark, w.seen,
-    greatest(w.mark, least(w.seen, taskhub_id_floor(taskhub_id_moment(w.seen) - interval '10 s'))),
+RETURNING w.turn AS number, w.mark, w.seen,
+    greatest(w.mark, least(w.seen, taskhub_id_floor(taskhub_id_moment(w.seen) - interval '10 s'))) AS late_from,
     d.was_set_back

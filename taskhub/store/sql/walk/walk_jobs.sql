@@ -1,6 +1,7 @@
 -- Which fresh rows of any queue are still queued, from an id on.
 -- params: since uuid, before uuid, slack_s float8, amount int
--- returns: first a row (last id read, null, rows read, horizon id or null, queues met), then a row (id, queue, priority, null, null) per waiting id; the last column of those: ran out before its first start
+-- returns: last, read, horizon, queues, id, queue, priority, is_late; first a row of how far was read (id null), then
+--     one per waiting id (last null; is_late: ran out before its first start)
 --
 -- Reads up to `before` (null: no bound), never to ids nearer than `slack_s` to now, where the push may still be under
 -- way. The horizon id is told if every row below it that will ever come was to be seen by this very reading.
@@ -16,10 +17,11 @@ WITH bounds AS MATERIALIZED (
 ), met AS MATERIALIZED (
     SELECT count(*)::int AS rows FROM walked
 )
-SELECT CASE WHEN met.rows < :amount THEN greatest(b.upto, :since) ELSE (SELECT id FROM walked ORDER BY id DESC LIMIT 1) END AS id,
-    NULL::text AS queue, met.rows AS priority,
+SELECT CASE WHEN met.rows < :amount THEN greatest(b.upto, :since) ELSE (SELECT id FROM walked ORDER BY id DESC LIMIT 1) END AS last,
+    met.rows AS read,
     CASE WHEN pg_snapshot_xmin(pg_current_snapshot()) >= w.horizon_xid THEN w.horizon_id END AS horizon,
-    ARRAY(SELECT DISTINCT queue FROM walked) AS queues, false AS is_late
+    ARRAY(SELECT DISTINCT queue FROM walked) AS queues,
+    NULL::uuid AS id, NULL::text AS queue, NULL::int AS priority, NULL::bool AS is_late
 FROM bounds b, met, walk w
 UNION ALL
-SELECT id, queue, priority, NULL, NULL, coalesce(is_late, false) FROM walked WHERE waits
+SELECT NULL, NULL, NULL, NULL, id, queue, priority, coalesce(is_late, false) FROM walked WHERE waits

@@ -1,6 +1,7 @@
 -- What the walk looks after now: where waiting rows lie behind it, and the queues that are in use.
 -- params: active_s float8, newest int, amount int
--- returns: queue, priority, mark, null, true per place behind; queue, null, null, epoch, whether something of it is waiting or new, per queue that was in use lately
+-- returns: queue, priority, mark, epoch, is_new; a row per place behind (epoch null), and one per queue in use lately
+--     (priority and mark null; is_new: something of it waits or is new)
 WITH behind AS MATERIALIZED (
     SELECT queue, priority::int AS priority, mark FROM lagging ORDER BY mark LIMIT :amount
 ), used AS (
@@ -16,7 +17,7 @@ WITH behind AS MATERIALIZED (
         ORDER BY id DESC LIMIT :newest
     ) AS young
 )
-SELECT queue, priority, mark, NULL::bigint AS epoch, true FROM behind
+SELECT queue, priority, mark, NULL::bigint AS epoch, true AS is_new FROM behind
 UNION ALL
 SELECT u.name, NULL, NULL, coalesce(max(q.epoch), 0), bool_or(u.is_new)
 FROM used u LEFT JOIN queues q ON q.name = u.name

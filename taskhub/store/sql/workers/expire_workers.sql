@@ -1,6 +1,6 @@
 -- Declare dead those whose heartbeat was too old a moment ago. From here on their heartbeats change nothing.
 -- params: seen_s float8, dead_s float8, except_for uuid
--- returns: id per worker
+-- returns: id, host; per worker
 --
 -- Silence is measured up to `seen_s`, when this observer has last read PostgreSQL's clock, not up to now: a server that
 -- stood still for long may find this statement before it finds the heartbeats of those who were waiting for it, too.

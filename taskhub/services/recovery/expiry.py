@@ -5,11 +5,11 @@ from __future__ import annotations
 from taskhub.events.jobs import JobExpired
 from taskhub.events.teller import Teller
 from taskhub.store.connection import Store
-from taskhub.store.statements import uuid_array
+from taskhub.store.schedule import expire_jobs
 
 
 def fail_late(store: Store, ids: list[str]) -> None:
     """Fail those of some jobs that are late indeed, and tell of each. Raises StoreUnavailableError."""
     teller = Teller()
-    for row in store.run("expire_jobs", uuid_array(ids)):
-        teller.tell(JobExpired(*row))
+    for job in expire_jobs(store, ids):
+        teller.tell(JobExpired(job.id, job.queue, job.type))

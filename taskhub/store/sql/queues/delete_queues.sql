@@ -1,6 +1,6 @@
--- Forget queues that have lain idle for long: no row met, none waiting or scheduled, not paused.
+-- Delete queues that have lain idle for long: no row met, none waiting or scheduled, not paused.
 -- params: idle_s float8, amount int
--- returns: name per queue that is forgotten
+-- returns: name; per queue that is forgotten
 --
 -- One that is used again is made known again, by the submission or by the walk.
 WITH idle AS MATERIALIZED (

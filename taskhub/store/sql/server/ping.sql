@@ -1,4 +1,0 @@
--- Does the server answer?
--- params:
--- returns: one row
-SELECT 1
