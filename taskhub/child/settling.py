@@ -21,8 +21,8 @@ from taskhub.domain.outcome import Completed, Outcome
 from taskhub.events.teller import Teller
 from taskhub.logs import get_logger
 from taskhub.services.execution.claimed import Claim
+from taskhub.services.execution.requeue import requeue
 from taskhub.services.execution.settle import settle
-from taskhub.services.recovery.requeue import requeue
 from taskhub.store.connection import Connection
 from taskhub.store.statements import uuid_array
 

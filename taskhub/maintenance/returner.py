@@ -12,7 +12,7 @@ from collections import OrderedDict
 from taskhub.broker.broker import Broker
 from taskhub.domain.job import WorkerSlot
 from taskhub.roles.isolation import Isolation
-from taskhub.services.recovery.requeue import requeue
+from taskhub.services.execution.requeue import requeue
 from taskhub.services.recovery.rescue import return_lists
 from taskhub.store.connection import Store
 from taskhub.store.queues import queue_names

@@ -15,7 +15,7 @@ from taskhub.domain.journal import read_journal
 from taskhub.logs import get_logger
 from taskhub.maintenance.link import Record, WorkerLink
 from taskhub.roles.isolation import Isolation
-from taskhub.services.recovery.requeue import requeue
+from taskhub.services.execution.requeue import requeue
 from taskhub.services.recovery.rescue import release_from_outside
 from taskhub.store.connection import Store
 from taskhub.store.slots import slot_job_ids

@@ -125,6 +125,15 @@ def test_only_services_and_above_bring_store_and_broker_together() -> None:
             assert LEVEL[own_room(source)] >= LEVEL["services"], source.name
 
 
+def test_a_use_case_imports_only_use_cases_before_it() -> None:
+    order = ("queries", "submission", "operations", "execution", "recovery")
+    for source in sources("taskhub/services"):
+        here = source.path.parent.name
+        there = {name.split(".")[2] for name in source.imports() if name.startswith("taskhub.services.")}
+        if here in order:
+            assert {room for room in there if order.index(room) > order.index(here)} == set(), source.name
+
+
 def test_embedded_servers_are_for_the_entry_only() -> None:
     for source in sources():
         if own_room(source) not in ("embedded", "entry"):

@@ -21,9 +21,9 @@ from taskhub.logs import get_logger
 from taskhub.outage import Outage
 from taskhub.services.execution.claimed import MAX_BATCH_BYTES, Claim, claim_of, header_of
 from taskhub.services.execution.redis_take import RedisTake
+from taskhub.services.execution.requeue import requeue
 from taskhub.services.execution.settle import CompletedArrays, completed_arrays
 from taskhub.services.execution.store_claim import StoreClaim
-from taskhub.services.recovery.requeue import requeue
 from taskhub.store.connection import Connection, Row
 from taskhub.store.statements import uuid_array
 

@@ -19,8 +19,8 @@ from taskhub.domain import storable
 from taskhub.domain.errors import StatementError
 from taskhub.domain.job import WorkerSlot
 from taskhub.domain.outcome import MESSAGE_BYTES, Outcome
+from taskhub.services.execution.requeue import requeue
 from taskhub.services.execution.settle import settle
-from taskhub.services.recovery.requeue import requeue
 from taskhub.store.connection import Store
 from taskhub.store.slots import RescuedJob, close_slot, rescue_jobs
 from taskhub.store.statements import uuid_array

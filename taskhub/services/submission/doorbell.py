@@ -1,6 +1,6 @@
 """Ring Redis for jobs that are committed: best effort, soon given up, never in the way of an answer.
 
-What is not pushed is found by the reconciler. After a failure Redis is left alone for a second.
+What is not pushed is found by the reconciler. After a failure Redis is left alone for half a second to a second.
 """
 
 from __future__ import annotations
@@ -8,11 +8,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable
 
-from taskhub import clock
 from taskhub.broker.broker import Broker
 from taskhub.domain.errors import BrokerUnavailableError
 from taskhub.domain.new_job import NewJob
 from taskhub.logs import get_logger
+from taskhub.outage import Outage
 
 log = get_logger(__name__)
 
@@ -24,14 +24,13 @@ class Doorbell:
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
-        self._lock = threading.Lock()
-        self._is_up = True
-        self._again_at = 0.0
+        self._lock = threading.Lock()  # of the outage
+        self._outage = Outage(log, "redis.lost", "redis.back", base_s=_REST_S, cap_s=_REST_S)
 
     @property
     def is_up(self) -> bool:
         """False from a failed push to the next one that works."""
-        return self._is_up
+        return not self._outage.is_on
 
     def ring(self, new_jobs: Iterable[NewJob]) -> None:
         """Push the ids that are to run at once. Never raises."""
@@ -39,7 +38,7 @@ class Doorbell:
         for new_job in new_jobs:
             if not new_job.waits:
                 by_place.setdefault((new_job.queue, new_job.priority), []).append(new_job.id)
-        if not by_place or (not self._is_up and clock.monotonic_s() < self._again_at):
+        if not by_place or not self._outage.is_due:
             return
         try:
             for (queue, priority), ids in by_place.items():
@@ -50,27 +49,21 @@ class Doorbell:
             self._worked()
 
     def ask(self) -> bool:
-        """True if Redis answers now; asked at most once a second while it is away."""
-        if self._is_up or clock.monotonic_s() >= self._again_at:
+        """True if Redis answers now; asked about once a second while it is away."""
+        if self._outage.is_due:
             try:
                 self._broker.ping()
             except BrokerUnavailableError as error:
                 self._lost(error)
             else:
                 self._worked()
-        return self._is_up
+        return self.is_up
 
     def _lost(self, error: BrokerUnavailableError) -> None:
         with self._lock:
-            was_up, self._is_up = self._is_up, False
-            self._again_at = clock.monotonic_s() + _REST_S
-        if was_up:
-            log.warning("redis.lost", extra={"text": f"jobs are accepted and run a little later: {error}"})
+            self._outage.lost(f"jobs are accepted and run a little later: {error}")
 
     def _worked(self) -> None:
-        if self._is_up:
-            return
-        with self._lock:
-            was_up, self._is_up = self._is_up, True
-        if not was_up:
-            log.info("redis.back")
+        if self._outage.is_on:
+            with self._lock:
+                self._outage.back()
