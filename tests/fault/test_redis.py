@@ -236,6 +236,7 @@ def test_p8_the_mark_never_passes_a_row_whose_transaction_is_open(
         rows.one(status="completed")
         _let_time_pass(rows)
         eager.step()
+    assert rows.value("SELECT mark::text FROM walk") < late
     slow.execute("COMMIT")
     _let_time_pass(rows)
     eager.step()
