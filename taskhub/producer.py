@@ -16,10 +16,11 @@ import orjson
 
 from taskhub.broker.broker import Broker
 from taskhub.domain import strict_json
-from taskhub.domain.errors import FieldProblem, InvalidPayloadError, InvalidRequestError
+from taskhub.domain.errors import FieldProblem, InvalidPayloadError, InvalidRequestError, JobRefusedError
 from taskhub.domain.job import TERMINAL
 from taskhub.domain.job_request import JobRequest, read_job_request
 from taskhub.domain.job_view import job_view
+from taskhub.domain.new_job import REFUSED, NewJob
 from taskhub.handlers.registry import registry
 from taskhub.services.queries.jobs import get_job, wait_for_end
 from taskhub.services.submission.doorbell import Doorbell
@@ -78,8 +79,7 @@ class Producer:
 
         Raises InvalidInputError; StoreUnavailableError, after which the job may or may not be there.
         """
-        [new_job] = self._validator.validate([_job_request(type, payload or {}, options)], [""])
-        return self._own().submitter.submit(new_job).row.id
+        return self._commit([self._validator.validate(_job_request(type, payload or {}, options))])[0]
 
     def submit_many(self, jobs: Iterable[tuple[str, Mapping[str, Any]]], **options: Any) -> list[str]:
         """Commit many jobs with the same options, 1,000 in a transaction; returns their ids in order.
@@ -92,9 +92,7 @@ class Producer:
             for type in {type for type, _ in chunk}:
                 _job_request(type, {}, {})
             requests = [JobRequest(_payload(type, payload), type, *model[2:]) for type, payload in chunk]
-            first = len(submitted)
-            paths = [f"jobs.{first + number}." for number in range(len(chunk))]
-            submitted += self._own().submitter.submit_all(self._validator.validate(requests, paths))
+            submitted += self._commit(self._validator.validate_all(requests, first=len(submitted)))
         return submitted
 
     def wait(self, job_id: str, timeout_s: float) -> dict[str, Any]:
@@ -121,6 +119,13 @@ class Producer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _commit(self, new_jobs: list[NewJob]) -> list[str]:
+        results = self._own().submitter.submit(new_jobs)
+        refusals = [each.text for each in results if each.kind in REFUSED]
+        if refusals:
+            raise JobRefusedError(refusals[0])
+        return [each.id for each in results]
 
     def _own(self) -> _Connections:
         """This process's. Those of a parent are neither used, closed nor forgotten: sockets and locks are shared."""

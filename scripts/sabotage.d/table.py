@@ -453,8 +453,8 @@ SABOTAGES = [
         [
             (
                 "taskhub/services/submission/submitter.py",
-                "        for _ in range(_KEY_TRIES):\n",
-                "        self._doorbell.ring(rows)\n        for _ in range(_KEY_TRIES):\n",
+                "        if is_large(rows):\n",
+                "        self._doorbell.ring(rows)\n        if is_large(rows):\n",
             )
         ],
     ),
@@ -475,7 +475,7 @@ SABOTAGES = [
         "small requests go with large ones",
         LANES + "test_small_requests_do_not_wait_for_a_large_one",
         [
-            ("taskhub/services/submission/submitter.py", "if is_large(rows) else", "if False else"),
+            ("taskhub/services/submission/submitter.py", "if is_large(rows):", "if False:"),
             ("taskhub/services/submission/group_commit.py", "LATE_S = 0.1", "LATE_S = 60.0"),
             ("taskhub/services/submission/submitter.py", "_GROUP_STATEMENT_S = 0.6", "_GROUP_STATEMENT_S = 5.0"),
         ],
@@ -486,7 +486,7 @@ SABOTAGES = [
         [
             (
                 "taskhub/services/submission/group_commit.py",
-                "            self._put_back([ticket for ticket in others if not ticket.is_settled])\n",
+                "            self._put_back([pending for pending in others if not pending.is_settled])\n",
                 "",
             )
         ],
@@ -496,7 +496,7 @@ SABOTAGES = [
         LANES + "test_known_queues_are_asked_for_again_after_a_reconnect_and_after_a_while",
         [
             (
-                "taskhub/services/submission/inserts.py",
+                "taskhub/services/submission/inserter.py",
                 "not self.store.is_open or now_s - self._known_since_s > _KNOWN_FOR_S or",
                 "",
             )
@@ -520,7 +520,7 @@ SABOTAGES = [
     Sabotage(
         "a chunked body is read to the limit and no further",
         EDGES + "test_what_is_refused_is_refused_at_once_as_a_problem",
-        [("taskhub/api/json_body.py", "length = limit + 1 if is_chunked", "length = limit if is_chunked")],
+        [("taskhub/api/body.py", "length = limit + 1 if is_chunked", "length = limit if is_chunked")],
     ),
     Sabotage(
         "100 Continue as soon as the headers are there",

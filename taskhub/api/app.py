@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from flask import Flask, request
+from flask import Flask
 
 from taskhub.api import problems
 from taskhub.api.context import ApiContext, make_context
 from taskhub.api.gates import Gated
-from taskhub.api.request_log import NO_ROUTE, ROUTE, RequestLog
+from taskhub.api.request_log import RequestLog, note_route
 from taskhub.api.resources import health, jobs, submit
 from taskhub.handlers.registry import Registry
 from taskhub.settings.fields import Settings
@@ -24,9 +24,9 @@ def create_app(settings: Settings, registry: Registry) -> Flask:
     problems.register(app)
     for face in (submit, jobs, health):
         app.register_blueprint(face.blueprint(context))
-    app.before_request(_name_route)
+    app.before_request(note_route)
     gated = Gated(app.wsgi_app, context.gate)
-    app.wsgi_app = RequestLog(gated, context.drains)  # type: ignore[method-assign]
+    app.wsgi_app = RequestLog(gated, context)  # type: ignore[method-assign]
     return app
 
 
@@ -34,8 +34,3 @@ def context_of(app: Flask) -> ApiContext:
     """The services that an application was made with."""
     context: ApiContext = app.extensions[EXTENSION]
     return context
-
-
-def _name_route() -> None:
-    """For logs and metrics, which must not have a label per job."""
-    request.environ[ROUTE] = request.url_rule.rule if request.url_rule is not None else NO_ROUTE

@@ -39,15 +39,11 @@ class ApiContext:
     validator: Validator
     doorbell: Doorbell
     depths: Depths
-    limits: Limits
+    limits: Limits | None
     waiters: Hub
     gate: Gate
     teller: Teller
     is_draining: Callable[[], bool] = field(default=_never)
-
-    def drains(self) -> bool:
-        """What is_draining says at the moment."""
-        return self.is_draining()
 
     def close(self) -> None:
         self.submitter.close()
@@ -78,9 +74,15 @@ def make_context(settings: Settings, registry: Registry) -> ApiContext:
         validator=Validator(registry, max_attempts=settings.max_attempts, max_payload_bytes=settings.max_body_bytes),
         doorbell=doorbell,
         depths=depths,
-        limits=Limits(depths, store.reads, settings.queue_max_depth, settings.queue_max_age_s),
-        waiters=Hub(connect_reader, settings.api_waiters, lambda: context.drains()),  # noqa: PLW0108 (there are none yet)
+        limits=_limits(settings, depths, store),
+        waiters=Hub(connect_reader, settings.api_waiters, lambda: context.is_draining()),  # noqa: PLW0108 (there is none yet)
         gate=gate,
         teller=Teller(),
     )
     return context
+
+
+def _limits(settings: Settings, depths: Depths, store: Pool) -> Limits | None:
+    """None if there are none: then no submission asks."""
+    most, longest_s = settings.queue_max_depth, settings.queue_max_age_s
+    return None if most is None and longest_s is None else Limits(depths, store.reads, most, longest_s)

@@ -14,7 +14,7 @@ from urllib.parse import unquote_to_bytes
 from gunicorn.http.body import ChunkedReader
 from gunicorn.http.errors import NoMoreData
 
-from taskhub.api.media import unfitness
+from taskhub.api.body import unfitness
 
 MAX_HEAD_BYTES = 65_536
 MAX_IGNORED_BYTES = 65_536  # of a body that no view reads

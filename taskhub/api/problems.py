@@ -46,14 +46,6 @@ _SHOWN_AS = {"schema_outdated": "unavailable"}
 _BY_STATUS = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large", 415: "unsupported_media_type"}
 
 
-class RequestError(TaskhubError):
-    """What is wrong with a request before its content matters."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-
-
 def problem(
     code: str,
     detail: str,

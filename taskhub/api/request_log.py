@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
+
+from flask import request
 
 from taskhub import clock, ids
 from taskhub.logs import get_logger
@@ -16,11 +18,11 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-ROUTE = "taskhub.route"
-NO_ROUTE = "none"
 PROBES = frozenset(("/livez", "/readyz", "/health", "/metrics"))
 
 _REQUEST_ID = "taskhub.request_id"
+_ROUTE = "taskhub.route"
+_NO_ROUTE = "none"
 _SANE_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 _LONGEST_PATH = 200
@@ -32,12 +34,23 @@ def request_id(environ: WSGIEnvironment) -> str:
     return found
 
 
+def note_route() -> None:
+    """In the application, before a view: for logs and metrics, which must not have a label per job."""
+    request.environ[_ROUTE] = request.url_rule.rule if request.url_rule is not None else _NO_ROUTE
+
+
+class Process(Protocol):
+    """What is known of the process."""
+
+    def is_draining(self) -> bool: ...
+
+
 class RequestLog:
     """WSGI middleware."""
 
-    def __init__(self, application: WSGIApplication, is_draining: Callable[[], bool]) -> None:
+    def __init__(self, application: WSGIApplication, process: Process) -> None:
         self._application = application
-        self._is_draining = is_draining
+        self._process = process
         self._requests: dict[tuple[str, str, str], Any] = {}
         self._durations: dict[tuple[str, str], Any] = {}
 
@@ -50,7 +63,7 @@ class RequestLog:
         def start(line: str, headers: list[tuple[str, str]], *error: Any) -> Callable[[bytes], object]:
             nonlocal status
             status = line[:3]
-            if self._is_draining() or (status >= "400" and not getattr(environ["wsgi.input"], "is_read", True)):
+            if self._process.is_draining() or (status >= "400" and not getattr(environ["wsgi.input"], "is_read", True)):
                 _close_after(environ)
             headers.append(("X-Request-Id", name))
             return start_response(line, headers, *error)
@@ -61,7 +74,7 @@ class RequestLog:
             self._note(environ, status, clock.monotonic_s() - started_s)
 
     def _note(self, environ: WSGIEnvironment, status: str, duration_s: float) -> None:
-        method, route = environ.get("REQUEST_METHOD", ""), environ.get(ROUTE, NO_ROUTE)
+        method, route = environ.get("REQUEST_METHOD", ""), environ.get(_ROUTE, _NO_ROUTE)
         self._count(method if method in _METHODS else "other", route, status, duration_s)
         level = logging.DEBUG if route in PROBES and status < "500" else logging.INFO
         if log.isEnabledFor(level):

@@ -7,9 +7,7 @@
         InvalidRequestError        invalid_request
         InvalidPayloadError        invalid_payload
         UnknownTypeError           unknown_type
-        IdempotencyMismatchError   idempotency_mismatch
         JobRefusedError            job_refused            by a rule that the database's operator added
-      IdempotencyInProgressError   idempotency_in_progress
       QueueFullError               queue_full
       JobNotFoundError             not_found
       JobFinishedError             job_finished
@@ -87,22 +85,10 @@ class UnknownTypeError(InvalidInputError):
     code = "unknown_type"
 
 
-class IdempotencyMismatchError(InvalidInputError):
-    """The same Idempotency-Key came with another request."""
-
-    code = "idempotency_mismatch"
-
-
 class JobRefusedError(InvalidInputError):
     """The database takes no such job: a trigger or a constraint that its operator added refuses the row."""
 
     code = "job_refused"
-
-
-class IdempotencyInProgressError(TaskhubError):
-    """The Idempotency-Key is taken, and the job that it stands for cannot be shown."""
-
-    code = "idempotency_in_progress"
 
 
 class QueueFullError(TaskhubError):

@@ -28,7 +28,8 @@ DEFAULT_QUEUE: Final = "default"
 DEFAULT_PRIORITY: Final = 4
 PRIORITIES: Final = range(9, -1, -1)  # highest first, the order in which they are taken
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
+# What queues and types may be called: safe in Redis keys, URLs and metric labels.
+NAME: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 
 
 class ClaimedJob(NamedTuple):
@@ -50,8 +51,3 @@ class WorkerSlot(NamedTuple):
     worker: str
     number: int
     generation: int
-
-
-def is_name(text: str) -> bool:
-    """True for a name that queues and types may bear: safe in Redis keys, URLs and metric labels."""
-    return _NAME.fullmatch(text) is not None

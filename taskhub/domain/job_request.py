@@ -12,7 +12,7 @@ from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
 from taskhub.domain.errors import FieldProblem, InvalidRequestError
-from taskhub.domain.job import is_name
+from taskhub.domain.job import NAME
 
 MAX_ATTEMPTS = 100
 MAX_TIMEOUT_S = 7 * 86_400
@@ -92,7 +92,7 @@ def _payload_problems(payload: dict[str, Any], path: str) -> list[FieldProblem]:
     job_type = payload.get("type")
     if job_type is None:
         return [FieldProblem(f"{path}.type", "is required")]
-    if type(job_type) is not str or not is_name(job_type):
+    if type(job_type) is not str or not NAME.fullmatch(job_type):
         return [FieldProblem(f"{path}.type", "must be 1 to 64 of a-z 0-9 _ . -, the first a letter or digit")]
     return []
 
@@ -104,7 +104,7 @@ def _read_object(value: Any) -> dict[str, Any]:
 
 
 def _read_name(value: Any) -> str:
-    if type(value) is not str or not is_name(value):
+    if type(value) is not str or not NAME.fullmatch(value):
         raise ValueError("must be 1 to 64 of a-z 0-9 _ . -, the first a letter or digit")
     return value
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from taskhub.domain import strict_json
-from taskhub.domain.job import FAILED, QUEUED
-from taskhub.domain.new_job import InsertedTimes, NewJob
+from taskhub.domain.job import FAILED
 
 
 class JobRow(NamedTuple):
@@ -39,38 +37,6 @@ class JobRow(NamedTuple):
     started_at: str | None
     finished_at: str | None
     cancel_requested_at: str | None
-
-
-def new_row(new_job: NewJob, times: InsertedTimes) -> JobRow:
-    """The row that a submission became, known without reading it."""
-    return JobRow(
-        id=new_job.id,
-        type=new_job.type,
-        queue=new_job.queue,
-        priority=new_job.priority,
-        status=QUEUED,
-        payload=new_job.payload,
-        result=None,
-        attempts=0,
-        max_attempts=new_job.max_attempts,
-        crashes=0,
-        interruptions=0,
-        replays=0,
-        timeout_s=new_job.timeout_s,
-        tags=strict_json.encode(new_job.tags),
-        unique_key=new_job.unique_key,
-        run_at=times.run_at,
-        expires_at=times.expires_at,
-        failure_reason=None,
-        error=None,
-        worker=None,
-        slot=None,
-        created_at=times.created_at,
-        updated_at=times.created_at,
-        started_at=None,
-        finished_at=None,
-        cancel_requested_at=None,
-    )
 
 
 def job_view(row: JobRow, parsed: Callable[[str], Any]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from marshmallow import Schema
 
 from taskhub.domain import storable
 from taskhub.domain.errors import TaskhubError
-from taskhub.domain.job import DEFAULT_PRIORITY, DEFAULT_QUEUE, PRIORITIES, is_name
+from taskhub.domain.job import DEFAULT_PRIORITY, DEFAULT_QUEUE, NAME, PRIORITIES
 
 HandlerFunction = Callable[..., Any]
 SchemaClass = type[Schema]
@@ -52,6 +52,7 @@ class Registry:
 
     def __init__(self) -> None:
         self._handlers: dict[str, Handler] = {}
+        self.get = self._handlers.get  # by type, or None
 
     def add(self, handler: Handler) -> None:
         """Make a type known. Raises HandlerError for a bad declaration or a second one."""
@@ -60,9 +61,6 @@ class Registry:
         if known is not None and known.function is not handler.function:
             raise HandlerError(f"handler {handler.type!r} is declared twice: {_place(known)} and {_place(handler)}")
         self._handlers[handler.type] = handler
-
-    def get(self, job_type: str) -> Handler | None:
-        return self._handlers.get(job_type)
 
     def types(self) -> list[str]:
         """The known types, sorted."""
@@ -149,9 +147,9 @@ def _instance(name: str, schema: SchemaClass | Schema | None) -> Schema | None:
 def _checked(declared: Handler) -> Handler:
     """The declaration with its numbers as such. Raises HandlerError that names the option at fault, whatever it is."""
     name = f"handler {storable.shown(declared.type)}"
-    if not (type(declared.type) is str and is_name(declared.type)):
+    if not (type(declared.type) is str and NAME.fullmatch(declared.type)):
         raise HandlerError(f"{name}: a type is 1 to 64 of a-z 0-9 _ . - and begins with a letter or digit")
-    if not (type(declared.queue) is str and is_name(declared.queue)):
+    if not (type(declared.queue) is str and NAME.fullmatch(declared.queue)):
         raise HandlerError(f"{name}: queue {storable.shown(declared.queue)} is not 1 to 64 of a-z 0-9 _ . -")
     if not callable(declared.function):
         raise HandlerError(f"{name}: {storable.shown(declared.function)} is not a function")

@@ -26,7 +26,6 @@ STILL_BY_NAME = {  # modules that wait for functions of their statements
     "taskhub/child/program.py", "taskhub/child/settling.py", "taskhub/services/execution/claim.py",
     "taskhub/services/execution/settle.py", "taskhub/services/execution/store_claim.py",
     "taskhub/services/execution/transaction.py", "taskhub/services/recovery/rescue.py",
-    "taskhub/services/submission/idempotency.py", "taskhub/services/submission/inserts.py",
 }  # fmt: skip
 
 
@@ -64,6 +63,10 @@ class Use:
                 yield from map(ast.unparse, made.elts)
                 return
             assert isinstance(made, ast.Call)
+            table = made.args and vars(self.module).get(ast.unparse(made.args[0]))
+            if isinstance(table, dict):  # arrays by a table of the module, which bears the names
+                yield from table
+                return
             annotation = ast.Name(vars(self.module)[ast.unparse(made.func)].__annotations__["return"])
         fields = vars(self.module)[ast.unparse(annotation)]._fields
         yield from (f"after_{field}" if name == "after" else field for field in fields)

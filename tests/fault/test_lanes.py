@@ -10,12 +10,13 @@ import pytest
 
 from taskhub import ids
 from taskhub.broker.broker import Broker
-from taskhub.domain.errors import JobRefusedError, StoreUnavailableError
+from taskhub.domain.errors import StoreUnavailableError
 from taskhub.domain.new_job import NewJob
 from taskhub.services.submission.doorbell import Doorbell
-from taskhub.services.submission.inserts import Deadline, Inserter
+from taskhub.services.submission.inserter import Deadline, Inserter
 from taskhub.services.submission.submitter import Submitter
 from taskhub.store.connection import Connection
+from taskhub.store.new_jobs import insert_jobs
 from tests.harness.background import Background
 from tests.harness.rows import Rows
 from tests.waiting import stretched, wait_until
@@ -35,8 +36,8 @@ def submitter(pg_url: str, redis_url: str) -> Iterator[Submitter]:
         lambda lock_s, statement_s: Connection(pg_url, lock_s=lock_s, statement_s=statement_s or 5.0),
         Doorbell(Broker(redis_url, timeout_s=0.1)),
     )
-    made.submit(job())
-    made.submit(job(unique_key="warm"))
+    made.submit([job()])
+    made.submit([job(unique_key="warm")])
     yield made
     made.close()
 
@@ -85,7 +86,7 @@ def test_one_blocked_row_holds_up_only_itself(submitter: Submitter, rows: Rows, 
     hold, fields = HOLDS[held]
     for statement in hold:
         holder.sql(statement)
-    blocked = [Background(submitter.submit, job(**fields)) for _ in range(2)]
+    blocked = [Background(submitter.submit, [job(**fields)]) for _ in range(2)]
     for number in range(6):
         for own in ({}, {"unique_key": f"own{number}"}, {"idempotency_key": f"own{number}"}):
             assert _took_s(submitter, job(**own)) < stretched(_SOON_S)
@@ -107,16 +108,16 @@ def _is_refused(submitting: Background) -> bool:
 
 def _took_s(submitter: Submitter, submission: NewJob) -> float:
     began = time.monotonic()
-    submitter.submit(submission)
+    submitter.submit([submission])
     return time.monotonic() - began
 
 
 def test_a_row_that_is_let_go_in_time_is_accepted(submitter: Submitter, holder: Rows, rows: Rows) -> None:
     holder.sql(f"INSERT INTO unique_keys VALUES ('held', '{_NOBODY}')")
-    waiting = Background(submitter.submit, job(unique_key="held"))
+    waiting = Background(submitter.submit, [job(unique_key="held")])
     wait_until(lambda: _patient(rows), 5, "it waits for itself")
     holder.sql("ROLLBACK")
-    assert waiting.result(2).kind == "created"
+    assert waiting.result(2)[0].kind == "created"
 
 
 def _patient(rows: Rows) -> Any:
@@ -140,7 +141,7 @@ def test_of_many_blocked_rows_a_few_wait_and_the_rest_hear_it_at_once(submitter:
 def _refused_after_s(submitter: Submitter, submission: NewJob) -> float:
     began = time.monotonic()
     with pytest.raises(StoreUnavailableError):
-        submitter.submit(submission)
+        submitter.submit([submission])
     return time.monotonic() - began
 
 
@@ -156,7 +157,7 @@ def test_a_lock_on_all_jobs_is_told_in_time_and_forgotten_at_once(submitter: Sub
 def test_small_requests_do_not_wait_for_a_large_one(submitter: Submitter, rows: Rows) -> None:
     trigger(rows, "PERFORM pg_sleep(0.2);")
     large = [job('{"type":"t","slow":1}') for _ in range(4)] + [job() for _ in range(500)]
-    bulk = Background(submitter.submit_all, large)
+    bulk = Background(submitter.submit, large)
     running = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
     wait_until(lambda: rows.value(running), 5, "the large request is under way")
     assert max(_took_s(submitter, job()) for _ in range(10)) < stretched(0.3)
@@ -167,14 +168,14 @@ def test_small_requests_do_not_wait_for_a_large_one(submitter: Submitter, rows: 
 def test_a_flush_that_takes_long_holds_up_only_itself(submitter: Submitter, rows: Rows) -> None:
     """The next begins on another connection."""
     trigger(rows, "PERFORM pg_sleep(0.5);")
-    slow = Background(submitter.submit, job('{"type":"t","slow":1}', type="slow"))
+    slow = Background(submitter.submit, [job('{"type":"t","slow":1}', type="slow")])
     wait_until(lambda: rows.value("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"), 5, "it sleeps")
     submitted = 0
     while not slow.has_ended():
-        submitter.submit(job())
+        submitter.submit([job()])
         submitted += 1
     assert submitted > 2, "they waited for the slow one"
-    assert slow.result(3).kind == "created"
+    assert slow.result(3)[0].kind == "created"
 
 
 def test_known_queues_are_asked_for_again_after_a_reconnect_and_after_a_while(
@@ -182,17 +183,17 @@ def test_known_queues_are_asked_for_again_after_a_reconnect_and_after_a_while(
 ) -> None:
     """A restored database may not know them."""
     inserter = Inserter(Connection(pg_url))
-    assert inserter.insert([job()], Deadline.of(time.monotonic(), []))
+    assert inserter.insert(insert_jobs, [job()], Deadline.of(time.monotonic(), []))
     for forget in (
         inserter.store.close,
-        lambda: monkeypatch.setattr("taskhub.services.submission.inserts._KNOWN_FOR_S", 0.0),
+        lambda: monkeypatch.setattr("taskhub.services.submission.inserter._KNOWN_FOR_S", 0.0),
     ):
         rows.sql("DELETE FROM marks")
         rows.sql("DELETE FROM queues")
-        inserter.insert([job()], Deadline.of(time.monotonic(), []))
+        inserter.insert(insert_jobs, [job()], Deadline.of(time.monotonic(), []))
         assert rows.value("SELECT count(*) FROM marks") == 0
         forget()
-        inserter.insert([job()], Deadline.of(time.monotonic(), []))
+        inserter.insert(insert_jobs, [job()], Deadline.of(time.monotonic(), []))
         assert rows.value("SELECT count(*) FROM marks") == 1
     inserter.close()
 
@@ -215,11 +216,10 @@ def test_a_row_that_a_rule_of_the_database_refuses_is_told_so(
 ) -> None:
     rows.sql("CREATE TABLE theirs (n int NOT NULL)")
     trigger(rows, REFUSALS[refusal])
-    refused = Background(submitter.submit, job(payload='{"type":"t","slow":1}', **fields))
-    others = [Background(submitter.submit, job(**own)) for own in ({}, {"unique_key": "o"}, {"idempotency_key": "o"})]
-    with pytest.raises(JobRefusedError):
-        refused.result(3)
+    refused = Background(submitter.submit, [job(payload='{"type":"t","slow":1}', **fields)])
+    others = [Background(submitter.submit, [job(**own)]) for own in ({}, {"unique_key": "o"}, {"idempotency_key": "o"})]
+    assert [each.kind for each in refused.result(3)] == ["job_refused"]
     for each in others:
-        each.result(3)
-    with pytest.raises(JobRefusedError):
-        submitter.submit_all([job(), job(payload='{"type":"t","slow":1}', **dict.fromkeys(fields, "2"))])
+        assert [each.kind for each in each.result(3)] == ["created"]
+    several = submitter.submit([job(), job(payload='{"type":"t","slow":1}', **dict.fromkeys(fields, "2"))])
+    assert several[1].kind == "job_refused"

@@ -258,7 +258,6 @@ def _insert(store: Connection) -> str:
         max_attempts=[5],
         timeouts=[None],
         run_in=[None],
-        expires_in=[None],
         unique_keys=[None],
         tags=["{}"],
     )

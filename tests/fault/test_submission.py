@@ -81,7 +81,7 @@ def test_a1_killed_between_the_commit_and_the_push(
 ) -> None:
     def die() -> None:
         failpoints.arm("api.after_commit=kill")
-        submitter().submit(submission())
+        submitter().submit([submission()])
 
     assert in_fork(die) == -signal.SIGKILL
     assert rows.counts() == {"queued": 1}
@@ -97,7 +97,7 @@ def test_a2_the_push_comes_after_the_commit(submitter: MakeSubmitter, pg_url: st
     locker = Rows(pg_url)
     locker.sql("BEGIN")
     locker.sql("LOCK TABLE jobs IN SHARE MODE")
-    submitting = Background(submitter().submit, submission())
+    submitting = Background(submitter().submit, [submission()])
     submitting.is_blocked_in(rows)
     assert depth(broker) == 0
     locker.sql("COMMIT")
@@ -126,10 +126,10 @@ def test_a3_the_commit_answered_into_a_broken_connection(
 ) -> None:
     """The API itself sends the same INSERT again, and the client never learns of it."""
     lost = pg_proxy.lose_answer(KEYED)
-    accepted = submitter(pg=proxied_pg_url).submit(submission("k1"))
+    [accepted] = submitter(pg=proxied_pg_url).submit([submission("k1")])
     assert lost.happened
     assert rows.counts() == {"queued": 1}
-    assert accepted.row.id == rows.value("SELECT id FROM jobs")
+    assert accepted.id == rows.value("SELECT id FROM jobs")
 
 
 def test_a3_the_clients_repetition_after_an_unknown_outcome_is_the_same_job(
@@ -138,24 +138,24 @@ def test_a3_the_clients_repetition_after_an_unknown_outcome_is_the_same_job(
     lost = [pg_proxy.lose_answer(KEYED) for _ in range(50)]
     submitting = submitter(pg=proxied_pg_url)
     with pytest.raises(StoreUnavailableError):
-        submitting.submit(submission("k1"))
+        submitting.submit([submission("k1")])
     assert lost[0].happened
     assert rows.counts() == {"queued": 1}, "it was committed, and nobody knows"
-    again = submitter().submit(submission("k1"))
+    [again] = submitter().submit([submission("k1")])
     assert again.kind == "replayed"
     assert rows.counts() == {"queued": 1}
-    assert again.row.id == rows.value("SELECT id FROM jobs")
+    assert again.id == rows.value("SELECT id FROM jobs")
 
 
 def test_a8_redis_hangs_during_the_push(submitter: MakeSubmitter, rows: Rows, frail_redis: Redis) -> None:
     submitting = submitter(redis=frail_redis.url)
-    submitting.submit(submission())
+    submitting.submit([submission()])
     frail_redis.signal(signal.SIGSTOP)
     try:
         took_s = []
         for _ in range(5):
             began = time.monotonic()
-            submitting.submit(submission())
+            submitting.submit([submission()])
             took_s.append(time.monotonic() - began)
     finally:
         frail_redis.signal(signal.SIGCONT)
@@ -175,7 +175,8 @@ def test_a9_a_push_that_timed_out_was_carried_out(
     proxied_redis_url: str,
 ) -> None:
     lost = redis_proxy.lose_answer(key_names.ready("default", 4).encode())
-    job = submitter(redis=proxied_redis_url).submit(submission()).row.id
+    [submitted] = submitter(redis=proxied_redis_url).submit([submission()])
+    job = submitted.id
     assert lost.happened
     broker.push("default", 4, [job])
     broker.push_again("default", 4, [(1.0, job)])

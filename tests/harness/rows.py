@@ -185,7 +185,7 @@ def submit(
     alike = {
         "queues": queue, "types": type, "priorities": priority, "payloads": text, "max_attempts": 5, "tags": "{}",
     }  # fmt: skip
-    none = dict.fromkeys(("timeouts", "run_in", "expires_in", "unique_keys"))
+    none = dict.fromkeys(("timeouts", "run_in", "unique_keys"))
     run(store, "insert_jobs", ids=made, **{name: [value] * count for name, value in {**alike, **none}.items()})
     broker.push(queue, priority, made)
     return made

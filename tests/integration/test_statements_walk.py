@@ -281,7 +281,7 @@ def insert(store: Connection, job_ids: list[str], **columns: Any) -> list[str]:
     """Insert jobs that are all alike."""
     told = {
         "queues": "default", "types": "echo", "priorities": 4, "payloads": '{"type":"echo"}', "max_attempts": 5,
-        "timeouts": None, "run_in": None, "expires_in": None, "unique_keys": None, "tags": "{}",
+        "timeouts": None, "run_in": None, "unique_keys": None, "tags": "{}",
     }  # fmt: skip
     arrays = {name: [value] * len(job_ids) for name, value in {**told, **columns}.items()}
     return [row[0] for row in run(store, "insert_jobs", ids=job_ids, **arrays)]
@@ -289,11 +289,12 @@ def insert(store: Connection, job_ids: list[str], **columns: Any) -> list[str]:
 
 def test_a_new_job_is_queued_without_run_at(store: Connection, rows: Rows) -> None:
     job = ids.new_ids(1)[0]
-    assert insert(store, [job], tags='{a,"b c"}', timeouts=1.5, expires_in=60.0, unique_keys="k") == [job]
+    until = "2030-01-01T00:00:00+00:00"
+    assert insert(store, [job], tags='{a,"b c"}', timeouts=1.5, expires_at=until, unique_keys="k") == [job]
     row = rows.job(job)
     assert (row["status"], row["run_at"], row["attempts"], row["max_attempts"]) == ("queued", None, 0, 5)
     assert (row["tags"], row["timeout_s"], row["unique_key"]) == (["a", "b c"], 1.5, "k")
-    assert (row["expires_at"] - row["created_at"]).total_seconds() == pytest.approx(60)
+    assert row["expires_at"].isoformat() == until
 
 
 @pytest.mark.parametrize(("ago", "is_found_by_run_at"), [(600, True), (6, True), (3, False), (-3600, True)])

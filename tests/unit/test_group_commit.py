@@ -15,7 +15,6 @@ import pytest
 
 from taskhub.domain.errors import (
     BlockedError,
-    InvalidRequestError,
     SchemaOutdatedError,
     StatementError,
     StoreUnavailableError,
@@ -32,38 +31,60 @@ class Lane:
 
     def __init__(self, limit: int = 100, late_s: float = 60.0) -> None:
         self.flushed: list[list[int]] = []
-        self.after: list[list[int]] = []
+        self.led: list[list[int]] = []
         self.fail: Exception | None = None
         self.gate = threading.Semaphore(0)
         self.begun = threading.Semaphore(0)
-        self.commits = GroupCommit[int, list[str]](
-            self._flush,
-            lambda batch, ticket: sum(len(t.rows) for t in batch) + len(ticket.rows) <= limit,
-            self._after,
-            late_s=late_s,
-        )
+        self.limit = limit
+        self.commits = GroupCommit[int, list[str]](self, late_s=late_s)
 
     def commit(self, rows: list[int], within_s: float = 30.0) -> list[str] | None:
         """None: the rows are to go alone."""
-        return self.commits.commit(PendingCommit(rows, time.monotonic() + within_s))
+        pending = PendingCommit[int, list[str]](rows, time.monotonic() + within_s)
+        led = self.commits.commit(pending)
+        if led:
+            self.led.append([row for each in led for row in each.rows])
+        return settled(pending)
+
+    def fits(self, batch: Batch, pending: PendingCommit[int, list[str]]) -> bool:
+        return sum(len(each.rows) for each in batch) + len(pending.rows) <= self.limit
 
     def waiting(self) -> int:
         return len(self.commits._waiting)
 
-    def _flush(self, batch: Batch) -> None:
+    def flush(self, batch: Batch) -> None:
         self.begun.release()
         assert self.gate.acquire(timeout=10)
         if self.fail is not None:
             raise self.fail
-        self.flushed.append([row for ticket in batch for row in ticket.rows])
-        for ticket in batch:
-            if 13 in ticket.rows:
-                ticket.error = InvalidRequestError("thirteen")
-            else:
-                ticket.result = [f"done {row}" for row in ticket.rows]
+        self.flushed.append([row for pending in batch for row in pending.rows])
+        for pending in batch:
+            pending.goes_alone = 13 in pending.rows
+            if not pending.goes_alone:
+                pending.result = [f"done {row}" for row in pending.rows]
 
-    def _after(self, batch: Batch) -> None:
-        self.after.append([row for ticket in batch for row in ticket.rows])
+
+def settled(pending: PendingCommit[int, list[str]]) -> list[str] | None:
+    """Its result. Raises its error."""
+    if pending.error is not None:
+        raise pending.error
+    return pending.result
+
+
+class Plain:
+    """A lane whose requests all go together, each flush in so many seconds."""
+
+    def __init__(self, takes_s: float = 0.0) -> None:
+        self._takes_s = takes_s
+
+    def fits(self, batch: Batch, pending: PendingCommit[int, list[str]]) -> bool:
+        return True
+
+    def flush(self, batch: Batch) -> None:
+        if self._takes_s:
+            pause(self._takes_s)
+        for pending in batch:
+            pending.result = [f"done {pending.rows[0]}"]
 
 
 def asked(lane: Lane, threads: ThreadPoolExecutor, *requests: list[int]) -> list[Future[list[str] | None]]:
@@ -80,7 +101,7 @@ def test_one_alone_leads_its_own_flush() -> None:
     lane = Lane()
     lane.gate.release()
     assert lane.commit([1, 2]) == ["done 1", "done 2"]
-    assert lane.flushed == lane.after == [[1, 2]]
+    assert lane.flushed == lane.led == [[1, 2]]
 
 
 def test_those_who_wait_go_together_with_the_next() -> None:
@@ -91,7 +112,7 @@ def test_those_who_wait_go_together_with_the_next() -> None:
         lane.gate.release(2)
         assert [answer.result(10) for answer in answers] == [["done 1"], ["done 2"], ["done 3"], ["done 4"]]
     assert lane.flushed == [[1], [2, 3, 4]]
-    assert sorted(lane.after) == [[1], [2, 3, 4]]
+    assert sorted(lane.led) == [[1], [2, 3, 4]]
 
 
 def test_what_does_not_fit_waits_for_its_turn() -> None:
@@ -104,13 +125,12 @@ def test_what_does_not_fit_waits_for_its_turn() -> None:
     assert lane.flushed == [[1], [2, 3, 8], [4, 5, 6, 7], [9]]
 
 
-def test_a_bad_request_fails_alone() -> None:
+def test_what_a_flush_could_not_settle_goes_alone() -> None:
     lane = Lane()
     with ThreadPoolExecutor(4) as threads:
         answers = asked(lane, threads, [1], [2], [13], [4])
         lane.gate.release(2)
-        assert [answer.exception(10) is None for answer in answers] == [True, True, False, True]
-        assert isinstance(answers[2].exception(), InvalidRequestError)
+        assert [answer.result(10) for answer in answers] == [["done 1"], ["done 2"], None, ["done 4"]]
 
 
 def test_when_the_store_is_away_all_who_wait_hear_it_at_once_and_the_next_try_again() -> None:
@@ -256,14 +276,10 @@ def interrupted_at(line: int, commit: Callable[[int], object]) -> bool:
 def test_threads_that_are_interrupted_at_any_line_strand_nobody(is_slow: bool) -> None:
     """Whether they lead or wait; those beside them never notice."""
 
-    def flush(batch: Batch) -> None:
-        if is_slow:
-            pause(0.002)
-        for ticket in batch:
-            ticket.result = [f"done {ticket.rows[0]}"]
-
     def commit(row: int) -> list[str] | None:
-        return commits.commit(PendingCommit([row], time.monotonic() + 5.0))
+        pending = PendingCommit[int, list[str]]([row], time.monotonic() + 5.0)
+        commits.commit(pending)
+        return settled(pending)
 
     def steady() -> list[list[str] | None]:
         answers = []
@@ -271,7 +287,7 @@ def test_threads_that_are_interrupted_at_any_line_strand_nobody(is_slow: bool) -
             answers.append(commit(1))
         return answers
 
-    commits = GroupCommit[int, list[str]](flush, lambda batch, ticket: True, lambda batch: None, late_s=0.02)
+    commits = GroupCommit[int, list[str]](Plain(0.002 if is_slow else 0.0), late_s=0.02)
     is_over = threading.Event()
     interrupted = 0
     with ThreadPoolExecutor(2) as threads:
@@ -288,11 +304,9 @@ def test_threads_that_are_interrupted_at_any_line_strand_nobody(is_slow: bool) -
 
 
 def test_a_flush_whose_thread_is_interrupted_at_any_line_is_over_at_once() -> None:
-    def flush(batch: Batch) -> None:
-        for ticket in batch:
-            ticket.result = [f"done {ticket.rows[0]}"]
-
-    commits = GroupCommit[int, list[str]](flush, lambda batch, ticket: True, lambda batch: None, late_s=60.0)
+    commits = GroupCommit[int, list[str]](Plain(), late_s=60.0)
     for line in range(1, 120):
         interrupted_at(line, lambda row: commits.commit(PendingCommit([row], time.monotonic() + 60.0)))
-        assert commits.commit(PendingCommit([3], time.monotonic() + 5.0)) == ["done 3"], f"after line {line}"
+        pending = PendingCommit[int, list[str]]([3], time.monotonic() + 5.0)
+        commits.commit(pending)
+        assert settled(pending) == ["done 3"], f"after line {line}"

@@ -39,5 +39,5 @@ def test_a_schema_that_raises_anything_refuses_its_payload(raised: BaseException
     registry.add(Handler("odd", lambda job: None, schema=Odd()))
     validator = Validator(registry, max_attempts=1, max_payload_bytes=1000)
     with pytest.raises(InvalidPayloadError) as refusal:
-        validator.validate([JobRequest(type="odd", payload={"type": "odd"})], [""])
+        validator.validate(JobRequest(type="odd", payload={"type": "odd"}))
     assert orjson.dumps([problem.__dict__ for problem in refusal.value.problems])

@@ -54,7 +54,7 @@ class Depths:
 
 
 class Limits:
-    """Refuses submissions to a queue that holds too much, or is too late; None: no such limit."""
+    """Refuses submissions to a queue that holds too much, or is too late; one of the two may be None: no such limit."""
 
     def __init__(self, depths: Depths, reads: Store, max_depth: int | None, max_age_s: float | None) -> None:
         self._depths = depths
@@ -65,8 +65,6 @@ class Limits:
 
     def check(self, queues: Iterable[str]) -> None:
         """Raises QueueFullError. A queue of which nothing can be learned is not full."""
-        if self._max_depth is None and self._max_age_s is None:
-            return
         for queue in queues:
             depth = self._depths.depths().get(queue, 0)
             if self._max_depth is not None and depth >= self._max_depth:

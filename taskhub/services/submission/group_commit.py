@@ -14,8 +14,8 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import Generic, TypeVar
+from itertools import islice
+from typing import Generic, Protocol, TypeVar
 
 from taskhub import clock
 from taskhub.domain.errors import BlockedError, SchemaOutdatedError, StatementError, StoreUnavailableError, TaskhubError
@@ -30,7 +30,7 @@ _GRACE_S = 0.4
 
 
 class PendingCommit(Generic[T, R]):
-    """What one request wants committed by `until_s`; a flush sets `result`, `error`, or that its rows go alone."""
+    """What one request wants committed by `until_s`; ends with a `result`, an `error`, or to go alone."""
 
     __slots__ = ("_wake", "asked_at_s", "error", "goes_alone", "leader", "result", "rows", "until_s", "was_sent")
 
@@ -39,7 +39,7 @@ class PendingCommit(Generic[T, R]):
         self.until_s = until_s
         self.asked_at_s = clock.monotonic_s()
         self.result: R | None = None
-        self.error: Exception | None = None
+        self.error: StoreUnavailableError | None = None
         self.goes_alone = False
         self.was_sent = False  # by a flush that did not end: its rows may be there
         self.leader: PendingCommit[T, R] | None = None  # of the flush that carries this one
@@ -59,62 +59,55 @@ class PendingCommit(Generic[T, R]):
             self._wake.release()
 
 
+class Lane(Protocol[T, R]):
+    """Requests of one kind. fits: may this one join these? flush: commits the rows of all these, and settles each."""
+
+    def fits(self, batch: list[PendingCommit[T, R]], pending: PendingCommit[T, R]) -> bool: ...
+
+    def flush(self, batch: list[PendingCommit[T, R]]) -> None: ...
+
+
 class GroupCommit(Generic[T, R]):
-    """One lane.
+    """The commits of one lane. late_s: a flush keeps the next from beginning for so long."""
 
-    flush: is given tickets and settles each. fits: may a ticket join this batch? after: what the leader does
-    with a flushed batch when all others have gone on. late_s: a flush keeps the next from beginning for so long.
-    """
-
-    def __init__(
-        self,
-        flush: Callable[[list[PendingCommit[T, R]]], None],
-        fits: Callable[[list[PendingCommit[T, R]], PendingCommit[T, R]], bool],
-        after: Callable[[list[PendingCommit[T, R]]], None],
-        late_s: float = LATE_S,
-    ) -> None:
-        self._flush = flush
-        self._fits = fits
-        self._after = after
+    def __init__(self, lane: Lane[T, R], late_s: float = LATE_S) -> None:
+        self._lane = lane
         self._late_s = late_s
         self._lock = threading.Lock()
         self._waiting: deque[PendingCommit[T, R]] = deque()
-        self._begun_at_s: dict[PendingCommit[T, R], float] = {}  # flushes under way, by the leader's ticket
+        self._begun_at_s: dict[PendingCommit[T, R], float] = {}  # flushes under way, by their leaders
         self._worked_at_s = float("-inf")
 
-    def commit(self, ticket: PendingCommit[T, R]) -> R | None:
-        """Have the ticket's rows committed with whatever else waits; returns what the flush made of them.
+    def commit(self, own: PendingCommit[T, R]) -> list[PendingCommit[T, R]]:
+        """Have it settled, with whatever else waits. Returns those that went with the flush that it led, if it did.
 
-        None: they cannot go with others. Raises StoreUnavailableError; what the flush set as the ticket's error; for
-        rows that were alone in their flush, whatever it raised.
+        Raises, for rows that were alone in their flush, whatever that raised other than that PostgreSQL is away.
         """
+        led: list[PendingCommit[T, R]] = []
         try:
             with self._lock:
-                self._waiting.append(ticket)
-            while not ticket.is_settled:
-                if not self._lead_if_due(ticket):
-                    self._wait(ticket)
+                self._waiting.append(own)
+            while not own.is_settled:
+                led = self._lead_if_due(own)
+                if not led:
+                    self._wait(own)
         finally:
-            if not ticket.is_settled or ticket in self._begun_at_s:  # this thread was interrupted
-                self._withdraw(ticket)
-        if ticket.error is not None and ticket.result is None:
-            raise ticket.error
-        return ticket.result
+            if not own.is_settled or own in self._begun_at_s:  # this thread was interrupted
+                self._withdraw(own)
+        return led
 
-    def _lead_if_due(self, own: PendingCommit[T, R]) -> bool:
+    def _lead_if_due(self, own: PendingCommit[T, R]) -> list[PendingCommit[T, R]]:
         batch: list[PendingCommit[T, R]] = []
         try:
             with self._lock:
                 if self._is_due(own):
                     self._board(own, batch)
-            if not batch:
-                return False
-            self._flush_all(batch)
+            if batch:
+                self._flush_all(batch)
         finally:
             if batch:
                 self._land(batch)
-        self._after(batch)
-        return True
+        return batch
 
     def _is_due(self, own: PendingCommit[T, R]) -> bool:
         """Shall this thread begin a flush now?"""
@@ -133,87 +126,74 @@ class GroupCommit(Generic[T, R]):
     def _board(self, own: PendingCommit[T, R], batch: list[PendingCommit[T, R]]) -> None:
         batch.append(own)
         others = deque[PendingCommit[T, R]]()
-        for ticket in self._waiting:
-            if ticket is not own:
-                (batch if self._fits(batch, ticket) else others).append(ticket)
+        for pending in self._waiting:
+            if pending is not own:
+                (batch if self._lane.fits(batch, pending) else others).append(pending)
         self._begun_at_s[own] = clock.monotonic_s()
-        for ticket in batch:
-            ticket.leader = own
+        for pending in batch:
+            pending.leader = own
         self._waiting = others
 
     def _flush_all(self, batch: list[PendingCommit[T, R]]) -> None:
         try:
-            self._flush(batch)
+            self._lane.flush(batch)
         except Exception as error:
-            others = batch[1:]
             # A broken trigger's error may be one row's, and looks like an old schema.
             if isinstance(error, StoreUnavailableError) and not isinstance(error, (BlockedError, SchemaOutdatedError)):
-                for ticket in batch:
-                    ticket.error = ticket.error or StoreUnavailableError(
-                        str(error), outcome_unknown=error.outcome_unknown
-                    )
+                for pending in batch:
+                    pending.error = StoreUnavailableError(str(error), outcome_unknown=error.outcome_unknown)
                 return
-            for ticket in others if _is_own(error, others) else batch:
-                ticket.was_sent = ticket.was_sent or _may_be_there(error)
-                ticket.goes_alone = not ticket.is_settled
-            if _is_own(error, others):
+            if isinstance(error, BlockedError):
+                is_own, may_be_there = False, error.outcome_unknown
+            else:  # the leader itself must see an interrupt, a bug, and what is wrong with rows that were alone
+                is_own = len(batch) == 1 or not isinstance(error, (TaskhubError, MemoryError))
+                may_be_there = not isinstance(error, StatementError)
+            for pending in batch[1:] if is_own else batch:
+                pending.was_sent = pending.was_sent or may_be_there
+                pending.goes_alone = not pending.is_settled
+            if is_own:
                 raise
 
     def _land(self, batch: list[PendingCommit[T, R]]) -> None:
         own, others = batch[0], batch[1:]
         with self._lock:
             begun_at_s = self._begun_at_s.pop(own, 0.0)
-            self._put_back([ticket for ticket in others if not ticket.is_settled])
+            self._put_back([pending for pending in others if not pending.is_settled])
             if own.result is not None:
                 self._worked_at_s = clock.monotonic_s()
-            elif isinstance(own.error, StoreUnavailableError) and self._worked_at_s < begun_at_s:
-                for ticket in self._waiting:
-                    ticket.error = StoreUnavailableError(str(own.error))
+            elif own.error is not None and self._worked_at_s < begun_at_s:
+                for pending in self._waiting:
+                    pending.error = StoreUnavailableError(str(own.error))
                 others += self._waiting
                 self._waiting.clear()
-            following = self._waiting[0] if self._waiting else None
-        if following is not None:
-            following.wake()
-        for ticket in others:
-            ticket.wake()
+            woken = [*islice(self._waiting, 1), *others]
+        for pending in woken:
+            pending.wake()
 
-    def _put_back(self, tickets: list[PendingCommit[T, R]]) -> None:
+    def _put_back(self, batch: list[PendingCommit[T, R]]) -> None:
         """Their flush ended without a word of them: they go with the next."""
-        for ticket in reversed(tickets):
-            ticket.leader = None
-            ticket.was_sent = True
-            if ticket not in self._waiting:
-                self._waiting.appendleft(ticket)
+        for pending in reversed(batch):
+            pending.leader = None
+            pending.was_sent = True
+            if pending not in self._waiting:
+                self._waiting.appendleft(pending)
 
-    def _wait(self, ticket: PendingCommit[T, R]) -> None:
-        is_under_way = ticket.leader is not None
-        left_s = ticket.until_s - clock.monotonic_s() + (_GRACE_S if is_under_way else 0)
+    def _wait(self, own: PendingCommit[T, R]) -> None:
+        is_under_way = own.leader is not None
+        left_s = own.until_s - clock.monotonic_s() + (_GRACE_S if is_under_way else 0)
         if left_s > 0:
-            ticket.wait(min(left_s, self._late_s))
+            own.wait(min(left_s, self._late_s))
             return
-        self._withdraw(ticket)
-        ticket.error = StoreUnavailableError(
-            "PostgreSQL did not take the job in time", outcome_unknown=is_under_way or ticket.was_sent
-        )
+        self._withdraw(own)
+        is_unknown = is_under_way or own.was_sent
+        own.error = StoreUnavailableError("PostgreSQL did not take the job in time", outcome_unknown=is_unknown)
 
-    def _withdraw(self, ticket: PendingCommit[T, R]) -> None:
+    def _withdraw(self, own: PendingCommit[T, R]) -> None:
         """Its thread leaves; if it was its turn to lead, it is another's, as are those on its flush."""
         with self._lock:
-            self._begun_at_s.pop(ticket, None)
+            self._begun_at_s.pop(own, None)
             with contextlib.suppress(ValueError):
-                self._waiting.remove(ticket)
-            following = self._waiting[0] if self._waiting else None
-        if following is not None:
-            following.wake()
-
-
-def _is_own(error: Exception, others: Sequence[object]) -> bool:
-    """Must the leader's thread see this itself: an interrupt or a bug, or, if it flushed no others, what is wrong?"""
-    if isinstance(error, BlockedError):
-        return False
-    return not others or not isinstance(error, (TaskhubError, MemoryError))
-
-
-def _may_be_there(error: Exception) -> bool:
-    """After this, can rows of the flush be in PostgreSQL?"""
-    return error.outcome_unknown if isinstance(error, BlockedError) else not isinstance(error, StatementError)
+                self._waiting.remove(own)
+            following = list(islice(self._waiting, 1))
+        for pending in following:
+            pending.wake()

@@ -6,102 +6,95 @@ statements, which see every holder that made it stand back.
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from functools import partial
+from typing import NamedTuple
 
-from taskhub.domain.errors import IdempotencyInProgressError, IdempotencyMismatchError, StatementError, TaskhubError
+from taskhub.domain.errors import StatementError
 from taskhub.domain.job_view import JobRow
-from taskhub.domain.new_job import InsertedTimes, NewJob
-from taskhub.services.submission.group_commit import PendingCommit
-from taskhub.services.submission.inserts import DROPPED, Deadline, KeyedOutcome, read_jobs
-from taskhub.store.connection import Connection
-from taskhub.store.statements import text_array, uuid_array
+from taskhub.domain.new_job import EXISTING, KEY_MISMATCH, KEY_SPENT, REPLAYED, NewJob, Submitted
+from taskhub.services.submission.inserter import Deadline, Inserter
+from taskhub.services.submission.lanes import Batch, PendingSubmission, PlainLane, created, inserted_as, rows_of
+from taskhub.store.connection import Store
+from taskhub.store.keys import KeyHolders, free_unique_key, keyed_jobs, repoint_idempotency_key
+from taskhub.store.new_jobs import KeyedInsert, insert_keyed_jobs
 
-CREATED: Final = "created"
-DUPLICATE: Final = "duplicate"
-REPLAYED: Final = "replayed"
+MAX_KEYED_BATCH = 100
+KEYS_KEPT_S = 86_400.0
 
-
-class Resolved(NamedTuple):
-    """A submission that is safe: as job `id`; `times` if it was inserted just now, `row` if it was read."""
-
-    id: str
-    kind: str
-    times: InsertedTimes | None = None
-    row: JobRow | None = None
-
-
-class KeysMovedError(TaskhubError):
-    """A key's holder disappeared meanwhile: submit again, under the same ids."""
-
-    code = "keys_moved"
+_insert = partial(insert_keyed_jobs, kept_s=KEYS_KEPT_S)
 
 
 class _Found(NamedTuple):
-    """Who holds a submission's keys."""
+    """Of jobs that were not inserted: who holds their keys, and the jobs that these are, by id."""
 
-    fingerprint: str | None
-    keyed_id: str | None
-    holder: str | None
-
-
-def resolve(
-    store: Connection,
-    batch: list[PendingCommit[NewJob, list[Resolved]]],
-    outcomes: dict[str, KeyedOutcome],
-    deadline: Deadline,
-) -> None:
-    """Settle each ticket of a keyed batch after its INSERT. Raises StoreUnavailableError."""
-    missing = [row for ticket in batch for row in ticket.rows if outcomes[row.id].times is None]
-    found = _find(store, missing, deadline) if missing else {}
-    wanted = {row.id for row in missing} | {held for each in found.values() for held in each[1:] if held}
-    jobs = {job.id: job for job in read_jobs(store, sorted(wanted), deadline)} if wanted else {}
-    for ticket in batch:
-        try:
-            ticket.result = [_accept(store, row, outcomes[row.id], found.get(row.id), jobs) for row in ticket.rows]
-        except (IdempotencyMismatchError, IdempotencyInProgressError, KeysMovedError, StatementError) as error:
-            ticket.error = error.with_traceback(None)  # it is raised in another thread
+    holders: dict[str, KeyHolders]
+    jobs: dict[str, JobRow]
 
 
-def _find(store: Connection, rows: list[NewJob], deadline: Deadline) -> dict[str, _Found]:
-    answer = store.run(
-        "keyed_jobs",
-        uuid_array([row.id for row in rows]),
-        text_array([row.idempotency_key for row in rows]),
-        text_array([row.unique_key for row in rows]),
-        timeout_s=max(deadline.left_s, 0.3),
-    )
-    return {row[0]: _Found(*row[1:]) for row in answer}
+class KeyedLane(PlainLane):
+    """Jobs with keys."""
+
+    def fits(self, batch: Batch, pending: PendingSubmission) -> bool:
+        """No key twice in one statement."""
+        rows = rows_of(batch)
+        if len(rows) + len(pending.rows) > MAX_KEYED_BATCH or not super().fits(batch, pending):
+            return False
+        taken = {key for row in rows for key in row.keys}
+        return taken.isdisjoint(key for row in pending.rows for key in row.keys)
+
+    def send(self, inserter: Inserter, batch: Batch, deadline: Deadline) -> None:
+        """As the plain lane. One whose key was freed meanwhile goes alone: it is sent again, under the same ids."""
+        rows = rows_of(batch)
+        answer = inserter.insert(_insert, rows, deadline, may_be_there=any(each.was_sent for each in batch))
+        inserted = {each.id: each for each in answer}
+        found = _find(inserter, [row for row in rows if inserted[row.id].created_at is None], deadline)
+        for pending in batch:
+            try:
+                result = [_submitted(inserter.store, row, inserted[row.id], found) for row in pending.rows]
+            except StatementError:
+                if len(batch) == 1:
+                    raise
+                pending.goes_alone = True
+            else:
+                pending.goes_alone = None in result
+                pending.result = None if pending.goes_alone else [each for each in result if each is not None]
 
 
-def _accept(
-    store: Connection, row: NewJob, outcome: KeyedOutcome, found: _Found | None, jobs: dict[str, JobRow]
-) -> Resolved:
-    if outcome.times is not None:
-        return Resolved(row.id, CREATED, outcome.times)
-    assert found is not None
-    if found.keyed_id is not None and found.keyed_id != row.id:
-        return _accept_by_idempotency_key(row, outcome, found, jobs)
+def _find(inserter: Inserter, missing: list[NewJob], deadline: Deadline) -> _Found:
+    if not missing:
+        return _Found({}, {})
+    ids = [row.id for row in missing]
+    keys = [row.idempotency_key for row in missing], [row.unique_key for row in missing]
+    holders = keyed_jobs(inserter.store, ids, *keys, timeout_s=deadline.try_s)
+    wanted = {job_id for each in holders for job_id in (each.id, each.idempotent_id, each.unique_id) if job_id}
+    return _Found({each.id: each for each in holders}, inserter.read(sorted(wanted), deadline))
+
+
+def _submitted(store: Store, row: NewJob, inserted: KeyedInsert, found: _Found) -> Submitted | None:
+    """None: the holder of a key has gone."""
+    if inserted.created_at is not None:
+        return created(row.id, inserted_as(inserted))
+    holders, jobs = found.holders[row.id], found.jobs
+    if holders.idempotent_id not in (None, row.id):
+        return _by_idempotency_key(row, inserted, holders, jobs)
     if row.id in jobs:  # an earlier sending inserted it, and its answer was lost
-        return Resolved(row.id, CREATED, row=jobs[row.id])
-    if found.holder in jobs:
-        return _accept_as_duplicate(store, row, jobs[found.holder])
-    if found.holder is not None and row.unique_key is not None:  # its job was deleted, its key not yet
-        store.run("free_unique_key", row.unique_key, found.holder)
-    if row.id in (found.holder, found.keyed_id):  # its keys went in, and it did not
-        raise StatementError(DROPPED, "")
-    raise KeysMovedError("the holder of a key has gone")
+        return created(row.id, inserted_as(jobs[row.id]))
+    if holders.unique_id in jobs:
+        if row.idempotency_key is not None:  # the holder was committed after our key was
+            repoint_idempotency_key(store, row.idempotency_key, row.id, holders.unique_id)
+        return Submitted(EXISTING, holders.unique_id, row=jobs[holders.unique_id])
+    if holders.unique_id is not None and row.unique_key is not None:  # its job was deleted, its key not yet
+        free_unique_key(store, row.unique_key, holders.unique_id)
+    if row.id in (holders.unique_id, holders.idempotent_id):  # its keys went in, and it did not
+        return created(row.id, None)
+    return None
 
 
-def _accept_by_idempotency_key(row: NewJob, outcome: KeyedOutcome, found: _Found, jobs: dict[str, JobRow]) -> Resolved:
-    if found.fingerprint != row.fingerprint:
-        raise IdempotencyMismatchError("this Idempotency-Key was used with another body; use a new key for a new job")
-    assert found.keyed_id is not None
-    if found.keyed_id not in jobs:
-        raise IdempotencyInProgressError("this Idempotency-Key was used for a job that is not kept any more")
-    return Resolved(found.keyed_id, DUPLICATE if outcome.is_first else REPLAYED, row=jobs[found.keyed_id])
-
-
-def _accept_as_duplicate(store: Connection, row: NewJob, holder: JobRow) -> Resolved:
-    if row.idempotency_key is not None:  # the holder was committed after our key was
-        store.run("repoint_idempotency_key", row.idempotency_key, row.id, holder.id)
-    return Resolved(holder.id, DUPLICATE, row=holder)
+def _by_idempotency_key(row: NewJob, inserted: KeyedInsert, holders: KeyHolders, jobs: dict[str, JobRow]) -> Submitted:
+    job_id = holders.idempotent_id or ""
+    if holders.fingerprint != row.fingerprint:
+        told = "this Idempotency-Key was used with another body; use a new key for a new job"
+        return Submitted(KEY_MISMATCH, job_id, text=told)
+    if job_id not in jobs:
+        return Submitted(KEY_SPENT, job_id, text="this Idempotency-Key was used for a job that is not kept any more")
+    return Submitted(EXISTING if inserted.is_first else REPLAYED, job_id, row=jobs[job_id])

@@ -8,7 +8,7 @@ from types import TracebackType
 
 from taskhub import clock
 from taskhub.domain.errors import StoreUnavailableError
-from taskhub.services.submission.inserts import Inserter
+from taskhub.services.submission.inserter import Inserter
 
 _LOOK_AGAIN_S = 0.05
 

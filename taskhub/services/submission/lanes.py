@@ -1,6 +1,6 @@
 """The ways by which submissions reach PostgreSQL, so that one that must wait for others holds up only itself.
 
-- Together: small requests share a commit (`group_commit`). Locks are waited for for a moment, for all of them.
+- Together: small requests of one lane share a commit (`group_commit`). Locks are waited for for a moment, for all.
 - Alone: what could not go with others, each on a connection of its own: for a moment again, which sorts out those
   that nothing blocks, and then, a few at a time, until its time is over. What was blocked just now starts here.
 - Large requests go alone from the start: small ones never wait for one.
@@ -10,65 +10,73 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import NamedTuple
 
 from taskhub import clock
-from taskhub.domain.errors import BlockedError, TaskhubError
-from taskhub.domain.new_job import NewJob
-from taskhub.services.submission.group_commit import GroupCommit, PendingCommit
-from taskhub.services.submission.idempotency import CREATED, Resolved, resolve
+from taskhub.domain.errors import BlockedError, StoreUnavailableError
+from taskhub.domain.job_view import JobRow
+from taskhub.domain.new_job import CREATED, JOB_REFUSED, Inserted, NewJob, Submitted
+from taskhub.services.submission.group_commit import PendingCommit
+from taskhub.services.submission.inserter import Deadline, Inserter, size_of
 from taskhub.services.submission.inserter_pool import InserterPool
-from taskhub.services.submission.inserts import Deadline, Inserter, size_of
-from taskhub.store.connection import Connection
+from taskhub.store.new_jobs import KeyedInsert, insert_jobs
 
 MAX_BATCH = 500
-MAX_KEYED_BATCH = 100
 MAX_BATCH_BYTES = 1 << 20
 
 _LARGE_ROWS = 100
 _LARGE_BYTES = 256 << 10
 _BLOCKED_FOR_S = 2.0
 _MAX_BLOCKED = 1_000
+_KEY_TRIES = 5
 
-PendingSubmission = PendingCommit[NewJob, list[Resolved]]
+PendingSubmission = PendingCommit[NewJob, list[Submitted]]
 Batch = list[PendingSubmission]
-Ring = Callable[[Batch], None]
 Aside = Callable[[], AbstractContextManager[object]]
-Connect = Callable[[float, float | None], Connection]  # with a lock time-out and a statement's, None: the usual
 
 
-class Way(NamedTuple):
-    """How one kind of submissions is sent: settles tickets. fits: may this one join these?"""
+class PlainLane:
+    """Jobs without keys."""
 
-    send: Callable[[Inserter, Batch, Deadline], None]
-    fits: Callable[[Batch, PendingSubmission], bool]
+    def __init__(self, inserters: InserterPool) -> None:
+        self._inserters = inserters
+
+    def fits(self, batch: Batch, pending: PendingSubmission) -> bool:
+        rows = rows_of(batch)
+        return len(rows) + len(pending.rows) <= MAX_BATCH and size_of(rows) + size_of(pending.rows) <= MAX_BATCH_BYTES
+
+    def flush(self, batch: Batch) -> None:
+        deadline = Deadline.of(min(pending.asked_at_s for pending in batch), rows_of(batch))
+        with self._inserters.lend(deadline.left_s) as inserter:
+            self.send(inserter, batch, deadline)
+
+    def send(self, inserter: Inserter, batch: Batch, deadline: Deadline) -> None:
+        """Settle all these, or raise StoreUnavailableError, StatementError."""
+        rows = rows_of(batch)
+        answer = inserter.insert(insert_jobs, rows, deadline, may_be_there=any(each.was_sent for each in batch))
+        inserted = {each.id: each for each in answer}
+        if len(inserted) < len(rows):  # some were there by an earlier sending, whose answer was lost
+            found = inserter.read([row.id for row in rows if row.id not in inserted], deadline)
+            inserted |= {job_id: inserted_as(row) for job_id, row in found.items()}
+        for pending in batch:
+            pending.result = [created(row.id, inserted.get(row.id)) for row in pending.rows]
 
 
 class Alone:
     """Requests on connections of their own. aside: what a thread holds while it waits for other transactions."""
 
-    def __init__(self, quick: InserterPool, patient: InserterPool, ring: Ring, aside: Aside) -> None:
+    def __init__(self, quick: InserterPool, patient: InserterPool, aside: Aside) -> None:
         self._quick = quick
         self._patient = patient
-        self._ring = ring
         self._aside = aside
         self._blocked_until_s: dict[tuple[str, str], float] = {}
 
-    def commit(self, way: Way, ticket: PendingSubmission) -> list[Resolved]:
-        """Raises StoreUnavailableError, also when as many are blocked as may be; the errors of bad requests."""
-        deadline = Deadline(ticket.until_s)
-        try:
-            with self._quick.lend(deadline.left_s) as inserter:
-                way.send(inserter, [ticket], deadline)
-        except BlockedError as error:
-            ticket.was_sent = ticket.was_sent or error.outcome_unknown
-            self._note_blocked(ticket.rows)
-            with self._aside(), self._patient.lend(0) as inserter:
-                way.send(inserter, [ticket], deadline)
-        if ticket.result is None:
-            raise ticket.error or TaskhubError("a submission was neither accepted nor refused")
-        self._ring([ticket])
-        return ticket.result
+    def commit(self, lane: PlainLane, pending: PendingSubmission) -> list[Submitted]:
+        """Raises StoreUnavailableError, also when as many are blocked as may be; StatementError."""
+        for _ in range(_KEY_TRIES):
+            self._send(lane, pending, Deadline(pending.until_s))
+            if pending.result is not None:
+                return pending.result
+        raise StoreUnavailableError("the holder of a key changed again and again")
 
     def is_for(self, rows: list[NewJob]) -> bool:
         """True if such rows were blocked just now."""
@@ -81,6 +89,16 @@ class Alone:
         self._quick.close()
         self._patient.close()
 
+    def _send(self, lane: PlainLane, pending: PendingSubmission, deadline: Deadline) -> None:
+        try:
+            with self._quick.lend(deadline.left_s) as inserter:
+                lane.send(inserter, [pending], deadline)
+        except BlockedError as error:
+            pending.was_sent = pending.was_sent or error.outcome_unknown
+            self._note_blocked(pending.rows)
+            with self._aside(), self._patient.lend(0) as inserter:
+                lane.send(inserter, [pending], deadline)
+
     def _note_blocked(self, rows: list[NewJob]) -> None:
         if len(self._blocked_until_s) >= _MAX_BLOCKED:
             self._blocked_until_s.clear()
@@ -88,24 +106,17 @@ class Alone:
         self._blocked_until_s.update((mark, until_s) for mark in _marks(rows[0]))
 
 
-class Lane:
-    """Small requests of one kind: together as long as nothing blocks them."""
+def created(job_id: str, inserted: Inserted | None) -> Submitted:
+    """A job whose row went in, or which PostgreSQL took without keeping it."""
+    if inserted is None:
+        return Submitted(JOB_REFUSED, job_id, text="the database refuses this job: a trigger dropped its row")
+    return Submitted(CREATED, job_id, inserted)
 
-    def __init__(self, way: Way, together: InserterPool, alone: Alone, ring: Ring) -> None:
-        self._way = way
-        self._together = together
-        self._alone = alone
-        self._group = GroupCommit(self._flush, way.fits, ring)
 
-    def commit(self, ticket: PendingSubmission) -> list[Resolved]:
-        """Raises StoreUnavailableError; the errors of bad requests."""
-        accepted = None if self._alone.is_for(ticket.rows) else self._group.commit(ticket)
-        return self._alone.commit(self._way, ticket) if accepted is None else accepted
-
-    def _flush(self, batch: Batch) -> None:
-        deadline = Deadline.of(min(ticket.asked_at_s for ticket in batch), rows_of(batch))
-        with self._together.lend(deadline.left_s) as inserter:
-            self._way.send(inserter, batch, deadline)
+def inserted_as(row: JobRow | KeyedInsert) -> Inserted:
+    """What is told of a row when it goes in, of one that is there."""
+    assert row.created_at is not None
+    return Inserted(row.id, row.created_at, row.run_at, row.expires_at)
 
 
 def is_large(rows: list[NewJob]) -> bool:
@@ -114,47 +125,9 @@ def is_large(rows: list[NewJob]) -> bool:
 
 
 def rows_of(batch: Batch) -> list[NewJob]:
-    return batch[0].rows if len(batch) == 1 else [row for ticket in batch for row in ticket.rows]
-
-
-def _send_plain(inserter: Inserter, batch: Batch, deadline: Deadline) -> None:
-    times = inserter.insert(rows_of(batch), deadline, may_be_there=_may_be_there(batch))
-    for ticket in batch:
-        ticket.result = [Resolved(row.id, CREATED, times[row.id]) for row in ticket.rows]
-
-
-def _send_keyed(inserter: Inserter, batch: Batch, deadline: Deadline) -> None:
-    outcomes = inserter.insert_keyed(rows_of(batch), deadline, may_be_there=_may_be_there(batch))
-    resolve(inserter.store, batch, outcomes, deadline)
-
-
-def _may_be_there(batch: Batch) -> bool:
-    return any(ticket.was_sent for ticket in batch)
-
-
-def _fits_plain(batch: Batch, ticket: PendingSubmission) -> bool:
-    rows = rows_of(batch)
-    return len(rows) + len(ticket.rows) <= MAX_BATCH and size_of(rows) + size_of(ticket.rows) <= MAX_BATCH_BYTES
-
-
-def _fits_keyed(batch: Batch, ticket: PendingSubmission) -> bool:
-    """No key twice in one statement."""
-    rows = rows_of(batch)
-    if len(rows) + len(ticket.rows) > MAX_KEYED_BATCH or not _fits_plain(batch, ticket):
-        return False
-    taken = {key for row in rows for key in _keys(row)}
-    return taken.isdisjoint(key for row in ticket.rows for key in _keys(row))
-
-
-def _keys(row: NewJob) -> list[tuple[str, str]]:
-    named = [("idempotency", row.idempotency_key), ("unique", row.unique_key)]
-    return [(name, key) for name, key in named if key is not None]
+    return batch[0].rows if len(batch) == 1 else [row for pending in batch for row in pending.rows]
 
 
 def _marks(row: NewJob) -> list[tuple[str, str]]:
     """By what a row that was blocked is known again: its keys; without any, its queue and type."""
-    return _keys(row) or [(row.queue, row.type)]
-
-
-PLAIN = Way(_send_plain, _fits_plain)
-KEYED = Way(_send_keyed, _fits_keyed)
+    return row.keys or [(row.queue, row.type)]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
 
 from taskhub import ids
 from taskhub.domain import storable, strict_json
@@ -13,6 +13,9 @@ from taskhub.domain.job_request import MAX_PROBLEMS, JobRequest, shown
 from taskhub.domain.new_job import NewJob
 from taskhub.handlers.registry import Handler, Registry
 from taskhub.logs import get_logger
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 log = get_logger(__name__)
 
@@ -39,20 +42,15 @@ class Validator:
         self._must_know = must_know
         self._encode = encode
 
-    def validate(self, requests: list[JobRequest], paths: list[str]) -> list[NewJob]:
-        """A submission for each; `paths` tell where they stand in the request. Raises InvalidInputError."""
-        errors: list[InvalidInputError] = []
-        made: list[NewJob] = []
-        for job_id, request, path in zip(ids.new_ids(len(requests)), requests, paths, strict=True):
-            try:
-                made.append(self._new_job(job_id, request, path))
-            except InvalidInputError as error:
-                errors.append(error)
-                if len(errors) >= MAX_PROBLEMS:
-                    break
-        if errors:
-            raise merged(errors)
-        return made
+    def validate(self, request: JobRequest) -> NewJob:
+        """Raises InvalidInputError."""
+        [job_id] = ids.new_ids(1)
+        return self._new_job(job_id, request, "")
+
+    def validate_all(self, requests: list[JobRequest], first: int = 0) -> list[NewJob]:
+        """A job for each of the requests `jobs.<first>` on. Raises InvalidInputError that tells all problems."""
+        names = zip(ids.new_ids(len(requests)), requests, strict=True)
+        return all_or_problems(lambda number, item: self._new_job(*item, f"jobs.{number}."), names, first)
 
     def _new_job(self, job_id: str, request: JobRequest, path: str) -> NewJob:
         handler = self._registry.get(request.type)
@@ -90,13 +88,24 @@ class Validator:
         return value
 
 
-def merged(errors: list[InvalidInputError]) -> InvalidInputError:
-    """One error that tells the problems of several, of the kind of the first."""
-    first = errors[0]
-    if len(errors) == 1:
-        return first
-    same = [error for error in errors if type(error) is type(first)]
-    return type(first)(str(first), [problem for error in same for problem in error.problems][:MAX_PROBLEMS])
+def all_or_problems(make: Callable[[int, T], R], items: Iterable[T], first: int = 0) -> list[R]:
+    """What is made of each, given its number. Raises one InvalidInputError for all that were refused, to a bound."""
+    made: list[R] = []
+    errors: list[InvalidInputError] = []
+    for number, item in enumerate(items, start=first):
+        try:
+            made.append(make(number, item))
+        except InvalidInputError as error:
+            errors.append(error)
+            if len(errors) >= MAX_PROBLEMS:
+                break
+    if len(errors) > 1:  # it is of the kind of the first
+        alike = [error for error in errors if type(error) is type(errors[0])]
+        problems = [problem for error in alike for problem in error.problems]
+        raise type(errors[0])(str(errors[0]), problems[:MAX_PROBLEMS])
+    if errors:
+        raise errors[0]
+    return made
 
 
 def _check_schema(handler: Handler, payload: dict[str, Any], path: str) -> None:

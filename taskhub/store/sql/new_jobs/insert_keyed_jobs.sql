@@ -1,7 +1,7 @@
 -- As insert_jobs, for jobs with an Idempotency-Key or a unique_key; a key and its job are committed together or not at all.
--- params: ids uuid[], queues text[], types text[], priorities int[], payloads text[], max_attempts int[], timeouts float8[], run_in float8[], expires_in float8[], unique_keys text[], tags text[], run_at timestamptz[], expires_at timestamptz[], idempotency_keys text[], fingerprints text[], kept_s float8
--- returns: id, whether its idempotency key was new, created_at, run_at, expires_at (texts, UTC; null: not inserted,
---     see keyed_jobs)
+-- params: ids uuid[], queues text[], types text[], priorities int[], payloads text[], max_attempts int[], timeouts float8[], run_in float8[], unique_keys text[], tags text[], run_at timestamptz[], expires_at timestamptz[], idempotency_keys text[], fingerprints text[], kept_s float8
+-- returns: id, is_first, created_at, run_at, expires_at; for each: was its idempotency key new, times as texts
+--     in UTC (null: not inserted, see keyed_jobs)
 -- transition: new -> queued
 --
 -- No key twice in one call. Keys are taken in one order everywhere, all idempotency keys and then all
@@ -19,9 +19,9 @@ WITH started AS MATERIALIZED (
         SELECT u.job_id FROM unique_keys u JOIN jobs j ON j.id = u.job_id
         WHERE u.unique_key = d.unique_key AND j.status IN ('queued', 'running')
     ) AS holder
-    FROM unnest(:ids, :queues, :types, :priorities, :payloads, :max_attempts, :timeouts, :run_in, :expires_in,
+    FROM unnest(:ids, :queues, :types, :priorities, :payloads, :max_attempts, :timeouts, :run_in,
         :unique_keys, :tags, :run_at, :expires_at, :idempotency_keys, :fingerprints)
-        AS d (id, queue, type, priority, payload, max_attempts, timeout_s, run_in, expires_in, unique_key, tags, run_at,
+        AS d (id, queue, type, priority, payload, max_attempts, timeout_s, run_in, unique_key, tags, run_at,
             expires_at, idempotency_key, fingerprint)
 ), first_sent AS (
     INSERT INTO idempotency_keys (key, fingerprint, job_id, expires_at)
@@ -52,12 +52,13 @@ WITH started AS MATERIALIZED (
         CASE WHEN w.run_at IS NOT NULL THEN w.run_at
             WHEN w.run_in IS NOT NULL THEN b.now + w.run_in * interval '1 s'
             WHEN w.id NOT BETWEEN b.oldest AND b.newest THEN b.now END,
-        coalesce(w.expires_at, b.now + w.expires_in * interval '1 s'), w.timeout_s, w.max_attempts, w.priority,
+        w.expires_at, w.timeout_s, w.max_attempts, w.priority,
         'queued', w.queue, w.type, w.unique_key, w.tags::text[], w.payload::json
     FROM bounds b, wanted w
     WHERE w.unique_key IS NULL OR w.unique_key IN (SELECT unique_key FROM taken)
     ON CONFLICT (id) DO NOTHING
     RETURNING id, created_at, run_at, expires_at
 )
-SELECT g.id, g.idempotency_key IN (SELECT key FROM first_sent), i.created_at::text, i.run_at::text, i.expires_at::text
+SELECT g.id, g.idempotency_key IN (SELECT key FROM first_sent) AS is_first, i.created_at::text, i.run_at::text,
+    i.expires_at::text
 FROM given g LEFT JOIN inserted i ON i.id = g.id

@@ -1,15 +1,20 @@
-"""Read a request's body: JSON and nothing else, no larger than allowed, strictly."""
+"""A request's body: JSON and nothing else, no larger than allowed, read strictly.
+
+Imported before the fork too, so by itself.
+"""
 
 from __future__ import annotations
 
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from flask import Request
+from werkzeug.http import parse_options_header
 
-from taskhub.api.media import unfitness
-from taskhub.api.problems import RequestError
 from taskhub.domain import strict_json
+from taskhub.domain.errors import TaskhubError
+
+if TYPE_CHECKING:
+    from flask import Request
 
 _LARGE_BYTES = 1 << 20
 _CUT_OFF = "the body ended before its length"
@@ -19,16 +24,35 @@ _BAD_CHUNKS = "the chunks of the body are not well formed, or end before the las
 _large = threading.Lock()
 
 
+class RequestError(TaskhubError):
+    """What is wrong with a request before its content matters."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
 def read_json(request: Request, limit: int) -> Any:
     """The decoded body. Raises RequestError, MalformedJsonError, TooDeepError."""
-    data = read_bytes(request, limit)
+    data = _read_bytes(request, limit)
     if len(data) <= _LARGE_BYTES:
         return strict_json.decode(data)
     with _large:
         return strict_json.decode(data)
 
 
-def read_bytes(request: Request, limit: int) -> bytes:
+def unfitness(content_type: str, coding: str) -> str | None:
+    """Why a body with these headers is not read, or None."""
+    if content_type != "application/json":
+        kind, parameters = parse_options_header(content_type)
+        if kind.lower() != "application/json" or parameters.get("charset", "utf-8").lower() != "utf-8":
+            return "Content-Type must be application/json, in UTF-8"
+    if coding.lower() != "identity":
+        return "Content-Encoding is not supported: send the JSON itself"
+    return None
+
+
+def _read_bytes(request: Request, limit: int) -> bytes:
     """The body as it came, checked for its type and size. Raises RequestError."""
     environ = request.environ
     unfit = unfitness(environ.get("CONTENT_TYPE", ""), environ.get("HTTP_CONTENT_ENCODING", "identity"))
