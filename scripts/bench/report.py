@@ -1,15 +1,33 @@
-"""Two series of figures side by side: medians, and the ratio of each pair with its spread."""
+"""Two series of figures side by side, taken in turn: medians, and the ratio of each pair with its spread."""
 
 from __future__ import annotations
 
 import statistics
+from collections.abc import Callable, Mapping
 
+from rich.console import Console
 from rich.table import Table
+
+Figures = dict[str, float]
 
 _NOTHING = 0.02  # less is not shown, nor divided by
 
 
-def report(title: str, runs: dict[str, list[dict[str, float]]], unit: str = "CPU in us per job") -> Table:
+def alternate(
+    console: Console, sides: Mapping[str, Callable[[int], Figures]], jobs: int, pairs: int
+) -> dict[str, list[Figures]]:
+    """Pairs of runs, each pair in the other order than the one before; a small run of each goes unrecorded."""
+    for run in sides.values():
+        run(jobs // 10)
+    runs: dict[str, list[Figures]] = {name: [] for name in sides}
+    for pair in range(pairs):
+        for name in list(sides) if pair % 2 == 0 else reversed(sides):
+            console.print(f"pair {pair + 1} of {pairs}: {name} ...", end="\r" if console.is_terminal else "\n")
+            runs[name].append(sides[name](jobs))
+    return runs
+
+
+def report(title: str, runs: dict[str, list[Figures]], unit: str = "CPU in us per job") -> Table:
     """The second series beside the first."""
     (first, base), (second, other) = runs.items()
     table = Table(title=f"{title}, {len(base)} pairs; {unit}")
