@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -16,11 +15,10 @@ from taskhub.settings.fields import Settings
 from taskhub.store.connection import Connection
 from taskhub.store.migrations import migrate
 from tests.harness.rows import Rows
-from tests.harness.servers import Postgres, Redis
+from tests.harness.servers import Postgres, Redis, new_database
 from tests.sweep import drawing
 
 _TEMPLATE = "taskhub_template"
-_numbers = itertools.count(1)
 
 
 # How fast a busy machine draws an example, or tries it, says nothing of what is tested.
@@ -68,20 +66,15 @@ def _template(postgres: Postgres) -> str:
 @pytest.fixture
 def empty_pg_url(postgres: Postgres) -> Iterator[str]:
     """A database with nothing in it."""
-    name = f"empty_{next(_numbers)}"
-    postgres.run(f"CREATE DATABASE {name}")
-    yield postgres.url(name)
-    postgres.run(f"DROP DATABASE {name} WITH (FORCE)")
+    with new_database(postgres) as url:
+        yield url
 
 
 @pytest.fixture
 def pg_url(postgres: Postgres, _template: str) -> Iterator[str]:
     """A database with the current schema and no rows."""
-    name = f"test_{next(_numbers)}"
-    copy = " STRATEGY file_copy" if postgres.version >= 150000 else ""  # 15 ms; wal_log, the default, takes 25
-    postgres.run(f"CREATE DATABASE {name} TEMPLATE {_template}{copy}")
-    yield postgres.url(name)
-    postgres.run(f"DROP DATABASE {name} WITH (FORCE)")
+    with new_database(postgres, _template) as url:
+        yield url
 
 
 @pytest.fixture

@@ -25,12 +25,17 @@ def ledger(tmp_path: Path) -> Ledger:
 @pytest.fixture
 def environment(pg_url: str, redis_url: str, ledger: Ledger) -> dict[str, str]:
     """What API and worker have in common."""
+    return environment_of(pg_url, redis_url, ledger.path)
+
+
+def environment_of(pg_url: str, redis_url: str, ledger: Path) -> dict[str, str]:
+    """The same for other servers."""
     return {
         "TASKHUB_DATABASE_URL": pg_url,
         "TASKHUB_REDIS_URL": redis_url,
         "TASKHUB_HANDLERS": "tests.harness.handlers",
         "TASKHUB_AUTH": "off",
-        VARIABLE: str(ledger.path),
+        VARIABLE: str(ledger),
     }
 
 

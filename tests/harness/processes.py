@@ -1,7 +1,8 @@
-"""What /proc says of processes."""
+"""What /proc says of processes. It is asked many times in a wait, so it reads no more than it must."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 
@@ -16,16 +17,7 @@ def alive(pid: int) -> bool:
 
 def children_of(pid: int) -> list[int]:
     """The pids of a process's children, zombies left out."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-            if int(fields[1]) == pid and fields[0] not in ("Z", "X"):
-                found.append(int(entry.name))
-    return sorted(found)
+    return sorted(_children().get(pid, []))
 
 
 def is_stopped(pid: int) -> bool:
@@ -35,4 +27,27 @@ def is_stopped(pid: int) -> bool:
 
 def family_of(pid: int) -> list[int]:
     """A process and all its descendants."""
-    return [pid] + [member for child in children_of(pid) for member in family_of(child)]
+    children, family = _children(), [pid]
+    for member in family:
+        family += sorted(children.get(member, []))
+    return family
+
+
+def _children() -> dict[int, list[int]]:
+    """The children of every process, zombies left out."""
+    found: dict[int, list[int]] = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                descriptor = os.open(f"/proc/{name}/stat", os.O_RDONLY)
+            except FileNotFoundError:
+                continue
+            try:
+                state, parent = os.read(descriptor, 4096).rpartition(b")")[2].split()[:2]
+            except ProcessLookupError:
+                continue
+            finally:
+                os.close(descriptor)
+            if state not in (b"Z", b"X"):
+                found.setdefault(int(parent), []).append(int(name))
+    return found

@@ -13,11 +13,10 @@ import pytest
 
 from taskhub import ids
 from taskhub.store.connection import Connection
-from taskhub.store.migrations import migrate
 from taskhub.store.statements import files
 from tests.architecture.test_store import columns
 from tests.harness.rows import Child, Rows, open_child, run
-from tests.harness.servers import Postgres
+from tests.harness.servers import Postgres, new_database
 from tests.unit.test_statements import NAMES
 
 NIL = "00000000-0000-0000-0000-000000000000"
@@ -53,19 +52,15 @@ WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'i')
 
 
 @pytest.fixture(scope="module")
-def long_tables(postgres: Postgres) -> Iterator[str]:
+def long_tables(postgres: Postgres, _template: str) -> Iterator[str]:
     """The URL of a database that has been in use for three weeks."""
-    name = "long_tables"
-    postgres.run(f"CREATE DATABASE {name}")
-    url = postgres.url(name)
-    migrate(url)
-    rows = Rows(url)
-    rows.sql("SET taskhub.inserts = 'on'")
-    rows.sql(FILL, QUEUES)
-    rows.sql("VACUUM ANALYZE")
-    rows.close()
-    yield url
-    postgres.run(f"DROP DATABASE {name} WITH (FORCE)")
+    with new_database(postgres, _template) as url:
+        rows = Rows(url)
+        rows.sql("SET taskhub.inserts = 'on'")
+        rows.sql(FILL, QUEUES)
+        rows.sql("VACUUM ANALYZE")
+        rows.close()
+        yield url
 
 
 @pytest.fixture(scope="module")

@@ -5,26 +5,20 @@ from __future__ import annotations
 import json
 import socket
 import time
-from collections.abc import Iterator
 
-import pytest
-
-from tests.harness.fixtures import MakeApi
 from tests.harness.programs import Api
 from tests.harness.raw_http import CHUNKED, JSON, ask, chunks, head
 from tests.harness.rows import Rows
+from tests.harness.shared_api import *  # noqa: F403 (fixtures are found by their names here)
+from tests.harness.shared_api import shared_api
 from tests.waiting import stretched
 
 _JOB = b'{"payload":{"type":"echo"}}'
 _LIMIT = 65_536
 
 
-@pytest.fixture
-def running(api: MakeApi) -> Iterator[Api]:
-    # SCRIPT_NAME may be there for other servers; gunicorn believes it.
-    with api(TASKHUB_MAX_BODY_BYTES=str(_LIMIT), TASKHUB_API_PROCESSES="1", SCRIPT_NAME="/nope") as program:
-        yield program
-
+# SCRIPT_NAME may be there for other servers; gunicorn believes it.
+running = shared_api(TASKHUB_MAX_BODY_BYTES=str(_LIMIT), SCRIPT_NAME="/nope")
 
 SMUGGLED = head("Connection: close", line="GET /livez HTTP/1.1")
 REFUSED = {

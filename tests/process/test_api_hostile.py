@@ -10,21 +10,16 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import pytest
-
-from tests.harness.fixtures import MakeApi
 from tests.harness.http import Http
 from tests.harness.programs import Api
 from tests.harness.rows import Rows
+from tests.harness.shared_api import *  # noqa: F403 (fixtures are found by their names here)
+from tests.harness.shared_api import shared_api
 
 _CANARY = "canary-5a1d"
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3}) ")
 
-
-@pytest.fixture
-def running(api: MakeApi) -> Iterator[Api]:
-    with api(TASKHUB_MAX_BODY_BYTES="65536", TASKHUB_MAX_BULK_BYTES="262144") as program:
-        yield program
+running = shared_api(TASKHUB_MAX_BODY_BYTES="65536", TASKHUB_MAX_BULK_BYTES="262144")
 
 
 def send(port: int, data: bytes, wait_s: float = 5.0) -> bytes:
@@ -185,7 +180,7 @@ def test_nothing_that_a_client_sends_gets_a_5xx(running: Api, rows: Rows) -> Non
 
 def test_logs_hold_no_payloads_and_every_line_is_json(running: Api) -> None:
     with running.http() as client:
-        client.submit("echo", {"secret": _CANARY})
+        job_id = client.submit("echo", {"secret": _CANARY})
         client.post("/jobs", {"payload": {"type": "echo", "secret": _CANARY}, "priority": _CANARY})
         client.post("/jobs", {"payload": {"type": "sleep", "seconds": _CANARY}}, Authorization=_CANARY)
         client.get(f"/jobs/x?token={_CANARY}")
@@ -196,7 +191,7 @@ def test_logs_hold_no_payloads_and_every_line_is_json(running: Api) -> None:
     assert all(isinstance(json.loads(line), dict) for line in lines)
     requests = running.events("request")
     assert {"request_id", "method", "path", "status", "duration_ms", "timestamp", "level"} <= set(requests[0])
-    [submitted] = running.events("job.submitted")
+    [submitted] = [told for told in running.events("job.submitted") if told["job_id"] == job_id]
     assert {"job_id", "type", "queue"} <= set(submitted)
 
 

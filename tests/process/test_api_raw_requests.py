@@ -12,10 +12,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.harness.fixtures import MakeApi
 from tests.harness.programs import Api
 from tests.harness.raw_http import CHUNKED, JSON, ask, chunks, head
 from tests.harness.rows import Rows
+from tests.harness.shared_api import *  # noqa: F403 (fixtures are found by their names here)
+from tests.harness.shared_api import shared_api
 from tests.waiting import pause, wait_until
 
 JOB = b'{"payload":{"type":"echo"}}'
@@ -156,11 +157,13 @@ CUT_OFF = {
 }
 
 
-@pytest.fixture
-def running(api: MakeApi) -> Iterator[Api]:
-    with api() as program:
-        yield program
-        assert program.events("request.failed") == program.events("connection.failed") == []
+running = shared_api()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_failed(running: Api) -> Iterator[None]:
+    yield
+    assert running.events("request.failed") == running.events("connection.failed") == []
 
 
 def test_each_odd_request_is_answered_as_what_it_is(running: Api, rows: Rows) -> None:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from tests.harness.fixtures import MakeApi
-from tests.harness.processes import children_of
 from tests.harness.programs import Api
+from tests.harness.shared_api import *  # noqa: F403 (fixtures are found by their names here)
+from tests.harness.shared_api import shared_api
 from tests.waiting import pause
 
 JOB = b'{"payload":{"type":"echo"}}'
@@ -24,10 +24,7 @@ HALVES = {
 MIB = 1 << 20
 
 
-@pytest.fixture
-def running(api: MakeApi) -> Iterator[Api]:
-    with api(TASKHUB_API_PROCESSES="1") as program:
-        yield program
+running = shared_api()
 
 
 def connect(port: int, stack: ExitStack) -> socket.socket:
@@ -91,12 +88,12 @@ def test_requests_sent_at_once_are_answered_in_order(running: Api) -> None:
         assert statuses == [202, 200] * 20 + [404]
 
 
-def test_what_unfinished_bodies_take_is_bounded(running: Api) -> None:
-    [process] = children_of(running.pid)
-    before = _rss_bytes(process)
-    with ExitStack() as stack:
+def test_what_unfinished_bodies_take_is_bounded(api: MakeApi) -> None:
+    with api() as fresh, ExitStack() as stack:
+        [process] = fresh.children()
+        before = _rss_bytes(process)
         for _ in range(16):
-            link = connect(running.port, stack)
+            link = connect(fresh.port, stack)
             try:
                 link.sendall(
                     HEAD.replace(b"/jobs", b"/jobs/bulk")
@@ -106,7 +103,7 @@ def test_what_unfinished_bodies_take_is_bounded(running: Api) -> None:
             except OSError:
                 continue
         assert _rss_bytes(process) - before < 110 * MIB
-        with running.http() as client:
+        with fresh.http() as client:
             client.submit("echo")
 
 

@@ -16,15 +16,14 @@ from taskhub.domain.errors import UnavailableError
 from tests.harness.fixtures import MakeApi
 from tests.harness.programs import Api, free_port
 from tests.harness.rows import Rows
+from tests.harness.shared_api import *  # noqa: F403 (fixtures are found by their names here)
+from tests.harness.shared_api import shared_api
 from tests.waiting import wait_until
 
 MakeClient = Callable[..., Client]
 
 
-@pytest.fixture
-def running(api: MakeApi) -> Iterator[Api]:
-    with api() as program:
-        yield program
+running = shared_api()
 
 
 @pytest.fixture
@@ -90,7 +89,7 @@ def test_a_stopped_api_costs_no_second_job(running: Api, rows: Rows, make_client
     assert rows.value("SELECT count(*) FROM jobs") == 2
 
 
-def test_nobody_there(running: Api) -> None:
+def test_nobody_there() -> None:
     with pytest.raises(UnavailableError, match="no answer"):
         Client(f"http://127.0.0.1:{free_port()}", retry_s=0.2).job("x")
     with pytest.raises(ValueError, match="not an http"):
