@@ -32,8 +32,6 @@ from taskhub.handlers import import_check
 from taskhub.metrics import slot_files as shared_metrics
 from taskhub.settings.fields import Settings, SettingsError
 
-gc.enable()
-
 HANDOVER = "_SUPERVISOR_MEMORY"
 REPORT = "_SUPERVISOR_REPORT"
 OUTPUTS = "_SUPERVISOR_OUTPUTS"
@@ -71,6 +69,7 @@ def _run(settings: Settings) -> int:
     shared_metrics.prepare(memory.scratch, "parent", wipe=not has_metrics)
     program = importlib.import_module("supervisor.targets")  # not before the metrics' folder is known
     installation.read_for_worker()
+    gc.enable()
     report = boot.handed_over(int(os.environ.pop(REPORT))) if handover else boot.first_trial(settings, signals)
     is_continued = handover is not None
     handlers = boot.import_handlers(settings, signals, report, is_continued=is_continued) if report else None
@@ -118,6 +117,7 @@ def _answer_reload(settings: Settings, report: int) -> int:
     """For a supervisor that thinks of re-executing itself: say what is wrong with the new code, if anything is."""
     shared_metrics.leave()
     importlib.import_module("supervisor.targets")
+    gc.enable()
     return import_check.run(settings.handlers, report)
 
 

@@ -11,6 +11,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 _LONGEST_STRETCH = 6.0
+_SELDOM_S = 0.05
 
 
 def stretched(seconds: float) -> float:
@@ -34,18 +35,25 @@ def wait_until(condition: Callable[[], T], deadline_s: float, what: str, *, ever
         state = condition()
         if state:
             return state
-        if time.monotonic() - began >= stretched(deadline_s):
+        waited_s = time.monotonic() - began
+        if waited_s >= deadline_s and waited_s >= stretched(deadline_s):
             raise AssertionError(f"after {deadline_s} s still not: {what}; last state: {state!r}")
-        time.sleep(every_s)
+        _rest(every_s, waited_s)
 
 
 def wait_for_value(read: Callable[[], T], wanted: T, deadline_s: float, what: str, *, every_s: float = 0.02) -> None:
     """Call `read` until it returns `wanted`; the message of a failure shows the last value."""
     began = time.monotonic()
     while (state := read()) != wanted:
-        if time.monotonic() - began >= stretched(deadline_s):
+        waited_s = time.monotonic() - began
+        if waited_s >= deadline_s and waited_s >= stretched(deadline_s):
             raise AssertionError(f"after {deadline_s} s {what} is {state!r}, not {wanted!r}")
-        time.sleep(every_s)
+        _rest(every_s, waited_s)
+
+
+def _rest(every_s: float, waited_s: float) -> None:
+    """A look takes time from those that are waited for: the longer that takes, the less a twentieth more matters."""
+    time.sleep(max(every_s, min(_SELDOM_S, waited_s / 20)))
 
 
 def pause(seconds: float) -> None:

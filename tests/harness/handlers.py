@@ -63,6 +63,13 @@ def sleep(job: Any) -> None:
     time.sleep(job.payload["seconds"])
 
 
+@recorded("ledger.until")
+def until(job: Any) -> None:
+    """Work until `file` is there."""
+    while not os.path.exists(job.payload["file"]):
+        time.sleep(0.02)
+
+
 @recorded("ledger.fail")
 def fail(job: Any) -> None:
     """Fail while `attempt <= times`; without `times`, always."""

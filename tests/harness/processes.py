@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -17,7 +18,11 @@ def alive(pid: int) -> bool:
 
 def children_of(pid: int) -> list[int]:
     """The pids of a process's children, zombies left out."""
-    return sorted(_children().get(pid, []))
+    found: list[str] = []
+    for thread in Path(f"/proc/{pid}/task").glob("*"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended
+            found += (thread / "children").read_text().split()
+    return sorted(child for child in map(int, found) if alive(child))
 
 
 def is_stopped(pid: int) -> bool:
@@ -27,14 +32,13 @@ def is_stopped(pid: int) -> bool:
 
 def family_of(pid: int) -> list[int]:
     """A process and all its descendants."""
-    children, family = _children(), [pid]
+    children, family = _children_of_all(), [pid]
     for member in family:
         family += sorted(children.get(member, []))
     return family
 
 
-def _children() -> dict[int, list[int]]:
-    """The children of every process, zombies left out."""
+def _children_of_all() -> dict[int, list[int]]:
     found: dict[int, list[int]] = {}
     for name in os.listdir("/proc"):
         if name.isdigit():

@@ -47,6 +47,8 @@ class Program:
         self._argv = argv
         self._env = {"PATH": os.environ["PATH"], "PYTHONUNBUFFERED": "1", "TASKHUB_ENV": "test", **env}
         self._process: subprocess.Popen[bytes] | None = None
+        self._records: list[dict[str, Any]] = []  # of the log, as far as it was read
+        self._read_bytes = 0
 
     @property
     def pid(self) -> int:
@@ -102,15 +104,22 @@ class Program:
 
     def events(self, event: str | None = None) -> list[dict[str, Any]]:
         """The log's records; only those of one event if it is named."""
-        records = []
-        for line in self.log.read_text(errors="replace").splitlines():
+        self._read_log()
+        return [record for record in self._records if event in (None, record.get("event"))]
+
+    def _read_log(self) -> None:
+        """Go on where the last look has ended: a test looks again and again, and the log only grows."""
+        with self.log.open("rb") as log:
+            log.seek(self._read_bytes)
+            whole = log.read().rpartition(b"\n")[0]
+        self._read_bytes += len(whole)
+        for line in whole.splitlines():
             try:
-                record = json.loads(line)
+                record = json.loads(line.decode(errors="replace"))
             except ValueError:
                 continue
-            if isinstance(record, dict) and event in (None, record.get("event")):
-                records.append(record)
-        return records
+            if isinstance(record, dict):
+                self._records.append(record)
 
     def tail(self) -> str:
         """The end of the log, for the message of a failed test."""

@@ -186,7 +186,8 @@ def test_without_descriptors_a_reload_is_refused_and_dead_children_are_back_once
 def test_no_turn_is_long_though_sixty_four_children_are_to_be_killed_that_do_not_stand_still(
     dummies: MakeTroupe,
 ) -> None:
-    assert any(0 < _longest_turn_over_the_stuck(dummies) < 0.2 for _ in range(3))  # others may use the processors, too
+    # Others may use the processors, too: these children alone are many.
+    assert any(0 < _longest_turn_over_the_stuck(dummies) < stretched(0.2) for _ in range(3))
 
 
 def _longest_turn_over_the_stuck(dummies: MakeTroupe) -> float:

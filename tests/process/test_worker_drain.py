@@ -189,7 +189,7 @@ def test_a_reload_brings_new_code_and_settings_in_force_under_the_same_pid_and_i
         worker_id = rows.value("SELECT id FROM workers")
         first = place(rows, broker, "shop.version", count=4)
         rows.wait_counts({"completed": 4}, 10)
-        [long] = place(rows, broker, "ledger.sleep", {"seconds": 9})
+        [long] = place(rows, broker, "ledger.until", {"file": str(tmp_path / "end")})
         wait_until(lambda: ledger.executions()[long], 10, "the long job runs")
         shop(tmp_path, "brand-new")
         env_file.write_text("TASKHUB_WORKER_PROCESSES=3\nTASKHUB_LOG_LEVEL=debug\n")
@@ -198,6 +198,7 @@ def test_a_reload_brings_new_code_and_settings_in_force_under_the_same_pid_and_i
         assert ledger.entries("end") == [], "the long job still runs"
         second = place(rows, broker, "shop.version", count=8)
         wait_until(lambda: rows.statuses(second) == ["completed"] * 8, 10, "they run beside the long one")
+        (tmp_path / "end").touch()
         rows.wait_counts({"completed": 13}, 15)
         wait_until(lambda: not before & set(running.job_children()), 10, "no old child is left")
         wait_until(lambda: len(running.job_children()) == 3, 5, "the new number of children runs")
