@@ -1036,4 +1036,26 @@ SABOTAGES = [
         "tests/unit/test_raw_lines.py::test_what_one_job_has_begun_is_not_joined_with_what_the_next_writes",
         [("taskhub/logs/raw_lines.py", "        if fields != self._fields:", "        if False:")],
     ),
+    Sabotage(
+        "a statement is given its parameters in another order",
+        "tests/architecture/test_store.py::test_a_statement_is_given_its_parameters_in_order[expire_workers]",
+        [("taskhub/store/workers.py", "seen_s, dead_s, except_for)]", "dead_s, seen_s, except_for)]")],
+    ),
+    Sabotage(
+        "rows are read by other names than their columns have",
+        "tests/integration/test_bounded_reads.py"
+        "::test_a_statement_returns_the_columns_that_its_header_names[slots_of_worker]",
+        [(SQL + "slots/slots_of_worker.sql", "slot AS number", "slot")],
+    ),
+    Sabotage(
+        "upkeep writes a status by itself",
+        "tests/architecture/test_store.py::test_only_services_write_a_status",
+        [
+            (
+                "taskhub/maintenance/expirer.py",
+                "import fail_late\n",
+                "import fail_late\nfrom taskhub.store.schedule import expire_jobs\n",
+            )
+        ],
+    ),
 ]
