@@ -276,6 +276,16 @@ SABOTAGES = [
         ],
     ),
     Sabotage(
+        "a time's own zone is asked by orjson",
+        f"{GATE}test_a_value_that_is_not_what_its_class_promises_ends_its_job_and_not_the_process",
+        [("taskhub/domain/storable.py", "        return as_text(value)", "        return value")],
+    ),
+    Sabotage(
+        "the cause of a lost transaction is asked of its class",
+        "tests/unit/test_run_job.py::test_a_lost_transaction_whose_class_hides_its_cause_is_an_interruption",
+        [("taskhub/child/run_job.py", "_CAUSE_OF(error)", "error.__cause__")],
+    ),
+    Sabotage(
         "half a surrogate is kept in an error's text",
         GATE + "test_any_exception_raised_is_an_outcome",
         [

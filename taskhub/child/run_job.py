@@ -35,6 +35,7 @@ from taskhub.store.transaction import HandlerSession
 log = get_logger(__name__)
 
 INTERRUPT = signal.SIGUSR2  # the supervisor's word for: the present task is overdue, or cancelled
+_CAUSE_OF = BaseException.__dict__["__cause__"].__get__  # whatever its class says
 _CAUSES = {JobTimeout: "timeout", JobCancelled: "cancelled"}
 _AFTER_A_LOSS_S = (0.5, 60.0)  # before a job runs again that was interrupted by the loss of our own connection
 _STRAY_COPY = 70  # exit status of a process that a handler forked and that returned from the handler
@@ -187,13 +188,14 @@ class JobRunner:
         )
 
     def _fate(self, claimed: ClaimedJob, error: BaseException) -> Fate:
+        if issubclass(type(error), TransactionLostError):
+            made_of_it = _CAUSE_OF(error)  # by the handler
+            if not issubclass(type(made_of_it), (Fail, Retry)):
+                return Fate(INTERRUPTED, reconnect_delay_s(claimed.interruptions + 1, *_AFTER_A_LOSS_S))
+            error = made_of_it
         kind = type(error)
         if issubclass(kind, Fail):
             return Fate("exception", None, NON_RETRYABLE, is_meant=True)
-        if issubclass(kind, TransactionLostError):
-            if isinstance(error.__cause__, Fail | Retry):  # what the handler made of it
-                return self._fate(claimed, error.__cause__)
-            return Fate(INTERRUPTED, reconnect_delay_s(claimed.interruptions + 1, *_AFTER_A_LOSS_S))
         usual = self._usual(claimed)
         if issubclass(kind, Retry):
             delay_s, note = asked_delay(error)  # type: ignore[arg-type]

@@ -71,5 +71,7 @@ def job_view(row: JobRow, parsed: Callable[[str], Any]) -> dict[str, Any]:
 
 
 def moment(text: str | None) -> str | None:
-    """A time as PostgreSQL writes it in UTC (`2030-01-31 12:00:00+00`) as RFC 3339."""
-    return None if text is None else f"{text[:10]}T{text[11:-3]}Z"
+    """A time as PostgreSQL writes it in UTC (`2030-01-31 12:00:00+00`) as RFC 3339, if that has a word for it."""
+    if text is None or text[10:11] != " " or not text.endswith("+00"):  # infinity, or far from our years, by SQL
+        return text
+    return f"{text[:10]}T{text[11:-3]}Z"

@@ -90,7 +90,7 @@ class Failed(NamedTuple):
     @staticmethod
     def unstorable(job_id: str, why: BaseException, started_s: float, finished_s: float) -> Failed:
         """The outcome of a handler whose result cannot be kept."""
-        message = f"the result cannot be stored: {storable.text(why, 500)}"
+        message = f"the result cannot be stored: {storable.text(why, 500) or storable.class_name(why)}"
         times = (started_s, finished_s)
         return Failed(job_id, "ResultUnstorable", message, "exception", None, RESULT_UNSTORABLE, *times)
 

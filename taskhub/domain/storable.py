@@ -25,7 +25,7 @@ MAX_DEPTH = 200
 
 _FEW, _SHORT = 64, 4096
 _SCALARS = frozenset({str, int, bool, type(None)})
-_WRITTEN_AS_TEXT = frozenset({datetime.datetime, datetime.date, datetime.time, uuid.UUID})  # by orjson
+_TIMES = frozenset({datetime.datetime, datetime.date, datetime.time})
 _NO_NUMBERS = (bool, str, bytes, bytearray, memoryview)  # though float() takes some of them
 _CLASS_NAME = type.__dict__["__name__"].__get__
 
@@ -82,6 +82,20 @@ def json_text(value: object) -> str:
     if len(encoded) > MAX_JSON_BYTES:
         raise ValueError(f"{len(encoded)} bytes of JSON are more than {MAX_JSON_BYTES}")
     return encoded.decode()
+
+
+def as_text(value: Any) -> str:
+    """A time or a UUID as JSON has it. Raises TypeError for all else.
+
+    Not left to orjson: a zone whose own code raises, or a UUID that was never made, ends the process there.
+    """
+    kind = type(value)
+    if kind in _TIMES:
+        written: str = value.isoformat()
+        return written
+    if kind is uuid.UUID:
+        return str(value)
+    raise TypeError(f"a {class_name(value)} has no form in JSON")
 
 
 def require_finite(value: object) -> None:
@@ -164,8 +178,6 @@ class _Copy:
 
     def _other(self, value: Any, kind: type, depth: int) -> Any:
         """What JSON has no word for, but a plain equivalent."""
-        if kind in _WRITTEN_AS_TEXT:
-            return value
         if issubclass(kind, enum.Enum):
             return self.of(value.value, depth)
         if issubclass(kind, str):
@@ -178,7 +190,7 @@ class _Copy:
         if type(declared) is dict:
             names = [name for name, field in declared.items() if field._field_type.name == "_FIELD"]
             return self._dict({name: getattr(value, name) for name in names if not name.startswith("_")}, depth)
-        raise TypeError(f"a {class_name(value)} has no form in JSON")
+        return as_text(value)
 
     def _finite(self, value: float) -> float:
         self._spend(1)

@@ -59,7 +59,7 @@ def encode(value: Any) -> str:
 def encode_foreign(value: Any) -> str:
     """Any Python value that JSON can carry, as `encode` would write it. Raises MalformedJsonError, TooDeepError."""
     try:
-        encoded = orjson.dumps(value)
+        encoded = orjson.dumps(value, default=storable.as_text, option=orjson.OPT_PASSTHROUGH_DATETIME)
     except (TypeError, RecursionError) as error:
         raise MalformedJsonError(f"is not JSON: {error}"[:200]) from None
     if encoded.count(b"[") + encoded.count(b"{") > MAX_DEPTH or not encoded.isascii() or _DOUBTFUL.search(encoded):

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import datetime
 import enum
 import struct
 import types
+import uuid
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
 from hypothesis import strategies as st
 
+from taskhub.domain.errors import TransactionLostError
 from taskhub.handlers.raises import Fail, JobCancelled, JobTimeout, Retry
 
 
@@ -97,6 +100,24 @@ class Shifting(dict):  # type: ignore[type-arg]
     keys = values = copy = __iter__ = __len__ = lambda self: 1 / 0  # type: ignore[assignment]
 
 
+class Zone(datetime.tzinfo):
+    """A time zone that answers with whatever it was made with."""
+
+    def __init__(self, answer: Any) -> None:
+        self.answer = answer
+
+    def utcoffset(self, _: object) -> Any:
+        if isinstance(self.answer, BaseException):
+            raise self.answer
+        return self.answer
+
+
+class Hidden(TransactionLostError):
+    """The loss of a transaction that keeps to itself what was made of it."""
+
+    __cause__ = property(lambda self: 1 / 0)  # type: ignore[assignment]
+
+
 Pair = collections.namedtuple("Pair", "a b")
 
 
@@ -108,6 +129,10 @@ class NumpyLike:
 
     def __float__(self) -> float:
         return float(self.value)
+
+
+def _timed(answer: Any) -> datetime.datetime:
+    return datetime.datetime(2020, 1, 1, tzinfo=Zone(answer))
 
 
 def _deep() -> Any:
@@ -148,7 +173,8 @@ _MADE = [  # by calls, because nobody else may touch them: their repr, their cla
     object, Trap, _deep, _laughing, _cycle, lambda: Odd.NAN, lambda: Pair(1, float("nan")), lambda: Shifting(a=1),
     lambda: Rude(SystemExit()), lambda: memoryview(b"x"), lambda: iter([]), lambda: (n for n in "ab"), lambda: range(3),
     lambda: {1}, lambda: ..., lambda: len, lambda: struct, lambda: Point, lambda: Untold,
-    lambda: types.SimpleNamespace(a=1), lambda: ["x" * 1000] * 100_000,
+    lambda: _timed(SystemExit()), lambda: _timed("x"), lambda: _timed(datetime.timedelta(days=9)),
+    lambda: uuid.UUID.__new__(uuid.UUID), lambda: types.SimpleNamespace(a=1), lambda: ["x" * 1000] * 100_000,
 ]  # fmt: skip
 _leaves = (
     st.none()
@@ -185,6 +211,7 @@ _plain_classes = st.sampled_from(
      JobCancelled, RecursionError, AssertionError, KeyError]
 )  # fmt: skip
 _RAISED = [
+    lambda: Hidden("gone"),
     Liar, Untold, Blank, Evasive, lambda: Retry(3), lambda: Rude(RuntimeError()), lambda: Rude(SystemExit()),
     lambda: Rude(KeyboardInterrupt()), lambda: Rude(GeneratorExit()),
     lambda: UnicodeDecodeError("u", b"\xff", 0, 1, "x"),

@@ -9,6 +9,7 @@ import threading
 import tracemalloc
 import uuid
 from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from taskhub.domain.job import RESULT_UNSTORABLE
 from taskhub.domain.journal import journal_entry, read_journal
 from taskhub.domain.outcome import MESSAGE_BYTES, Completed, Failed, Fate, Outcome
 from tests.harness import odd_values
+from tests.harness.forks import in_fork
 
 JOB = str(uuid.uuid4())
 FATE = Fate("exception", 1.5)
@@ -96,6 +98,38 @@ def test_what_json_can_say_is_kept_as_it_is() -> None:
     outcome = Completed.of(JOB, value, 1.0, 2.0)
     assert isinstance(outcome, Completed)
     assert json.loads(outcome.result or "") == {"a": value["a"], "b": {"x": {"c": 1}}}
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        pytest.param(lambda: datetime(2020, 1, 1, tzinfo=odd_values.Zone(SystemExit())), id="a zone that raises"),
+        pytest.param(lambda: datetime(2020, 1, 1, tzinfo=odd_values.Zone("x")), id="a zone without an offset"),
+        pytest.param(lambda: uuid.UUID.__new__(uuid.UUID), id="a UUID that was never made"),
+    ],
+)
+def test_a_value_that_is_not_what_its_class_promises_ends_its_job_and_not_the_process(made: Callable[[], Any]) -> None:
+    def refuse() -> None:
+        outcome = Completed.of(JOB, [made()], 1.0, 2.0)
+        assert isinstance(outcome, Failed)
+        assert outcome.reason == RESULT_UNSTORABLE
+
+    assert in_fork(refuse) == 0
+
+
+def test_times_and_ids_are_kept_as_texts() -> None:
+    zone = timezone(timedelta(hours=-3, minutes=-30))
+    moment = datetime(2020, 1, 2, 3, 4, 5, 6000, zone)
+    made = [moment, moment.replace(tzinfo=None), moment.date(), moment.time(), uuid.UUID(int=5)]
+    outcome = Completed.of(JOB, made, 1.0, 2.0)
+    assert isinstance(outcome, Completed)
+    assert json.loads(outcome.result or "") == [
+        "2020-01-02T03:04:05.006000-03:30",
+        "2020-01-02T03:04:05.006000",
+        "2020-01-02",
+        "03:04:05.006000",
+        "00000000-0000-0000-0000-000000000005",
+    ]
 
 
 def test_a_result_that_another_thread_changes_is_stored_without_nan() -> None:

@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,14 @@ from taskhub import ids
 from taskhub.child.batch import raw_id
 from taskhub.child.clean_ground import CleanGround
 from taskhub.child.run_job import JobRunner, Policy
-from taskhub.domain.job import NON_RETRYABLE, RESULT_UNSTORABLE, ClaimedJob
+from taskhub.domain.job import INTERRUPTED, NON_RETRYABLE, RESULT_UNSTORABLE, ClaimedJob
 from taskhub.domain.outcome import Completed, Failed, Outcome
 from taskhub.domain.storable import MAX_JSON_BYTES
 from taskhub.handlers.raises import Fail, Retry
 from taskhub.handlers.registry import Handler
 from taskhub.store.connection import Connection
 from taskhub.store.transaction import HandlerSession
+from tests.harness.odd_values import Hidden
 from tests.waiting import pause
 
 NOWHERE = "postgresql://127.0.0.1:1/nowhere"
@@ -126,6 +128,14 @@ def test_an_error_whose_class_cannot_be_hashed_is_a_failure_like_any_other(bench
     failed = bench.run(raising(OddError("odd")))
     assert isinstance(failed, Failed)
     assert (failed.type, failed.cause) == ("OddError", "exception")
+
+
+def test_a_lost_transaction_whose_class_hides_its_cause_is_an_interruption(bench: Bench) -> None:
+    outcome = None
+    with suppress(ZeroDivisionError):  # of which pytest could not show the context
+        outcome = bench.run(raising(Hidden("gone")))
+    assert isinstance(outcome, Failed)
+    assert outcome.cause == INTERRUPTED
 
 
 def test_another_thread_of_the_handlers_may_not_begin_its_jobs_transaction(bench: Bench) -> None:
