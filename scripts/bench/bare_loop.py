@@ -13,8 +13,7 @@ import time
 from taskhub import ids
 from taskhub.broker import key_names
 from taskhub.broker.broker import Broker
-from taskhub.domain.job import WorkerSlot
-from taskhub.services.execution.claimed import MAX_BATCH_BYTES
+from taskhub.domain.job import MAX_BATCH_BYTES, WorkerSlot
 from taskhub.store.connection import Connection
 from taskhub.store.slots import open_slot
 from taskhub.store.statements import number_array, text_array, uuid_array
@@ -40,7 +39,7 @@ def main(worker: str, slot: int, children: int) -> None:
         claim_lease = ids.new_token()
         mine = (worker, slot, 1, "default", uuid_array(taken), claim_lease, MAX_BATCH_BYTES)
         rows = store.run("settle_and_claim", done, *arrays, lease, *mine)
-        jobs = [row[0] for row in rows[1:]]
+        jobs = [job_id for _, _, _, job_id, *_ in rows[1:]]
         done, lease, settled, bank = uuid_array(jobs), claim_lease, target, 1 - bank
         began = time.monotonic()
         spans = [time.monotonic() - began for _ in jobs]  # each of its own, as they are in earnest

@@ -645,6 +645,17 @@ SABOTAGES = [
         ],
     ),
     Sabotage(
+        "after a refused result the batch that was taken waits for a bell",
+        SETTLING + "test_after_a_refused_result_the_batch_that_was_taken_is_claimed_at_once",
+        [
+            (
+                "taskhub/child/claiming.py",
+                "            claim = self._claim(queue, want, peers)  # what was taken for it",
+                "            # what was taken for it",
+            )
+        ],
+    ),
+    Sabotage(
         "acknowledge before settle: the journal is emptied as its settlement is sent",
         SETTLING + "test_the_journal_is_kept_until_its_settlement_is_committed",
         [

@@ -27,15 +27,15 @@ class Batch:
         self.token = bytes(16)
         self.jobs: dict[str, ClaimedJob] = {}
         self.pending: deque[ClaimedJob] = deque()
-        self.withheld: deque[str] = deque()  # claimed, but too large to hold beside the others: to be given back
+        self.withheld: deque[str] = deque()  # claimed, but too large to hold beside the others: to be released
         self.completed: deque[Completed] = deque()
         self.others: deque[Failed | Committed] = deque()
 
-    def take_over(self, queue: str, lease: str | None, jobs: list[ClaimedJob], withheld: Sequence[str] = ()) -> None:
-        """A new claim; everything of the last one is settled or given back."""
+    def take_over(self, queue: str, lease: str, jobs: list[ClaimedJob], withheld: Sequence[str] = ()) -> None:
+        """A new claim; everything of the last one is settled or released."""
         self.queue = queue
         self.lease = lease
-        self.token = raw_id(lease) if lease else bytes(16)
+        self.token = raw_id(lease)
         self.jobs = {job.id: job for job in jobs}
         self.pending.extend(jobs)
         self.withheld.extend(withheld)
@@ -54,7 +54,7 @@ class Batch:
 
     @property
     def is_held(self) -> bool:
-        """Something is not begun, not settled, or not given back."""
+        """Something is not begun, not settled, or not released."""
         return bool(self.pending or self.is_unsettled or self.withheld)
 
     def forget(self) -> None:
@@ -64,7 +64,7 @@ class Batch:
 
     @contextmanager
     def pending_taken(self, wanted: Callable[[ClaimedJob], bool] = lambda job: True) -> Iterator[list[ClaimedJob]]:
-        """The wanted of the jobs that have not begun, for the block to give back; they are kept if it fails."""
+        """The wanted of the jobs that have not begun, for the block to release; they are kept if it fails."""
         taken: list[ClaimedJob] = []
         popped: deque[ClaimedJob] = deque()
         try:

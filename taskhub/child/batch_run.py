@@ -73,7 +73,7 @@ class BatchRun:
                     break
                 took_s = self._run_one(job)
                 if took_s is None:
-                    log.info("child.relieved", extra={"text": "unstarted jobs were given back from outside"})
+                    log.info("child.relieved", extra={"text": "unstarted jobs were released from outside"})
                     break
                 count += 1
                 seconds += took_s
@@ -83,7 +83,7 @@ class BatchRun:
             self.jobs_run += count
         if pending:
             with self._settler.lock:
-                self._settler.give_back()
+                self._settler.release()
         return count, seconds
 
     def finish(self) -> None:
@@ -92,7 +92,7 @@ class BatchRun:
         self._link.settling()
         with self._settler.lock:
             self._settler.settle_all()
-            self._settler.give_back()
+            self._settler.release()
 
     def _may_go_on(self) -> bool:
         if not self._link.may_begin(self._cancel_serial):
@@ -118,7 +118,7 @@ class BatchRun:
             handler = self._registry.get(job.type)
             if handler is None:
                 with self._settler.lock:
-                    self._settler.postpone(job)
+                    self._settler.defer(job)
                 return 0.0
             if job.crashes:
                 self._run_alone()
@@ -163,7 +163,7 @@ class BatchRun:
     def _run_alone(self) -> None:
         """A job that has crashed its child before runs with nothing else at stake."""
         with self._settler.lock:
-            self._settler.give_back()
+            self._settler.release()
         self._settle_until_done()
 
     def _settle_until_done(self) -> None:

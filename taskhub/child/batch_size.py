@@ -1,7 +1,7 @@
 """How many jobs to claim at once: about a budget's worth of work, by what such jobs took lately.
 
 Batches are sized by time, not by count: a hundred jobs of 10 microseconds are one breath, a hundred of ten
-seconds would be hoarding. And by the bytes of their payloads, so that what is claimed is not given back (the
+seconds would be hoarding. And by the bytes of their payloads, so that what is claimed is not released again (the
 claim itself holds the bound). What is not known yet comes alone.
 """
 
@@ -22,7 +22,7 @@ class BatchSize:
         self._by_queue: dict[str, float] = {}
         self._last: dict[str, int] = {}
 
-    def want(self, queue: str) -> int:
+    def wanted(self, queue: str) -> int:
         """The size of the next batch of a queue."""
         mean_s = self._by_queue.get(queue)
         if mean_s is None:

@@ -11,11 +11,11 @@ from taskhub.child.batch_size import BatchSize
 from taskhub.child.link import SupervisorLink
 from taskhub.child.served_queues import ServedQueues
 from taskhub.child.settling import Settler
-from taskhub.domain.errors import BrokerUnavailableError, StatementError
+from taskhub.domain.errors import BrokerUnavailableError
 from taskhub.domain.job import ClaimedJob
 from taskhub.logs import get_logger
 from taskhub.services.execution.claim import Claimer
-from taskhub.services.execution.claimed import Claim
+from taskhub.services.execution.claimed import Claim, Jobs, NothingWaits, Paused, Refused
 
 log = get_logger(__name__)
 
@@ -43,23 +43,24 @@ class Claiming:
         self._queues = queues
         self._batch_size = batch_size
 
-    def next(self, at_most: int | None) -> bool:
-        """Settle what is finished and claim a batch; False: there is nothing to do anywhere."""
+    def next(self, at_most: int | None) -> Jobs | NothingWaits:
+        """Settle what is finished, and claim a batch of at most so many jobs of the queue whose turn it is."""
         with self._settler.lock:
             self._queues.refresh()
-            self._settler.give_back()  # left over when starting was not allowed, or could not be given back then
+            self._settler.release()  # left over when starting was not allowed, or could not be released then
             if self._claimer.redis_is_away:
                 self._settler.settle_all()
             else:
                 self._settler.settle_others()
             peers = self._link.peers()
             for queue in self._queues.order():
-                if self._claim_from(queue, peers, at_most):
+                claim = self._claim_from(queue, self._wanted(queue, at_most), peers)
+                if isinstance(claim, Jobs):
                     self._queues.served(queue)
-                    return True
+                    return claim
                 self._queues.seen_empty(queue)
             self._settler.settle_all()
-        return False
+        return NothingWaits()
 
     def learn(self, count: int, seconds: float) -> None:
         """So many jobs of the last batch took so long: it tells how many to claim."""
@@ -80,35 +81,36 @@ class Claiming:
         except BrokerUnavailableError:
             clock.sleep(_POLL_S)
 
-    def _claim_from(self, queue: str, peers: int, at_most: int | None) -> bool:
-        want = self._batch_size.want(queue)
-        if at_most is not None:
-            want = min(want, at_most)
-        try:
-            claim = self._claim(queue, want, peers)
-        except StatementError as error:  # perhaps a result that cannot be stored: settle them apart, then claim
-            log.warning("claim.refused", extra={"queue": queue, "text": str(error)})
+    def _wanted(self, queue: str, at_most: int | None) -> int:
+        wanted = self._batch_size.wanted(queue)
+        return wanted if at_most is None else min(wanted, at_most)
+
+    def _claim_from(self, queue: str, want: int, peers: int) -> Claim:
+        claim = self._claim(queue, want, peers)
+        if isinstance(claim, Refused):  # perhaps a result that cannot be stored: settle them apart, then claim
+            log.warning("claim.refused", extra={"queue": queue, "text": claim.text})
             self._settler.settle_all()
             claim = self._claim(queue, want, peers)  # what was taken for it lies in the in-flight list already
-        if claim is None:
-            return False
-        self._settler.give_back_withheld()
-        return not claim.is_empty  # what lies behind stale ids must not wait for the next bell
+        return claim
 
-    def _claim(self, queue: str, want: int, peers: int) -> Claim | None:
-        """Settle what is finished, and hold what the claim brought."""
+    def _claim(self, queue: str, want: int, peers: int) -> Claim:
+        """Settle what is finished, and hold what the claim brings."""
         with taken(self._batch.completed) as finished:
-            claim = self._claimer.claim(queue, want, peers, self._batch.lease, finished)
-            if claim is None:
-                return None
-            self._settler.settled_by(claim, finished)
-            finished.clear()
+            claim = self._claimer.claim(queue, want, peers, finished)
+            if isinstance(claim, Jobs | Paused):
+                self._settler.settled_by(claim.settled, finished)
+                finished.clear()
+        if isinstance(claim, Jobs):
+            self._hold(claim)
+        return claim
+
+    def _hold(self, claim: Jobs) -> None:
         self._batch.take_over(claim.queue, claim.lease, _ordered(claim.jobs), claim.withheld)
         self._claimer.confirm()
-        self._batch_size.received(queue, len(claim.jobs), sum(map(len, map(_PAYLOAD, claim.jobs))))
+        self._batch_size.received(claim.queue, len(claim.jobs), sum(map(len, map(_PAYLOAD, claim.jobs))))
         self._link.clear_notes()
         self._link.hold(self._batch.token)
-        return claim
+        self._settler.release_withheld()
 
 
 def _ordered(jobs: list[ClaimedJob]) -> list[ClaimedJob]:

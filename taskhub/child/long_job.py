@@ -1,4 +1,4 @@
-"""The helper thread of a child: beside a long job, finished neighbours are settled and waiting ones given back.
+"""The helper thread of a child: beside a long job, finished neighbours are settled and waiting ones released.
 
 It sleeps while there is no batch. It uses the child's connections under their lock, and touches only
 outcomes and jobs that it has popped, so the main thread cannot settle or start the same.
@@ -19,7 +19,7 @@ log = get_logger(__name__)
 
 
 class LongJobHelper:
-    """Watches the present job of one child; it settles and gives back by the child's own settler."""
+    """Watches the present job of one child; it settles and releases by the child's own settler."""
 
     def __init__(self, link: SupervisorLink, settler: Settler, *, settle_within_s: float, budget_s: float) -> None:
         self._link = link
@@ -79,4 +79,4 @@ class LongJobHelper:
                 return  # the main thread went on in the meantime
             self._settler.settle_all()
             if runs_for_s >= self._budget_s and self._batch.pending:
-                self._settler.give_back()
+                self._settler.release()

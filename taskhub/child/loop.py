@@ -13,8 +13,9 @@ from taskhub.child.claiming import Claiming
 from taskhub.child.link import SupervisorLink
 from taskhub.child.settling import Settler
 from taskhub.child.troubles import Troubles
+from taskhub.domain.errors import SlotClosedError
 from taskhub.logs import get_logger
-from taskhub.services.execution.claimed import SlotClosedError
+from taskhub.services.execution.claimed import Jobs, NothingWaits
 
 log = get_logger(__name__)
 
@@ -60,7 +61,7 @@ class ChildLoop:
             while self._settler.batch.is_held and not self._batch_run.must_leave:
                 if self._troubles.are_hopeless:
                     log.warning("child.broken", extra={"text": f"{self._batch_run.spoilt}; leaving what was in hand"})
-                    return LEFT_BROKEN  # others settle the journal and give back the rest
+                    return LEFT_BROKEN  # others settle the journal and release the rest
                 self._troubles.wait_out(self._batch_run.finish)
         except SlotClosedError:
             self._settler.abandon()
@@ -88,10 +89,11 @@ class ChildLoop:
             return
         self._link.idle()
         self._batch_run.prepare()
-        if self._claiming.next(self._jobs_left()):
-            self._claiming.learn(*self._batch_run.run())
-        else:
-            self._wait_for_bell()
+        match self._claiming.next(self._jobs_left()):
+            case Jobs():
+                self._claiming.learn(*self._batch_run.run())
+            case NothingWaits():
+                self._wait_for_bell()
 
     def _jobs_left(self) -> int | None:
         """How many more this child may run; None: any number."""

@@ -16,23 +16,22 @@ from taskhub.child.link import SupervisorLink
 from taskhub.child.long_job import LongJobHelper
 from taskhub.child.loop import LEFT_IN_ORDER, SLOT_WAS_CLOSED, ChildLimits, ChildLoop
 from taskhub.child.own_memory import OwnMemory
-from taskhub.child.queue_rotation import QueueRotation
 from taskhub.child.run_job import INTERRUPT, JobRunner, Policy
-from taskhub.child.served_queues import ServedQueues
+from taskhub.child.served_queues import QueueRotation, ServedQueues
 from taskhub.child.setters import watch_setters
 from taskhub.child.settling import Settler
 from taskhub.child.troubles import Troubles
-from taskhub.domain.job import WorkerSlot
+from taskhub.domain.job import MAX_BATCH_BYTES, WorkerSlot
 from taskhub.events.teller import Teller
 from taskhub.handlers.registry import Registry
 from taskhub.logs import get_logger
 from taskhub.outage import Outage
 from taskhub.services.execution.claim import Claimer
-from taskhub.services.execution.claimed import MAX_BATCH_BYTES
 from taskhub.services.execution.redis_take import RedisTake
 from taskhub.settings.fields import Settings
 from taskhub.store.connection import Connection
 from taskhub.store.opening import open_store
+from taskhub.store.queues import served_queues
 from taskhub.store.slots import open_slot
 from taskhub.store.transaction import HandlerSession
 
@@ -84,7 +83,7 @@ def _claiming(
     settings: Settings, registry: Registry, link: SupervisorLink, settler: Settler, store: Connection, broker: Broker
 ) -> Claiming:
     def learn() -> set[str]:
-        return {name for (name,) in store.run("served_queues", _ACTIVE_S, _RECENT)} | set(registry.queues())
+        return served_queues(store, _ACTIVE_S, _RECENT) | set(registry.queues())
 
     slot = WorkerSlot(link.worker, link.slot, link.generation)
     redis = Outage(log, "redis.lost", "redis.back", base_s=0.2, slot=link.slot)

@@ -1,15 +1,55 @@
-"""Which queues a child serves, and in which order it looks into them: those that were not empty a moment ago first."""
+"""Which queues a child serves, and in which order it looks into them: those that were not empty a moment ago first.
+
+Whose turn it is, so that none waits for ever, is smooth weighted round robin as nginx has it: each turn every queue
+earns its weight, the richest is served and pays the sum of all weights.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from taskhub import clock
-from taskhub.child.queue_rotation import QueueRotation
 
 _EMPTY_LASTS_S = 0.05
 _FEW_QUEUES = 20
 _KNOWN_FOR_S = 1.0
+
+
+class QueueRotation:
+    """The order in which to try the queues; `served` settles the account."""
+
+    def __init__(self, weights: dict[str, int]) -> None:
+        self._weights = dict(weights)
+        self._credit = dict.fromkeys(weights, 0)
+
+    @property
+    def queues(self) -> list[str]:
+        return list(self._weights)
+
+    def reweigh(self, weights: dict[str, int]) -> None:
+        """Serve these queues from now on; those known before keep their credit."""
+        self._weights = dict(weights)
+        self._credit = {queue: self._credit.get(queue, 0) for queue in weights}
+
+    def order(self) -> list[str]:
+        """All queues, the one whose turn it is first.
+
+        >>> rotation = QueueRotation({"a": 2, "b": 1})
+        >>> served = []
+        >>> for _ in range(6):
+        ...     served.append(rotation.order()[0])
+        ...     rotation.served(served[-1])
+        >>> "".join(served)
+        'abaaba'
+        """
+        return sorted(self._weights, key=lambda queue: -(self._credit[queue] + self._weights[queue]))
+
+    def served(self, queue: str) -> None:
+        """This queue had its turn. Credit and debt are bounded: who was empty for long claims no arrears."""
+        total = sum(self._weights.values())
+        self._credit[queue] -= total
+        for name, weight in self._weights.items():
+            self._credit[name] = max(-total, min(self._credit[name] + weight, total))
 
 
 class ServedQueues:

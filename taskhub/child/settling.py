@@ -1,4 +1,4 @@
-"""Write down what a child has finished, and give back what it has not begun. Everything here is called under its lock.
+"""Write down what a child has finished, and release what it has not begun. Everything here is called under its lock.
 
 Invariants:
 - Whatever a failed write leaves open stays in the batch, and the same write may be sent again.
@@ -9,26 +9,25 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from taskhub import clock, failpoints
 from taskhub.broker.broker import Broker
 from taskhub.child.batch import Batch, taken
-from taskhub.child.settled_events import settled_events
 from taskhub.domain.errors import BrokerUnavailableError
-from taskhub.domain.job import ClaimedJob
-from taskhub.domain.outcome import Completed, Outcome
+from taskhub.domain.job import COMPLETED, ClaimedJob
+from taskhub.domain.outcome import Completed, Failed, Outcome
+from taskhub.events.jobs import ExecutionFailed, JobEvent, JobsCompleted, LeaseLost
 from taskhub.events.teller import Teller
 from taskhub.logs import get_logger
-from taskhub.services.execution.claimed import Claim
+from taskhub.services.execution.release import defer, release
 from taskhub.services.execution.requeue import requeue
 from taskhub.services.execution.settle import settle
+from taskhub.store.cancellations import filter_cancelled
 from taskhub.store.connection import Connection
-from taskhub.store.statements import uuid_array
 
 log = get_logger(__name__)
 
-UNKNOWN_TYPE_DELAY_S = 30.0
 _REFUSED_AGAIN_S = 30.0
 _MOST_FOR_LATER = 1000
 
@@ -60,12 +59,12 @@ class Settler:
             others.clear()
         self._try_again()
 
-    def settled_by(self, claim: Claim, finished: list[Completed]) -> None:
+    def settled_by(self, settled: int, finished: list[Completed]) -> None:
         """A claim has settled `finished` on its way; look closer if it counted fewer. What fails is tried again."""
         if not finished:
             return
         try:
-            if claim.settled == len(finished):
+            if settled == len(finished):
                 self._report(finished, {}, [])
             else:  # something was lost, or an earlier sending of the claim had settled them
                 self._settle(finished)
@@ -73,43 +72,40 @@ class Settler:
             log.warning("job.unsettled", extra={"text": f"{len(finished)} jobs are settled later: {error}"})
             self._keep_for_later(finished, due_in_s=0.0)
 
-    def give_back(self) -> None:
-        """Release everything that has not begun, uncharged, and push it for others."""
-        batch = self.batch
-        with batch.pending_taken() as jobs:
-            ids = [job.id for job in jobs] + list(batch.withheld)
+    def release(self) -> None:
+        """Release everything that has not begun, and requeue it for others."""
+        with self.batch.pending_taken() as jobs:
+            ids = [job.id for job in jobs] + list(self.batch.withheld)
             if not ids:
                 return
-            self._store.run("release_jobs", uuid_array(ids), batch.lease, 0.0)
+            release(self._store, ids, self.batch.lease)
             jobs.clear()
-            batch.withheld.clear()
-        with contextlib.suppress(BrokerUnavailableError):  # their run_at is set: the dispatcher pushes them
-            requeue(self._store, self._broker, ids)
+            self.batch.withheld.clear()
+        self._requeue(ids)
 
-    def give_back_withheld(self) -> None:
-        """Release what was too large to be held beside the others, so that somebody can take it at once."""
+    def release_withheld(self) -> None:
+        """Release what was too large to be held beside the others, and requeue it for others."""
         ids = list(self.batch.withheld)
         if ids:
-            self._store.run("release_jobs", uuid_array(ids), self.batch.lease, 0.0)
+            release(self._store, ids, self.batch.lease)
             self.batch.withheld.clear()
-            with contextlib.suppress(BrokerUnavailableError):
-                requeue(self._store, self._broker, ids)
+            self._requeue(ids)
 
     def release_cancelled(self) -> None:
         """Release what somebody has cancelled and has not begun: that makes it cancelled."""
         waiting = [job.id for job in list(self.batch.pending)]
         if not waiting:
             return
-        flagged = {row[0] for row in self._store.run("filter_cancelled", uuid_array(waiting))}
+        flagged = filter_cancelled(self._store, waiting)
         with self.batch.pending_taken(lambda job: job.id in flagged) as jobs:
             if jobs:
-                self._store.run("release_jobs", uuid_array([job.id for job in jobs]), self.batch.lease, 0.0)
+                release(self._store, [job.id for job in jobs], self.batch.lease)
                 jobs.clear()
 
-    def postpone(self, job: ClaimedJob) -> None:
-        """Give back a job whose type is not known here: another worker may know it, during a rolling deploy."""
+    def defer(self, job: ClaimedJob) -> None:
+        """Give back a job whose type is not known here."""
         log.warning("job.unknown_type", extra={"job_id": job.id, "type": job.type, "queue": self.batch.queue})
-        self._store.run("postpone_unknown", uuid_array([job.id]), self.batch.lease, UNKNOWN_TYPE_DELAY_S)
+        defer(self._store, job.id, self.batch.lease)
 
     def abandon(self) -> None:
         """The slot is closed: what was finished and not settled is a rescuer's business."""
@@ -117,6 +113,10 @@ class Settler:
             self._report([], {}, [outcome.id for outcome in [*completed, *others]])
             completed.clear()
             others.clear()
+
+    def _requeue(self, released: list[str]) -> None:
+        with contextlib.suppress(BrokerUnavailableError):  # their run_at is set: the dispatcher pushes them
+            requeue(self._store, self._broker, released)
 
     def _settle(self, outcomes: Sequence[Outcome]) -> None:
         if not outcomes:
@@ -147,6 +147,27 @@ class Settler:
             self._later = [(lease, o) for lease, o in self._later if settle(self._store, lease, [o]).refused]
 
     def _report(self, outcomes: Sequence[Outcome], statuses: dict[str, str], stale: list[str]) -> None:
-        for event in settled_events(self.batch, list(outcomes), statuses, stale):
+        for event in _settled_events(self.batch, outcomes, statuses, stale):
             self.teller.tell(event)
         self.teller.flush()
+
+
+def _settled_events(
+    batch: Batch, outcomes: Sequence[Outcome], statuses: dict[str, str], stale: list[str]
+) -> Iterator[JobEvent]:
+    """Events of settled outcomes: `statuses` tells what became of failed ones, `stale` which were lost to others."""
+    lost = set(stale)
+    completed: dict[tuple[str, int], list[tuple[str, float]]] = {}
+    for outcome in outcomes:
+        job = batch.jobs.get(outcome.id)
+        if job is None or outcome.id in lost:
+            continue
+        if not isinstance(outcome, Failed) or statuses.get(outcome.id) == COMPLETED:  # by an unknown commit
+            took_s = outcome.finished_s - outcome.started_s
+            completed.setdefault((job.type, job.attempt), []).append((outcome.id, took_s))
+        else:
+            yield ExecutionFailed(batch.queue, job, outcome, statuses.get(outcome.id, ""))
+    for (job_type, attempt), took in completed.items():
+        yield JobsCompleted(batch.queue, job_type, attempt, took)
+    if stale:
+        yield LeaseLost(stale)

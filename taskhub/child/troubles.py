@@ -11,14 +11,19 @@ from collections.abc import Callable
 from taskhub import clock
 from taskhub.child.clean_ground import CleanGround
 from taskhub.child.link import SupervisorLink
-from taskhub.domain.errors import SchemaOutdatedError, StatementError, StoreUnavailableError, TaskhubError
+from taskhub.domain.errors import (
+    SchemaOutdatedError,
+    SlotClosedError,
+    StatementError,
+    StoreUnavailableError,
+    TaskhubError,
+)
 from taskhub.logs import get_logger
 from taskhub.outage import Outage
-from taskhub.services.execution.claimed import SlotClosedError
 
 log = get_logger(__name__)
 
-_TROUBLES, _LAST_TROUBLES = 5, 7  # in a row: a second or two; then as much again to give back what is in hand
+_TROUBLES, _LAST_TROUBLES = 5, 7  # in a row: a second or two; then as much again to release what is in hand
 
 
 class Troubles:

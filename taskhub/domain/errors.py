@@ -123,6 +123,15 @@ class LeaseLostError(TaskhubError):
     code = "lease_lost"
 
 
+class SlotClosedError(TaskhubError):
+    """This generation of the slot was closed by a rescuer: whatever it holds is no longer its own."""
+
+    code = "slot_closed"
+
+    def __init__(self) -> None:
+        super().__init__("this slot was closed by a rescuer")
+
+
 class TransactionStateError(TaskhubError):
     """What a handler asks of its job's transaction cannot be done in its present state; the message says why."""
 

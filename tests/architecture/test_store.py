@@ -22,11 +22,6 @@ ELSEWHERE = {  # run in the session of handlers, as plain SQL
     "begin_for_handler": "taskhub/store/transaction.py",
     "complete_in_transaction": "taskhub/store/transaction.py",
 }
-STILL_BY_NAME = {  # modules that wait for functions of their statements
-    "taskhub/child/program.py", "taskhub/child/settling.py", "taskhub/services/execution/claim.py",
-    "taskhub/services/execution/settle.py", "taskhub/services/execution/store_claim.py",
-    "taskhub/services/execution/transaction.py", "taskhub/services/recovery/rescue.py",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -108,13 +103,13 @@ USES = {use.name: use for use in uses()}
 
 @in_each_module()
 def test_statements_are_run_in_the_store_only(source: Source) -> None:
-    if source.name not in STILL_BY_NAME and not source.name.startswith("taskhub/store/"):
+    if not source.name.startswith("taskhub/store/"):
         assert [call.lineno for call in runs(source.tree)] == []
 
 
 def test_every_statement_has_one_function_which_bears_its_name_in_its_subject() -> None:
     assert [name for name, times in Counter(use.name for use in uses()).items() if times > 1] == []
-    assert STILL_BY_NAME or set(USES) | set(ELSEWHERE) == set(files())
+    assert set(USES) | set(ELSEWHERE) == set(files())
     assert {name: use.function.name for name, use in USES.items()} == {name: name for name in USES}
     assert {name: use.module.__name__.rsplit(".")[-1] for name, use in USES.items()} == {
         name: files()[name].parent.name for name in USES

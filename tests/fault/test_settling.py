@@ -20,6 +20,11 @@ from tests.waiting import wait_until
 
 SETTLE = b"EXECUTE settle_completed"
 SETTLE_AND_CLAIM = b"EXECUTE settle_and_claim"
+REFUSE_TO_COMPLETE = """
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN RAISE EXCEPTION 'not this one'; END $$;
+CREATE TRIGGER refuse BEFORE UPDATE ON jobs FOR EACH ROW
+    WHEN (NEW.status = 'completed' AND NEW.type = '{type}') EXECUTE FUNCTION refuse()"""
 
 
 def lose_record(stage: PlayedWorker, store: Connection, actor: Actor) -> None:
@@ -66,6 +71,23 @@ def test_w6_settlement_committed_answer_lost(
     assert ledger.executions() == Counter(made)
     assert [history(rows, job) for job in made] == [["running", "completed"]] * len(made)
     assert "job.stale" not in stage.log(0), "what an earlier sending has settled is not lost to another"
+
+
+def test_after_a_refused_result_the_batch_that_was_taken_is_claimed_at_once(
+    stage: PlayedWorker, store: Connection, broker: Broker, rows: Rows, ledger: Ledger
+) -> None:
+    """It lies in the in-flight list by then, so no bell would tell of it."""
+    rows.sql(REFUSE_TO_COMPLETE.format(type="ledger.sleep"))
+    stage.child(internal_block_s=60, internal_redis_worker_s=90)
+    [refused] = submit(store, broker, "ledger.sleep", seconds=0.5)
+    wait_until(ledger.starts, 10, "the first job runs")
+    [taken] = submit(store, broker, "ledger.noop")
+    while broker.wait(["default"], 0.01):
+        """Other children hear the bells."""
+    rows.wait_counts({"completed": 1, "failed": 1}, 10)
+    assert rows.job(refused)["failure_reason"] == "result_unstorable"
+    assert ledger.executions() == Counter([refused, taken])
+    assert stage.log(0).count("claim.refused") == 1
 
 
 def test_w9_the_rescue_overtakes_the_childs_own_settlement(

@@ -12,8 +12,7 @@ import psycopg2.extras
 
 from taskhub import ids
 from taskhub.broker.broker import Broker
-from taskhub.domain.job import DEFAULT_PRIORITY, DEFAULT_QUEUE
-from taskhub.services.execution.claimed import MAX_BATCH_BYTES
+from taskhub.domain.job import DEFAULT_PRIORITY, DEFAULT_QUEUE, MAX_BATCH_BYTES
 from taskhub.store.connection import Connection, Row
 from taskhub.store.statements import statement
 from tests.waiting import wait_for_value
@@ -153,7 +152,7 @@ def open_child(store: Connection, slot: int = 0, generation: int = 1, worker: st
 
 def claim(
     store: Connection, child: Child, job_ids: list[str], *, queue: str = DEFAULT_QUEUE, lease: str | None = None
-) -> tuple[str, list[Row]]:
+) -> tuple[str, list[list[Any]]]:
     """Claim jobs by id as a child does; `lease` is its last claim's. Returns the new lease and the rows claimed."""
     token = ids.new_token()
     [_, *claimed] = run(
@@ -166,7 +165,7 @@ def claim(
         lease=lease,
         most_bytes=MAX_BATCH_BYTES,
     )
-    return token, claimed
+    return token, [job for _, _, _, *job in claimed]
 
 
 def submit(

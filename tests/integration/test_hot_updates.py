@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from taskhub import ids
-from taskhub.services.execution.claimed import MAX_BATCH_BYTES
+from taskhub.domain.job import MAX_BATCH_BYTES
 from taskhub.store.connection import Connection
 from taskhub.store.statements import statement
 from tests.harness.rows import Rows, open_child, run
@@ -28,7 +28,7 @@ def test_claiming_and_completing_is_nearly_always_hot(store: Connection, rows: R
             ids=batch, results=['{"ok":true}'] * len(batch), started_ago=[0.001] * len(batch),
             finished_ago=[0.0] * len(batch), most_bytes=MAX_BATCH_BYTES,
         )  # fmt: skip
-        assert head[2] == len(batch)
+        assert head[0] == len(batch)
         lease, batch = token, taken
     assert rows.value("SELECT count(*) FROM jobs WHERE status = 'completed'") == JOBS
     store.close()  # a session reports its counts at the latest as it ends

@@ -168,13 +168,13 @@ def test_a_failure_that_meets_a_rescue_of_its_job_changes_nothing(
     assert [error["cause"] for error in rows.errors(job)] == ["signal:SIGKILL"]
 
 
-# release_jobs and postpone_unknown
+# release_jobs and defer_unknown
 
 
 def test_a_released_job_is_uncharged_and_due(store: Connection, rows: Rows, child: Child) -> None:
     job = rows.one(attempts=1)
     lease, _ = claim(store, child, [job])
-    assert run(store, "release_jobs", ids=[job], lease=lease, delay_s=0) == [(job, "queued", "default", 4)]
+    assert run(store, "release_jobs", ids=[job], lease=lease) == [(job, "queued")]
     row = rows.job(job)
     assert (row["status"], row["attempts"], row["started_at"]) == ("queued", 1, None)
     assert seconds_until(rows, "run_at", job) <= 0
@@ -183,7 +183,7 @@ def test_a_released_job_is_uncharged_and_due(store: Connection, rows: Rows, chil
 def test_releasing_under_a_lost_lease_changes_nothing(store: Connection, rows: Rows, child: Child) -> None:
     job = rows.one()
     claim(store, child, [job])
-    assert run(store, "release_jobs", ids=[job], lease=ids.new_token(), delay_s=0) == []
+    assert run(store, "release_jobs", ids=[job], lease=ids.new_token()) == []
     assert rows.job(job)["status"] == "running"
 
 
@@ -191,7 +191,7 @@ def test_a_released_job_that_was_to_be_cancelled_is_cancelled(store: Connection,
     job = rows.one()
     lease, _ = claim(store, child, [job])
     rows.set(job, cancel_requested_at="=clock_timestamp()")
-    run(store, "release_jobs", ids=[job], lease=lease, delay_s=0)
+    run(store, "release_jobs", ids=[job], lease=lease)
     row = rows.job(job)
     assert (row["status"], row["run_at"], row["attempts"]) == ("cancelled", None, 0)
     assert None not in (row["failed_at"], row["finished_at"])
@@ -207,7 +207,7 @@ def test_a_job_of_an_unknown_type_waits_for_another_worker_for_an_hour(
     ago = f"=clock_timestamp() - interval '{unknown_since}'" if unknown_since else None
     job = rows.one(created_at="=clock_timestamp() - interval '2 days'", unknown_since=ago)
     lease, _ = claim(store, child, [job])
-    assert run(store, "postpone_unknown", ids=[job], lease=lease, delay_s=5) == [(job, status)]
+    assert run(store, "defer_unknown", ids=[job], lease=lease, delay_s=5) == [(job, status)]
     row = rows.job(job)
     assert (row["failure_reason"], row["attempts"]) == (reason, 0)
     assert (row["run_at"] is not None, row["failed_at"] is not None) == (status == "queued", status == "failed")
@@ -285,7 +285,7 @@ def test_a_job_that_runs_again_elsewhere_is_not_rescued_from_its_old_slot(
 ) -> None:
     job = rows.one()
     lease, _ = claim(store, child, [job])
-    run(store, "release_jobs", ids=[job], lease=lease, delay_s=0)
+    run(store, "release_jobs", ids=[job], lease=lease)
     again, _ = claim(store, open_child(store), [job])
     run(store, "close_slot", **child._asdict())
     assert rescue(store, child, started=[job]) == []

@@ -15,7 +15,7 @@ def after(*batches: tuple[int, float]) -> int:
     batch_size = BatchSize(BUDGET_S, BUDGET_BYTES)
     for count, seconds in batches:
         batch_size.record("q", count, count * seconds)
-    return batch_size.want("q")
+    return batch_size.wanted("q")
 
 
 def test_what_is_unknown_comes_alone() -> None:
@@ -49,22 +49,22 @@ def test_slower_than_known_counts_at_once_and_faster_only_bit_by_bit() -> None:
 def test_queues_are_known_apart() -> None:
     batch_size = BatchSize(BUDGET_S, BUDGET_BYTES)
     batch_size.record("fast", 100, 0.001)
-    assert batch_size.want("fast") > 100
-    assert batch_size.want("other") == 1
+    assert batch_size.wanted("fast") > 100
+    assert batch_size.wanted("other") == 1
 
 
 def test_a_batch_is_no_more_than_the_budgets_bytes_and_smaller_counts_only_bit_by_bit() -> None:
     batch_size = BatchSize(BUDGET_S, BUDGET_BYTES)
     batch_size.record("q", 100, 0.0)
     batch_size.received("q", 10, 1000)
-    assert batch_size.want("q") == 10
+    assert batch_size.wanted("q") == 10
     batch_size.received("q", 1, 5000)
-    assert batch_size.want("q") == 1
+    assert batch_size.wanted("q") == 1
     batch_size.received("q", 1, 1)
-    assert batch_size.want("q") == 1
+    assert batch_size.wanted("q") == 1
     for _ in range(30):
         batch_size.received("q", 1, 1)
-    assert batch_size.want("q") == 500
+    assert batch_size.wanted("q") == 500
 
 
 @given(st.lists(st.tuples(st.integers(0, 500), st.floats(0, 1e6)), max_size=20))
@@ -72,4 +72,4 @@ def test_a_size_is_always_from_one_to_the_limit(batches: list[tuple[int, float]]
     batch_size = BatchSize(BUDGET_S, BUDGET_BYTES)
     for count, seconds in batches:
         batch_size.record("q", count, seconds)
-        assert 1 <= batch_size.want("q") <= 500
+        assert 1 <= batch_size.wanted("q") <= 500

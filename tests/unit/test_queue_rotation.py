@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskhub.child.queue_rotation import QueueRotation
+from taskhub.child.served_queues import QueueRotation
 
 
 def served(rotation: QueueRotation, times: int) -> list[str]:

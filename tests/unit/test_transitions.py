@@ -70,7 +70,7 @@ def test_the_numbers_and_reasons_of_the_rules_are_those_of_the_statements() -> N
         ATTEMPTS_EXHAUSTED: failures + rescue,
         CRASH_LIMIT: rescue,
         EXPIRED: failures,
-        UNKNOWN_TYPE: TEXTS["postpone_unknown"],
+        UNKNOWN_TYPE: TEXTS["defer_unknown"],
     }
     assert [reason for reason, text in reasons.items() if f"'{reason}'" not in text] == []
 

@@ -14,18 +14,24 @@ import contextlib
 from typing import NamedTuple
 
 from taskhub import clock, failpoints, ids
-from taskhub.domain.errors import BlockedError, BrokerUnavailableError, StatementError, StoreUnavailableError
-from taskhub.domain.job import ClaimedJob, WorkerSlot
+from taskhub.domain.errors import (
+    BlockedError,
+    BrokerUnavailableError,
+    SlotClosedError,
+    StatementError,
+    StoreUnavailableError,
+)
+from taskhub.domain.job import MAX_BATCH_BYTES, WorkerSlot
 from taskhub.domain.outcome import Completed
 from taskhub.logs import get_logger
 from taskhub.outage import Outage
-from taskhub.services.execution.claimed import MAX_BATCH_BYTES, Claim, claim_of, header_of
+from taskhub.services.execution.claimed import Claim, Jobs, NothingWaits, Paused, Refused
 from taskhub.services.execution.redis_take import RedisTake
 from taskhub.services.execution.requeue import requeue
-from taskhub.services.execution.settle import CompletedArrays, completed_arrays
 from taskhub.services.execution.store_claim import StoreClaim
-from taskhub.store.connection import Connection, Row
-from taskhub.store.statements import uuid_array
+from taskhub.store.claims import ClaimAnswer, filter_locked, settle_and_claim
+from taskhub.store.connection import Connection
+from taskhub.store.settlements import CompletedArrays, completed_arrays
 
 log = get_logger(__name__)
 
@@ -53,6 +59,7 @@ class Claimer:
         self._redis = redis
         self._slot = slot
         self._from_store = StoreClaim(store, slot)
+        self._lease: str | None = None  # that the slot bears since the last claim that was carried out
         self._unresolved: _Sending | None = None
         self._paused_until: dict[str, float] = {}
         self._refusals: dict[str, Outage] = {}
@@ -62,83 +69,81 @@ class Claimer:
     def redis_is_away(self) -> bool:
         return self._redis.is_away
 
-    def claim(self, queue: str, want: int, peers: int, lease: str | None, finished: list[Completed]) -> Claim | None:
-        """Settle `finished` (of `lease`) and claim up to `want` jobs of `queue`, in one round trip.
+    def claim(self, queue: str, want: int, peers: int, finished: list[Completed]) -> Claim:
+        """Settle `finished` (of the last claim) and claim up to `want` jobs of `queue`, in one round trip.
 
-        None: there is nothing to claim, and nothing was settled. A returned claim's lease is the slot's
-        from now on, also when it brought no job. Raises SlotClosedError; StoreUnavailableError, and
-        StatementError if there is something `finished`, after which that is still to be settled.
+        What it brings counts as not received, and would be asked for again, until it is confirmed. Raises
+        SlotClosedError and StoreUnavailableError, after which `finished` is still to be settled.
         """
         asked = queue if self._unresolved is None else self._unresolved.queue
         try:
-            claim = self._claim(queue, want, peers, lease, finished)
+            claim = self._claim(queue, want, peers, finished)
         except StatementError as error:
             if finished:  # one of them may be what cannot be stored
-                raise
+                return Refused(str(error))
             refusal = self._refusals.setdefault(asked, Outage(log, "claim.refused", "claim.goes_on", queue=asked))
             self._paused_until[asked] = clock.monotonic_s() + refusal.lost(str(error))
-            return None
-        if self._refusals and claim is not None and claim.queue in self._refusals:
-            self._refusals.pop(claim.queue).back()
+            return NothingWaits()
+        if self._refusals and not isinstance(claim, NothingWaits) and asked in self._refusals:
+            self._refusals.pop(asked).back()
         return claim
 
     def confirm(self) -> None:
-        """What the last claim brought is held; until then it counts as not received, and would be asked for again."""
+        """What the last claim brought is held."""
         if self._unresolved is not None:
-            queue, self._unresolved = self._unresolved.queue, None
-            self._redis.confirm(queue)
+            self._lease = self._unresolved.lease
+            self._forget_sending(self._unresolved.queue)
 
     def acknowledge(self) -> None:
         """Forget the in-flight lists of batches that are settled; for when no next take does it."""
         self._redis.acknowledge()
 
-    def _claim(self, queue: str, want: int, peers: int, lease: str | None, finished: list[Completed]) -> Claim | None:
+    def _claim(self, queue: str, want: int, peers: int, finished: list[Completed]) -> Claim:
         if self._unresolved is not None:
-            return self._claim_taken(self._unresolved, lease, finished)
+            return self._claim_taken(self._unresolved, finished)
         if self._paused_until.get(queue, 0.0) > clock.monotonic_s():
-            return None
+            return NothingWaits()
         taken = self._redis.take(queue, want, peers)
         if taken is None:
-            return None if finished else self._claim_from_store(queue, want, lease)
+            return NothingWaits() if finished else self._claim_from_store(queue, want)
         if not taken:
-            return None
-        return self._claim_taken(_Sending(queue, taken, ids.new_token()), lease, finished)
+            return NothingWaits()
+        return self._claim_taken(_Sending(queue, taken, ids.new_token()), finished)
 
-    def _claim_taken(self, sending: _Sending, lease: str | None, finished: list[Completed]) -> Claim:
+    def _claim_taken(self, sending: _Sending, finished: list[Completed]) -> Jobs | Paused:
         """One round trip. If its outcome stays unknown, the next claim begins by sending the same again."""
         self._unresolved = sending
         arrays = completed_arrays(finished)
         failpoints.hit("worker.before_claim")
         if clock.monotonic_s() < self._looks_until:
             sending = self._without_locked(sending)
-        rows = self._send(sending, lease, arrays, bool(finished))
+        answer = self._send(sending, arrays, bool(finished))
         failpoints.hit("worker.after_claim")
-        queue, taken, claim_lease, _ = sending
-        settled, is_paused = header_of(rows[0])
-        if is_paused:
-            self._pause(queue)
-            self.confirm()
+        if not answer.slot_open:
+            raise SlotClosedError
+        queue, taken, lease, _ = sending
+        if answer.paused:
+            self._paused_until[queue] = clock.monotonic_s() + _PAUSE_LASTS_S
+            self._forget_sending(queue)
             with contextlib.suppress(BrokerUnavailableError):  # Redis went since; the reconciler pushes them again
                 requeue(self._store, self._redis.broker, taken)
-            return Claim(queue, lease, [], settled, is_empty=True)
-        found = {row[0]: ClaimedJob._make(row) for row in rows[1:]}
+            return Paused(answer.settled)
+        found = {job.id: job for job in answer.jobs}
         jobs = [found[job_id] for job_id in dict.fromkeys(taken) if job_id in found]
-        return claim_of(queue, claim_lease, jobs, settled)
+        return Jobs(queue, lease, jobs, answer.settled, answer.withheld)
 
-    def _send(self, sending: _Sending, lease: str | None, arrays: CompletedArrays, settles: bool) -> list[Row]:
+    def _forget_sending(self, queue: str) -> None:
+        self._unresolved = None
+        self._redis.confirm(queue)
+
+    def _send(self, sending: _Sending, arrays: CompletedArrays, settles: bool) -> ClaimAnswer:
         until_s = clock.monotonic_s() + _SENDINGS_S
         for attempt in range(_SENDINGS):
             self._unresolved = sending._replace(is_in_doubt=True)
+            queue, taken, lease, _ = sending
             try:
-                return self._store.run(
-                    "settle_and_claim",
-                    *arrays,
-                    lease,
-                    *self._slot,
-                    sending.queue,
-                    uuid_array(sending.ids),
-                    sending.lease,
-                    MAX_BATCH_BYTES,
+                return settle_and_claim(
+                    self._store, arrays, self._lease, self._slot, queue, taken, lease, MAX_BATCH_BYTES
                 )
             except StatementError as error:
                 if error.sqlstate != _NOT_A_UUID or settles:
@@ -164,16 +169,13 @@ class Claimer:
         if sending.is_in_doubt:
             return sending
         known = [job_id for job_id in sending.ids if ids.is_id(job_id)]
-        locked = {job_id for (job_id,) in self._store.run("filter_locked", uuid_array(known))}
+        locked = filter_locked(self._store, known)
         if locked:
             self._looks_until = clock.monotonic_s() + _LOOKS_FOR_S
         return sending._replace(ids=[job_id for job_id in sending.ids if job_id not in locked])
 
-    def _claim_from_store(self, queue: str, want: int, lease: str | None) -> Claim:
-        claim, is_paused = self._from_store.claim(queue, want, lease)
-        if is_paused:
-            self._pause(queue)
+    def _claim_from_store(self, queue: str, want: int) -> Claim:
+        claim, self._lease = self._from_store.claim(queue, want, self._lease)
+        if isinstance(claim, Paused):
+            self._paused_until[queue] = clock.monotonic_s() + _PAUSE_LASTS_S
         return claim
-
-    def _pause(self, queue: str) -> None:
-        self._paused_until[queue] = clock.monotonic_s() + _PAUSE_LASTS_S

@@ -12,12 +12,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
 
-from taskhub import clock
 from taskhub.domain.errors import StatementError
 from taskhub.domain.job import COMPLETED
 from taskhub.domain.outcome import ERROR_UNSTORABLE, Committed, Completed, Failed, Outcome
+from taskhub.store import settlements
 from taskhub.store.connection import Store
-from taskhub.store.statements import number_array, text_array, uuid_array
+from taskhub.store.jobs import job_states
+from taskhub.store.settlements import completed_arrays, failed_arrays
 
 _Kind = TypeVar("_Kind", Completed, Failed)
 
@@ -38,32 +39,6 @@ class Settled(NamedTuple):
         return Settled(self.statuses | other.statuses, self.stale + other.stale, [*self.refused, *other.refused])
 
 
-class CompletedArrays(NamedTuple):
-    """Completed executions as the array literals that the statements take."""
-
-    ids: str
-    results: str
-    started_ago: str
-    finished_ago: str
-
-
-NONE_COMPLETED = CompletedArrays("{}", "{}", "{}", "{}")
-
-
-def completed_arrays(outcomes: Sequence[Completed]) -> CompletedArrays:
-    """Array literals; times become how long ago they were by this host's clock."""
-    if not outcomes:
-        return NONE_COMPLETED
-    now = clock.boottime_s()
-    ids, results, started, finished = zip(*outcomes, strict=True)
-    return CompletedArrays(
-        uuid_array(list(ids)),
-        text_array(list(results)),
-        number_array([now - at for at in started]),
-        number_array([now - at for at in finished]),
-    )
-
-
 def settle(store: Store, lease: str, outcomes: Sequence[Outcome]) -> Settled:
     """Settle any outcomes of one lease. Raises StoreUnavailableError: then repeat the very same call."""
     settled = Settled({o.id: COMPLETED for o in outcomes if isinstance(o, Committed)}, [])
@@ -76,7 +51,7 @@ def settle_completed(store: Store, lease: str, outcomes: list[Completed]) -> Set
     if not outcomes:
         return Settled({}, [])
     try:
-        [(count,)] = store.run("settle_completed", *completed_arrays(outcomes), lease)
+        count = settlements.settle_completed(store, completed_arrays(outcomes), lease)
     except StatementError as error:
         if len(outcomes) == 1:
             [outcome] = outcomes
@@ -90,7 +65,7 @@ def settle_failed(store: Store, lease: str, outcomes: list[Failed]) -> Settled:
     if not outcomes:
         return Settled({}, [])
     try:
-        statuses: dict[str, str] = dict(store.run("settle_failures", *_failed_arrays(outcomes), lease))
+        statuses = settlements.settle_failures(store, failed_arrays(outcomes), lease)
     except StatementError as error:
         if len(outcomes) > 1:
             return _by_halves(settle_failed, store, lease, outcomes)
@@ -111,21 +86,7 @@ def _by_halves(
     return settle_some(store, lease, outcomes[:half]).beside(settle_some(store, lease, outcomes[half:]))
 
 
-def _failed_arrays(outcomes: list[Failed]) -> tuple[str, ...]:
-    now = clock.boottime_s()
-    return (
-        uuid_array([o.id for o in outcomes]),
-        number_array([now - o.started_s for o in outcomes]),
-        text_array([o.type for o in outcomes]),
-        text_array([o.message for o in outcomes]),
-        text_array([o.cause for o in outcomes]),
-        number_array([o.retry_in_s for o in outcomes]),
-        text_array([o.reason for o in outcomes]),
-        number_array([o.peak_rss_mb for o in outcomes]),
-    )
-
-
 def _found(store: Store, lease: str, ids: list[str]) -> Settled:
     """Settlements that changed no row: an earlier sending or a transaction had settled it, or the lease was lost."""
-    states = {row[0]: row[1] for row in store.run("job_states", uuid_array(ids)) if row[2] == lease}
+    states = {state.id: state.status for state in job_states(store, ids).values() if state.lease == lease}
     return Settled(states, [job_id for job_id in ids if job_id not in states])

@@ -8,9 +8,10 @@ Invariants:
 from __future__ import annotations
 
 from taskhub import clock, ids
-from taskhub.domain.errors import StoreUnavailableError
-from taskhub.domain.job import ClaimedJob, WorkerSlot
-from taskhub.services.execution.claimed import MAX_BATCH_BYTES, Claim, claim_of, header_of
+from taskhub.domain.errors import SlotClosedError, StoreUnavailableError
+from taskhub.domain.job import MAX_BATCH_BYTES, WorkerSlot
+from taskhub.services.execution.claimed import Jobs, NothingWaits, Paused
+from taskhub.store.claims import claim_from_store, waiting_places
 from taskhub.store.connection import Connection
 
 _PRIORITIES_LAST_S = 1.0
@@ -26,30 +27,33 @@ class StoreClaim:
         self._priorities: dict[str, list[int]] = {}
         self._priorities_at = -_PRIORITIES_LAST_S
 
-    def claim(self, queue: str, want: int, lease: str | None) -> tuple[Claim, bool]:
-        """A batch of the highest priority that waits, and whether the queue is paused. Raises as `Claimer.claim`."""
-        is_first, is_paused = True, False
+    def claim(self, queue: str, want: int, lease: str | None) -> tuple[Jobs | Paused | NothingWaits, str | None]:
+        """A batch of the highest priority that waits, and the lease that the slot bears since.
+
+        Raises as `Claimer.claim`.
+        """
+        is_first = True
         for priority in self._known_priorities(queue):
-            claim_lease = ids.new_token()
-            arguments = (*self._slot, queue, priority, want, lease, claim_lease, MAX_BATCH_BYTES)
+            mine = ids.new_token()
             try:
-                rows = self._store.run("claim_from_store", *arguments)
+                answer = claim_from_store(self._store, self._slot, queue, priority, want, lease, mine, MAX_BATCH_BYTES)
             except StoreUnavailableError:
                 if is_first:
                     raise
                 break  # the next claim will tell
-            is_paused = header_of(rows[0]).is_paused
-            lease, is_first = claim_lease, False
-            if len(rows) > 1:
-                return claim_of(queue, lease, sorted(map(ClaimedJob._make, rows[1:])), 0), is_paused
-            if is_paused:
-                break
-        return Claim(queue, lease, [], 0, is_empty=True), is_paused
+            if not answer.slot_open:
+                raise SlotClosedError
+            lease, is_first = mine, False
+            if answer.jobs or answer.withheld:
+                return Jobs(queue, mine, sorted(answer.jobs), withheld=answer.withheld), lease
+            if answer.paused:
+                return Paused(0), lease
+        return NothingWaits(), lease
 
     def _known_priorities(self, queue: str) -> list[int]:
         if clock.monotonic_s() - self._priorities_at >= _PRIORITIES_LAST_S:
             self._priorities = {}
-            for name, priority in self._store.run("waiting_places", _PLACES, _NEWEST):
-                self._priorities.setdefault(name, []).append(priority)
+            for place in waiting_places(self._store, _PLACES, _NEWEST):
+                self._priorities.setdefault(place.queue, []).append(place.priority)
             self._priorities_at = clock.monotonic_s()
         return self._priorities.get(queue, [])

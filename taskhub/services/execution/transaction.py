@@ -32,7 +32,8 @@ from taskhub.domain.errors import (
 from taskhub.domain.job import COMPLETED, RUNNING
 from taskhub.domain.outcome import Committed, Completed, Failed, Fate, Outcome
 from taskhub.store.connection import Connection
-from taskhub.store.statements import uuid_array
+from taskhub.store.jobs import job_states
+from taskhub.store.settlements import ended_commit
 from taskhub.store.transaction import HandlerSession, complete_with
 
 _LEFT_OPEN = "TransactionLeftOpen"
@@ -180,16 +181,16 @@ class CompletingTransaction:
     def _ask(self) -> bool:
         """Ask once whether the job is completed; False: not known yet."""
         try:
-            ended = self._doubts.run("ended_commit", self._job_id, self._lease)
-            states = self._doubts.run("job_states", uuid_array([self._job_id]))
+            ended = ended_commit(self._doubts, self._job_id, self._lease)
+            state = job_states(self._doubts, [self._job_id]).get(self._job_id)
         except TaskhubError:  # away, locked, altered: it is asked again
             self._doubts.close()
             return False
-        is_ours = bool(states) and states[0][2] == self._lease
-        if not ended and is_ours and states[0][1] == RUNNING:
+        status = state.status if state is not None and state.lease == self._lease else None
+        if not ended and status == RUNNING:
             return False  # held by the transaction
         self._doubts.close()
-        self._state = State.COMPLETED if is_ours and states[0][1] == COMPLETED else State.UNUSED
+        self._state = State.COMPLETED if status == COMPLETED else State.UNUSED
         return True
 
     def _undo(self) -> None:

@@ -21,9 +21,9 @@ from taskhub.domain.job import WorkerSlot
 from taskhub.domain.outcome import MESSAGE_BYTES, Outcome
 from taskhub.services.execution.requeue import requeue
 from taskhub.services.execution.settle import settle
+from taskhub.store.claims import release_jobs
 from taskhub.store.connection import Store
 from taskhub.store.slots import RescuedJob, close_slot, rescue_jobs
-from taskhub.store.statements import uuid_array
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def release_from_outside(store: Store, lease: str, outcomes: list[Outcome], unst
     if outcomes:
         _settle_all(store, lease, outcomes)
     if unstarted:
-        store.run("release_jobs", uuid_array(unstarted), lease, 0.0)
+        release_jobs(store, unstarted, lease)
 
 
 def _settle_all(store: Store, lease: str, outcomes: list[Outcome]) -> None:

@@ -1,7 +1,7 @@
 -- Claim without Redis: the next fresh rows from where the walk stands, or due rows by run_at, in one queue and priority.
 -- params: worker uuid, slot int, generation int, queue text, priority int, amount int, lease uuid, claim_lease uuid, most_bytes bigint
--- returns: first a row (null, 0, slot open, queue paused), then a row per claimed job; its payload is null if those
---     before it take most_bytes
+-- returns: settled, slot_open, paused, id, type, attempt, max_attempts, interruptions, crashes, timeout_s, payload; as
+--     settle_and_claim
 -- transition: queued -> running
 --
 -- Half comes from each kind while both last, so that neither can starve the other. Of the fresh, at most 20,000 rows are
@@ -56,11 +56,11 @@ WITH moment AS MATERIALIZED (
 ), so_far AS NOT MATERIALIZED (
     SELECT id, sum(octet_length(payload)) OVER (ROWS UNBOUNDED PRECEDING) - octet_length(payload) AS before FROM claimed
 )
-SELECT NULL::uuid AS id, NULL::text AS type, 0 AS attempts,
-    (SELECT count(*)::int FROM open_slot) AS max_attempts, (SELECT yes::int FROM paused) AS interruptions,
-    NULL::int AS crashes, NULL::float8 AS timeout_s, NULL::text AS payload
+SELECT 0 AS settled, EXISTS (SELECT FROM open_slot) AS slot_open,
+    (SELECT yes FROM paused) AS paused, NULL::uuid AS id, NULL::text AS type, NULL::int AS attempt, NULL::int AS max_attempts,
+    NULL::int AS interruptions, NULL::int AS crashes, NULL::float8 AS timeout_s, NULL::text AS payload
 UNION ALL
-SELECT id, type, attempts, max_attempts, interruptions, crashes, timeout_s,
+SELECT NULL, NULL, NULL, id, type, attempts, max_attempts, interruptions, crashes, timeout_s,
     CASE WHEN (SELECT sum(octet_length(payload)) FROM claimed) <= :most_bytes THEN payload
         WHEN id IN (SELECT id FROM so_far WHERE before < :most_bytes) THEN payload END  -- looked at in need only
 FROM claimed

@@ -1,7 +1,7 @@
 -- The child's one round trip: complete what it has finished of its last batch, and claim its next.
 -- params: ids uuid[], results text[], started_ago float8[], finished_ago float8[], lease uuid, worker uuid, slot int, generation int, queue text, claim uuid[], claim_lease uuid, most_bytes bigint
--- returns: first a row (null, settled count, slot open, queue paused), then a row per claimed job; its payload is
---     null if those before it take most_bytes
+-- returns: settled, slot_open, paused, id, type, attempt, max_attempts, interruptions, crashes, timeout_s, payload; one
+--     row of the first three, then one of the others for each claimed job; its payload is null if those before it take most_bytes
 -- transition: running -> completed, queued -> running
 --
 -- The slot's row is written first and guards the claim: a rescuer closes it before it reads `ids`, so
@@ -42,11 +42,11 @@ WITH moment AS MATERIALIZED (
 ), so_far AS NOT MATERIALIZED (
     SELECT id, sum(octet_length(payload)) OVER (ROWS UNBOUNDED PRECEDING) - octet_length(payload) AS before FROM claimed
 )
-SELECT NULL::uuid AS id, NULL::text AS type, (SELECT count(*)::int FROM settled) AS attempts,
-    (SELECT count(*)::int FROM open_slot) AS max_attempts, (SELECT yes::int FROM paused) AS interruptions,
-    NULL::int AS crashes, NULL::float8 AS timeout_s, NULL::text AS payload
+SELECT (SELECT count(*)::int FROM settled) AS settled, EXISTS (SELECT FROM open_slot) AS slot_open,
+    (SELECT yes FROM paused) AS paused, NULL::uuid AS id, NULL::text AS type, NULL::int AS attempt, NULL::int AS max_attempts,
+    NULL::int AS interruptions, NULL::int AS crashes, NULL::float8 AS timeout_s, NULL::text AS payload
 UNION ALL
-SELECT id, type, attempts, max_attempts, interruptions, crashes, timeout_s,
+SELECT NULL, NULL, NULL, id, type, attempts, max_attempts, interruptions, crashes, timeout_s,
     CASE WHEN (SELECT sum(octet_length(payload)) FROM claimed) <= :most_bytes THEN payload
         WHEN id IN (SELECT id FROM so_far WHERE before < :most_bytes) THEN payload END  -- looked at in need only
 FROM claimed

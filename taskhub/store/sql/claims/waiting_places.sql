@@ -1,6 +1,6 @@
 -- Where jobs wait that could run now: for who does not hear of them by a bell.
 -- params: places int, newest int
--- returns: queue, priority, highest priority first
+-- returns: queue, priority; highest priority first
 --
 -- Three sources, each bounded: places behind the walk, places with due rows, and the newest rows.
 WITH RECURSIVE due_places AS (

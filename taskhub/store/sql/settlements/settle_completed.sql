@@ -1,6 +1,6 @@
 -- Complete finished jobs, without claiming.
 -- params: ids uuid[], results text[], started_ago float8[], finished_ago float8[], lease uuid
--- returns: one row: how many were still this lease's
+-- returns: settled; one row: how many were still this lease's
 -- transition: running -> completed
 WITH moment AS MATERIALIZED (
     SELECT clock_timestamp() AS now
@@ -13,4 +13,4 @@ WITH moment AS MATERIALIZED (
     WHERE j.id = d.id AND j.status = 'running' AND j.lease = :lease
     RETURNING 1
 )
-SELECT count(*)::int FROM settled
+SELECT count(*)::int AS settled FROM settled

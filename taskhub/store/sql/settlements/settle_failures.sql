@@ -1,6 +1,6 @@
 -- Settle executions that failed: each retries, fails or (if somebody asked) is cancelled, and leaves a row of history.
 -- params: ids uuid[], started_ago float8[], types text[], messages text[], causes text[], retry_in float8[], reasons text[], peaks float8[], lease uuid
--- returns: id, status, per row that was still this lease's
+-- returns: id, status; per row that was still this lease's
 -- transition: running -> queued, running -> failed, running -> cancelled
 --
 -- `retry_in` null means do not retry, for `reason`; attempts that were interrupted by a drain or by the loss of
