@@ -283,7 +283,7 @@ SABOTAGES = [
     Sabotage(
         "the cause of a lost transaction is asked of its class",
         "tests/unit/test_run_job.py::test_a_lost_transaction_whose_class_hides_its_cause_is_an_interruption",
-        [("taskhub/child/run_job.py", "_CAUSE_OF(error)", "error.__cause__")],
+        [("taskhub/child/failure_policy.py", "_CAUSE_OF(error)", "error.__cause__")],
     ),
     Sabotage(
         "half a surrogate is kept in an error's text",

@@ -12,11 +12,12 @@ from taskhub.child.batch_run import BatchRun
 from taskhub.child.batch_size import BatchSize
 from taskhub.child.claiming import Claiming
 from taskhub.child.clean_ground import CleanGround
+from taskhub.child.failure_policy import FailurePolicy
 from taskhub.child.link import SupervisorLink
 from taskhub.child.long_job import LongJobHelper
 from taskhub.child.loop import LEFT_IN_ORDER, SLOT_WAS_CLOSED, ChildLimits, ChildLoop
 from taskhub.child.own_memory import OwnMemory
-from taskhub.child.run_job import INTERRUPT, JobRunner, Policy
+from taskhub.child.run_job import INTERRUPT, JobRunner
 from taskhub.child.served_queues import QueueRotation, ServedQueues
 from taskhub.child.setters import watch_setters
 from taskhub.child.settling import Settler
@@ -68,7 +69,7 @@ def run_child(settings: Settings, registry: Registry, link: SupervisorLink) -> i
 
 def _runner(settings: Settings, link: SupervisorLink, database_url: str) -> JobRunner:
     """What runs a job, in this process as it is from now on."""
-    policy = Policy(settings.retry_base_s, settings.retry_cap_s, settings.job_timeout_s)
+    policy = FailurePolicy(settings.retry_base_s, settings.retry_cap_s, settings.job_timeout_s)
     ground = CleanGround(OwnMemory(settings.hard_rss_mb))
     doubts = open_store(settings, "taskhub doubt", lock_s=_LOCK_S, index_only=True)
     runner = JobRunner(link, policy, ground, HandlerSession(database_url), doubts)

@@ -9,22 +9,21 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from taskhub import clock
 from taskhub.child.clean_ground import CleanGround
+from taskhub.child.failure_policy import FailurePolicy
 from taskhub.child.link import SupervisorLink
 from taskhub.child.setters import TOUCHED
 from taskhub.domain import storable
-from taskhub.domain.backoff import reconnect_delay_s, retry_delay_s
-from taskhub.domain.errors import TransactionLostError, TransactionStateError
-from taskhub.domain.job import INTERRUPTED, NON_RETRYABLE, ClaimedJob
-from taskhub.domain.outcome import Completed, Failed, Fate, Outcome
+from taskhub.domain.errors import TransactionStateError
+from taskhub.domain.job import ClaimedJob
+from taskhub.domain.outcome import Completed, Failed, Outcome
 from taskhub.handlers.job import Job
-from taskhub.handlers.raises import Fail, JobCancelled, JobTimeout, Retry, asked_delay
+from taskhub.handlers.raises import JobCancelled, JobTimeout
 from taskhub.handlers.registry import Handler
 from taskhub.logs import get_logger
 from taskhub.logs.output import Output
@@ -35,26 +34,19 @@ from taskhub.store.transaction import HandlerSession
 log = get_logger(__name__)
 
 INTERRUPT = signal.SIGUSR2  # the supervisor's word for: the present task is overdue, or cancelled
-_CAUSE_OF = BaseException.__dict__["__cause__"].__get__  # whatever its class says
-_CAUSES = {JobTimeout: "timeout", JobCancelled: "cancelled"}
-_AFTER_A_LOSS_S = (0.5, 60.0)  # before a job runs again that was interrupted by the loss of our own connection
 _STRAY_COPY = 70  # exit status of a process that a handler forked and that returned from the handler
-
-
-@dataclass(frozen=True)
-class Policy:
-    """The defaults for jobs whose type and submission say nothing."""
-
-    retry_base_s: float
-    retry_cap_s: float
-    timeout_s: float
 
 
 class JobRunner:
     """Runs jobs one after the other in this process's main thread."""
 
     def __init__(
-        self, link: SupervisorLink, policy: Policy, ground: CleanGround, session: HandlerSession, doubts: Connection
+        self,
+        link: SupervisorLink,
+        policy: FailurePolicy,
+        ground: CleanGround,
+        session: HandlerSession,
+        doubts: Connection,
     ) -> None:
         self.ground = ground
         self._link = link
@@ -96,7 +88,7 @@ class JobRunner:
             raise error.cause from None
         except BaseException as error:  # noqa: BLE001 (sys.exit and friends in a handler are its failure too)
             finished_s = clock.boottime_s()
-            outcome: Outcome = Failed.of(claimed.id, error, self._fate(claimed, error), started_s, finished_s)
+            outcome: Outcome = Failed.of(claimed.id, error, self._policy.fate_of(claimed, error), started_s, finished_s)
             _tell(claimed, error)
         else:
             outcome = Completed.of(claimed.id, result, started_s, clock.boottime_s())
@@ -162,7 +154,7 @@ class JobRunner:
         assert self._transaction is not None
         if self._transaction.must_ask:
             self._link.finishing()  # its time does not run while PostgreSQL is away
-        concluded = self._transaction.conclude(outcome, self._usual(claimed))
+        concluded = self._transaction.conclude(outcome, self._policy.usual(claimed))
         self.must_leave = self._transaction.is_open
         return concluded
 
@@ -186,26 +178,6 @@ class JobRunner:
             lease=lease,
             transaction=self._transaction_of,
         )
-
-    def _fate(self, claimed: ClaimedJob, error: BaseException) -> Fate:
-        if issubclass(type(error), TransactionLostError):
-            made_of_it = _CAUSE_OF(error)  # by the handler
-            if not issubclass(type(made_of_it), (Fail, Retry)):
-                return Fate(INTERRUPTED, reconnect_delay_s(claimed.interruptions + 1, *_AFTER_A_LOSS_S))
-            error = made_of_it
-        kind = type(error)
-        if issubclass(kind, Fail):
-            return Fate("exception", None, NON_RETRYABLE, is_meant=True)
-        usual = self._usual(claimed)
-        if issubclass(kind, Retry):
-            delay_s, note = asked_delay(error)  # type: ignore[arg-type]
-            return usual._replace(retry_in_s=usual.retry_in_s if delay_s is None else delay_s, note=note, is_meant=True)
-        # By identity: the class of a handler's exception need not be hashable.
-        return usual._replace(cause=next((cause for known, cause in _CAUSES.items() if kind is known), "exception"))
-
-    def _usual(self, claimed: ClaimedJob) -> Fate:
-        failures = claimed.attempt - claimed.interruptions
-        return Fate("exception", retry_delay_s(failures, self._policy.retry_base_s, self._policy.retry_cap_s))
 
 
 class _OurTroubleError(Exception):

@@ -18,7 +18,8 @@ from supervisor.shared.file import Memory
 from taskhub import ids
 from taskhub.child.batch import raw_id
 from taskhub.child.clean_ground import CleanGround
-from taskhub.child.run_job import JobRunner, Policy
+from taskhub.child.failure_policy import FailurePolicy
+from taskhub.child.run_job import JobRunner
 from taskhub.domain.job import INTERRUPTED, NON_RETRYABLE, RESULT_UNSTORABLE, ClaimedJob
 from taskhub.domain.outcome import Completed, Failed, Outcome
 from taskhub.domain.storable import MAX_JSON_BYTES
@@ -30,7 +31,7 @@ from tests.harness.odd_values import Hidden
 from tests.waiting import pause
 
 NOWHERE = "postgresql://127.0.0.1:1/nowhere"
-POLICY = Policy(retry_base_s=2, retry_cap_s=600, timeout_s=900)
+POLICY = FailurePolicy(retry_base_s=2, retry_cap_s=600, timeout_s=900)
 Run = Callable[[Any], Any]
 
 
