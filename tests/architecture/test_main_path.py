@@ -1,4 +1,4 @@
-"""The way of a job through a child, as docs/architecture.md lists it: few files, each of them short, all of them there."""
+"""The way of a job through a child, as docs/architecture.md lists it: few files, each of them short."""
 
 from __future__ import annotations
 
