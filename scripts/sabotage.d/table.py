@@ -469,6 +469,28 @@ SABOTAGES = [
         ],
     ),
     Sabotage(
+        "who leads a flush rings for itself alone",
+        SUBMISSION + "test_a2_whoever_went_with_anothers_flush_is_rung_for_too",
+        [
+            (
+                "taskhub/services/submission/submitter.py",
+                "settled = [each for each in batch if each.result is not None]",
+                "settled = [each for each in batch[:1] if each.result is not None]",
+            )
+        ],
+    ),
+    Sabotage(
+        "what a key's lost holder kept back is not sent again",
+        "tests/integration/test_api_submit.py::test_a_unique_key_whose_job_was_deleted_is_free",
+        [
+            (
+                "taskhub/services/submission/idempotency.py",
+                "pending.goes_alone = None in result",
+                "pending.goes_alone = False",
+            )
+        ],
+    ),
+    Sabotage(
         "a group waits as long for a lock as anybody",
         LANES + "test_one_blocked_row_holds_up_only_itself[a unique key]",
         [

@@ -106,6 +106,18 @@ def test_a2_the_push_comes_after_the_commit(submitter: MakeSubmitter, pg_url: st
     locker.close()
 
 
+def test_a2_whoever_went_with_anothers_flush_is_rung_for_too(submitter: MakeSubmitter, broker: Broker) -> None:
+    submitting = submitter()
+
+    def submit_some() -> None:
+        for _ in range(20):
+            submitting.submit([submission()])
+
+    for thread in [Background(submit_some) for _ in range(8)]:
+        thread.result(30)
+    assert depth(broker) == 160
+
+
 def test_a2_an_id_that_is_taken_before_its_row_is_visible_is_found_again(
     stage: PlayedWorker, broker: Broker, rows: Rows, ledger: Ledger, eager: Reconciler
 ) -> None:

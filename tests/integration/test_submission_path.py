@@ -18,7 +18,7 @@ from taskhub.settings.fields import Settings
 
 ROOT = Path(__file__).parents[2]
 CODE = f"{ROOT}/taskhub/"
-EVERYWHERE = ("logs/", "settings/", "metrics/", "clock.py", "ids.py", "failpoints.py")
+EVERYWHERE = ("logs/", "settings/", "metrics/", "clock.py", "ids.py", "failpoints.py", "outage.py")
 # Behind the doors of adapters and of what is told: the same for all who use them.
 BEHIND = {
     "store/connection.py", "store/session.py", "store/statements.py",
