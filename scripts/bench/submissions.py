@@ -1,6 +1,7 @@
-"""Submit jobs in this process, by the API's application and by a Producer, and write down the CPU that one took, in us.
+"""Submit jobs in this process, by the API's application and by a Producer, and tell the CPU that one took, in us.
 
-Usage: submissions.py NUMBER RESULT_FILE. The checkout is the one of PYTHONPATH: what is used here, every version has.
+Reads numbers of jobs, one a line, and answers each on stderr. The checkout is the one of PYTHONPATH: what is used here,
+every version has.
 """
 
 from __future__ import annotations
@@ -11,13 +12,11 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from taskhub import Producer
 from taskhub.wsgi import app
 
-_WARM_UP = 50
 _BODY = b'{"payload":{"type":"sleep","seconds":1}}'
 _ENVIRON = {
     "REQUEST_METHOD": "POST",
@@ -32,7 +31,7 @@ _ENVIRON = {
 }
 
 
-def main(number: int, result: Path) -> None:
+def main() -> None:
     producer = Producer()
     keys = map(str, itertools.count())
     ways: dict[str, Callable[[], object]] = {
@@ -40,7 +39,9 @@ def main(number: int, result: Path) -> None:
         "API, with a key": lambda: post(HTTP_IDEMPOTENCY_KEY=f"{time.time_ns()}-{next(keys)}"),
         "Producer": lambda: producer.submit("sleep", {"seconds": 1}),
     }
-    result.write_text(json.dumps({name: cpu_us(submit, number) for name, submit in ways.items()}))
+    for line in sys.stdin:
+        figures = {name: cpu_us(submit, int(line)) for name, submit in ways.items()}
+        print(json.dumps(figures), file=sys.stderr, flush=True)
 
 
 def post(**headers: str) -> None:
@@ -57,8 +58,6 @@ def post(**headers: str) -> None:
 
 
 def cpu_us(submit: Callable[[], object], number: int) -> float:
-    for _ in range(_WARM_UP):
-        submit()
     begun_ns = time.process_time_ns()
     for _ in range(number):
         submit()
@@ -66,4 +65,4 @@ def cpu_us(submit: Callable[[], object], number: int) -> float:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), Path(sys.argv[2]))
+    main()
