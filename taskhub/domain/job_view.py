@@ -5,38 +5,38 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from taskhub.domain.job import FAILED
+from taskhub.domain.job import FAILED, QUEUED
 
 
 class JobRow(NamedTuple):
-    """A row as `get_jobs` reads it; times as PostgreSQL writes them, JSON as text."""
+    """A row as `get_jobs` reads it, what a new one does not say last; times as PostgreSQL writes them, JSON as text."""
 
     id: str
     type: str
     queue: str
     priority: int
-    status: str
     payload: str
-    result: str | None
-    attempts: int
     max_attempts: int
-    crashes: int
-    interruptions: int
-    replays: int
     timeout_s: float | None
     tags: str
     unique_key: str | None
     run_at: str | None
     expires_at: str | None
-    failure_reason: str | None
-    error: str | None
-    worker: str | None
-    slot: int | None
     created_at: str
     updated_at: str
-    started_at: str | None
-    finished_at: str | None
-    cancel_requested_at: str | None
+    status: str = QUEUED
+    result: str | None = None
+    attempts: int = 0
+    crashes: int = 0
+    interruptions: int = 0
+    replays: int = 0
+    failure_reason: str | None = None
+    error: str | None = None
+    worker: str | None = None
+    slot: int | None = None
+    started_at: str | None = None
+    finished_at: str | None = None
+    cancel_requested_at: str | None = None
 
 
 def job_view(row: JobRow, parsed: Callable[[str], Any]) -> dict[str, Any]:

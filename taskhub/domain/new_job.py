@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from taskhub.domain import strict_json
-from taskhub.domain.job import QUEUED
 from taskhub.domain.job_view import JobRow
 
 CREATED: Final = "created"
@@ -78,26 +77,13 @@ def created_row(new_job: NewJob, inserted: Inserted) -> JobRow:
         type=new_job.type,
         queue=new_job.queue,
         priority=new_job.priority,
-        status=QUEUED,
         payload=new_job.payload,
-        result=None,
-        attempts=0,
         max_attempts=new_job.max_attempts,
-        crashes=0,
-        interruptions=0,
-        replays=0,
         timeout_s=new_job.timeout_s,
         tags=strict_json.encode(new_job.tags),
         unique_key=new_job.unique_key,
         run_at=inserted.run_at,
         expires_at=inserted.expires_at,
-        failure_reason=None,
-        error=None,
-        worker=None,
-        slot=None,
         created_at=inserted.created_at,
         updated_at=inserted.created_at,
-        started_at=None,
-        finished_at=None,
-        cancel_requested_at=None,
     )
