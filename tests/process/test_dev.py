@@ -115,17 +115,30 @@ class Dev:
 
 @pytest.fixture
 def dev(tmp_path: Path) -> Iterator[Dev]:
-    yield from ended(Dev(tmp_path / "data"))
+    with ended(Dev(tmp_path / "data")) as made:
+        yield made
 
 
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
+    """One for all tests that leave it serving."""
+    with ended(Dev(tmp_path_factory.mktemp("dev") / "data")) as made:
+        yield made.start()
+        assert made.stop() == 0
+        assert made.everything() == []
+
+
+@contextlib.contextmanager
 def ended(made: Dev) -> Iterator[Dev]:
     """Lends a Dev, and leaves nothing of it running."""
-    yield made
-    if hasattr(made, "process") and made.process.poll() is None:
-        made.process.kill()
-        made.process.wait()
-    made.kill_everything()
-    wait_until(lambda: not made.everything(), 10, "nothing is left")
+    try:
+        yield made
+    finally:
+        if hasattr(made, "process") and made.process.poll() is None:
+            made.process.kill()
+            made.process.wait()
+        made.kill_everything()
+        wait_until(lambda: not made.everything(), 10, "nothing is left")
 
 
 def test_a_job_runs_and_the_next_start_still_knows_it(dev: Dev) -> None:
@@ -142,24 +155,22 @@ def test_a_job_runs_and_the_next_start_still_knows_it(dev: Dev) -> None:
     assert dev.job(job["id"])["result"] == {"value": 123}
 
 
-def test_the_banner_is_the_last_word_and_its_curl_line_works(dev: Dev) -> None:
-    dev.start()
-    curl = dev.text().split(READY)[1].strip().splitlines()[0]
+def test_the_banner_is_the_last_word_and_its_curl_line_works(running: Dev) -> None:
+    curl = running.text().split(READY)[1].strip().splitlines()[0]
 
     answer = subprocess.run(["sh", "-c", curl], capture_output=True, text=True, check=True)
 
     assert json.loads(answer.stdout)["payload"] == {"type": "demo", "value": 123}
 
 
-def test_a_second_start_on_the_same_folder_says_so(dev: Dev) -> None:
-    dev.start()
-    running = sorted(dev.everything())
+def test_a_second_start_on_the_same_folder_says_so(running: Dev) -> None:
+    members = sorted(running.everything())
 
-    second = subprocess.run(COMMAND, env=dev.environ, capture_output=True, text=True, check=False)
+    second = subprocess.run(COMMAND, env=running.environ, capture_output=True, text=True, check=False)
 
     assert second.returncode == 1
-    assert second.stderr == f"taskhub: taskhub dev already runs on {dev.folder} (process {dev.process.pid})\n"
-    assert set(running) <= set(dev.everything())
+    assert second.stderr == f"taskhub: taskhub dev already runs on {running.folder} (process {running.process.pid})\n"
+    assert set(members) <= set(running.everything())
 
 
 def test_ports_in_use_are_told_with_who_holds_them_and_nothing_is_started(dev: Dev) -> None:
@@ -234,29 +245,25 @@ def test_after_a_kill_of_dev_alone_the_next_start_ends_the_orphans(dev: Dev) -> 
     assert dev.submit({"type": "demo"})["status"] == "queued"
 
 
-def test_a_part_that_dies_is_started_again(dev: Dev) -> None:
-    dev.start()
+def test_a_part_that_dies_is_started_again(running: Dev) -> None:
     members: dict[str, Callable[[], list[int]]] = {
-        "postgres": lambda: servers_in(dev.folder / "postgres" / "data", "postgres"),
-        "redis": lambda: servers_in(dev.folder / "redis", "redis-server"),
-        "api": lambda: dev.programs("api"),
-        "worker": lambda: dev.programs("worker"),
+        "postgres": lambda: servers_in(running.folder / "postgres" / "data", "postgres"),
+        "redis": lambda: servers_in(running.folder / "redis", "redis-server"),
+        "api": lambda: running.programs("api"),
+        "worker": lambda: running.programs("worker"),
     }
 
     def accepted(value: str) -> dict[str, Any]:
         try:
-            return dev.submit({"type": "demo", "value": value})
+            return running.submit({"type": "demo", "value": value})
         except (OSError, AssertionError):
             return {}
 
     for part, pids in members.items():
         os.kill(min(pids()), signal.SIGKILL)  # the parent is the oldest
-        dev.await_text(f"{part} was started again")
+        running.await_text(f"{part} was started again")
         job = wait_until(partial(accepted, part), 20, f"a job is accepted after {part} died")
-        dev.await_status(job["id"], "completed")
-
-    assert dev.stop() == 0
-    assert dev.everything() == []
+        running.await_status(job["id"], "completed")
 
 
 def test_ctrl_c_in_a_terminal_drains_and_a_second_one_stops_now(dev: Dev) -> None:
@@ -332,7 +339,8 @@ def confined(tmp_path: Path) -> Iterator[Dev]:
         Path(folder).chmod(0o755)
         made = Dev(Path(folder) / "data")
         made.environ["PATH"] = f"{refusing.parent}:{made.environ['PATH']}"
-        yield from ended(made)
+        with ended(made):
+            yield made
 
 
 @pytest.mark.skipif(not nobody_may_run_postgres(), reason="needs root, and an installation that others may read")

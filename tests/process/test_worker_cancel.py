@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from typing import Any
 
 import pytest
 
@@ -13,12 +12,14 @@ from taskhub.store.connection import Connection
 from tests.harness.fixtures import MakeApi, MakeWorker
 from tests.harness.ledger import Ledger
 from tests.harness.processes import alive
+from tests.harness.programs import Worker
 from tests.harness.rows import Rows, run
 from tests.harness.seed_jobs import HANDLERS, SOON, place
 from tests.waiting import pause, stretched, wait_until
 
 LIMIT_S = 7
 QUICK = {**SOON, **HANDLERS}
+LONG = {"ledger.sleep": 60, "misbehaving_handlers.family": 60, "ledger.spin": 30}
 
 
 def cancel(store: Connection, job: str) -> str:
@@ -28,42 +29,32 @@ def cancel(store: Connection, job: str) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("type", "payload"),
-    [
-        ("ledger.sleep", {"seconds": 60}),
-        ("misbehaving_handlers.family", {"seconds": 60}),
-        ("ledger.spin", {"seconds": 30}),
-    ],
-)
 def test_a_running_job_is_gone_with_its_processes_seven_seconds_after_its_cancellation(
-    worker: MakeWorker,
-    ledger: Ledger,
-    rows: Rows,
-    store: Connection,
-    broker: Broker,
-    type: str,
-    payload: dict[str, Any],
+    worker: MakeWorker, ledger: Ledger, rows: Rows, store: Connection, broker: Broker
 ) -> None:
     """At shipped timers."""
+    made = []
     with worker(**QUICK) as running:
-        [job] = place(rows, broker, type, payload)
-        wait_until(lambda: ledger.starts() == 1, 10, "the job runs")
-        pause(0.2)
-        began = time.monotonic()
-        assert cancel(store, job) == "running"
-        rows.wait_counts({"cancelled": 1}, 15)
-        assert time.monotonic() - began <= stretched(LIMIT_S)
-        assert [entry.pid for entry in ledger.entries("grandchild") if alive(entry.pid)] == []
-        wait_until(
-            lambda: running.metrics().total("jobs_processed_total", type=type, outcome="cancelled") == 1, 5, "counted"
-        )
-        assert running.metrics().total("job_failures_total", type=type) == 0
-        others = place(rows, broker, "ledger.noop", count=20)
-        rows.wait_counts({"cancelled": 1, "completed": 20}, 10)
-    row = rows.job(job)
-    assert (row["crashes"], row["attempts"], row["run_at"]) == (0, 1, None)
-    assert ledger.executions() == Counter([job, *others])
+        for number, (type, seconds) in enumerate(LONG.items(), 1):
+            [job] = place(rows, broker, type, {"seconds": seconds})
+            wait_until(lambda job=job: ledger.executions()[job], 10, "the job runs")
+            pause(0.2)
+            began = time.monotonic()
+            assert cancel(store, job) == "running", type
+            wait_until(lambda job=job: rows.statuses([job]) == ["cancelled"], 15, f"the {type} is cancelled")
+            assert time.monotonic() - began <= stretched(LIMIT_S), type
+            assert [entry.pid for entry in ledger.entries("grandchild") if alive(entry.pid)] == []
+            wait_until(lambda type=type: cancelled(running, type) == 1, 5, "counted")
+            assert running.metrics().total("job_failures_total", type=type) == 0
+            made += [job, *place(rows, broker, "ledger.noop", count=20)]
+            rows.wait_counts({"cancelled": number, "completed": 20 * number}, 10)
+            row = rows.job(job)
+            assert (row["crashes"], row["attempts"], row["run_at"]) == (0, 1, None), type
+    assert ledger.executions() == Counter(made)
+
+
+def cancelled(running: Worker, type: str) -> float:
+    return running.metrics().total("jobs_processed_total", type=type, outcome="cancelled")
 
 
 @pytest.mark.slow

@@ -17,37 +17,39 @@ from tests.harness.rows import Rows
 from tests.harness.seed_jobs import HANDLERS, SOON, gap_s, place
 from tests.waiting import stretched, wait_until
 
-
-@pytest.mark.parametrize(
-    ("type", "payload", "cause"),
-    [
-        ("ledger.kill_self", {}, "signal:SIGKILL"),
-        ("ledger.segfault", {}, "signal:SIGSEGV"),
-        ("ledger.exit", {"code": 0}, "exit:0"),
-        ("ledger.exit", {"code": 3}, "exit:3"),
-    ],
+FATAL: tuple[tuple[str, dict[str, int], str], ...] = (
+    ("ledger.kill_self", {}, "signal:SIGKILL"),
+    ("ledger.segfault", {}, "signal:SIGSEGV"),
+    ("ledger.exit", {"code": 0}, "exit:0"),
+    ("ledger.exit", {"code": 3}, "exit:3"),
 )
+
+
 def test_a_job_that_ends_its_child_runs_again_within_two_seconds_and_three_times_at_most(
-    worker: MakeWorker, ledger: Ledger, rows: Rows, broker: Broker, type: str, payload: dict[str, int], cause: str
+    worker: MakeWorker, ledger: Ledger, rows: Rows, broker: Broker
 ) -> None:
+    crashes: Counter[str] = Counter()
     with worker(**SOON) as running:
-        [job] = place(rows, broker, type, payload)
-        rows.wait_counts({"failed": 1}, 20)
-        starts = [entry.at_ns for entry in ledger.of(job) if entry.what == "start"]
-        assert len(starts) == 3
-        assert max(gap_s(starts[0], starts[1]), gap_s(starts[1], starts[2])) <= stretched(2)
-        exits = wait_until(lambda: running.events("child.exited")[2:] and running.events("child.exited"), 5, "exits")
-        assert {(event["job_id"], event["peak_rss_mb"] > 1) for event in exits} == {(job, True)}
-        samples = running.metrics()
-        labels = {"queue": "default", "type": type}
-        assert samples.get("jobs_processed_total", outcome="crashed", **labels) == 3
-        assert samples.get("job_failures_total", reason="crash", **labels) == 3
-    row = rows.job(job)
-    assert (row["failure_reason"], row["crashes"], row["attempts"]) == ("crash_limit", 3, 3)
-    errors = rows.errors(job)
-    assert [error["cause"] for error in errors] == [cause] * 3
-    assert [error["attempt"] for error in errors] == [1, 2, 3]
-    assert all(error["peak_rss_mb"] > 1 and error["worker"] for error in errors)
+        for number, (type, payload, cause) in enumerate(FATAL, 1):
+            [job] = place(rows, broker, type, payload)
+            rows.wait_counts({"failed": number}, 20)
+            starts = [entry.at_ns for entry in ledger.of(job) if entry.what == "start"]
+            assert len(starts) == 3, cause
+            assert max(gap_s(starts[0], starts[1]), gap_s(starts[1], starts[2])) <= stretched(2), cause
+            wait_until(lambda last=3 * number: len(running.events("child.exited")) >= last, 5, "exits")
+            exits = running.events("child.exited")[3 * (number - 1) :]
+            assert {(event["job_id"], event["peak_rss_mb"] > 1) for event in exits} == {(job, True)}, cause
+            crashes[type] += 3
+            samples = running.metrics()
+            labels = {"queue": "default", "type": type}
+            assert samples.get("jobs_processed_total", outcome="crashed", **labels) == crashes[type]
+            assert samples.get("job_failures_total", reason="crash", **labels) == crashes[type]
+            row = rows.job(job)
+            assert (row["failure_reason"], row["crashes"], row["attempts"]) == ("crash_limit", 3, 3)
+            errors = rows.errors(job)
+            assert [error["cause"] for error in errors] == [cause] * 3
+            assert [error["attempt"] for error in errors] == [1, 2, 3]
+            assert all(error["peak_rss_mb"] > 1 and error["worker"] for error in errors)
 
 
 def test_of_a_dead_childs_batch_the_finished_stays_finished_and_the_unstarted_is_freed_uncharged(

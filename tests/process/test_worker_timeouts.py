@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
 
 import pytest
 
@@ -11,6 +10,7 @@ from taskhub.broker.broker import Broker
 from tests.harness.fixtures import MakeWorker
 from tests.harness.ledger import Ledger
 from tests.harness.processes import alive
+from tests.harness.programs import Worker
 from tests.harness.rows import Rows
 from tests.harness.seed_jobs import HANDLERS, SOON, gap_s, place
 from tests.waiting import stretched, wait_until
@@ -19,55 +19,55 @@ QUICK = {**SOON, **HANDLERS, "TASKHUB_INTERNAL_KILL_GRACE_S": "0.5"}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("type", ["misbehaving_handlers.loop", "ledger.sleep", "ledger.ignore_term"])
 def test_an_overdue_job_gets_an_exception_and_its_child_lives_on(
-    worker: MakeWorker, ledger: Ledger, rows: Rows, broker: Broker, type: str
+    worker: MakeWorker, ledger: Ledger, rows: Rows, broker: Broker
 ) -> None:
     with worker(**QUICK, TASKHUB_WORKER_PROCESSES="1") as running:
         [child] = running.job_children()
-        [job] = place(rows, broker, type, {"seconds": 60}, timeout_s=0.4, max_attempts=2)
-        rows.wait_counts({"failed": 1}, 15)
-        assert running.job_children() == [child]
-        wait_until(
-            lambda: running.metrics().total("job_failures_total", type=type, reason="timeout") == 2, 5, "counted"
-        )
-    for start, end in zip(ledger.entries("start"), ledger.entries("error"), strict=True):
-        assert 0.4 <= gap_s(start.at_ns, end.at_ns) <= stretched(0.4 + 0.5)
-    row = rows.job(job)
-    assert (row["failure_reason"], row["attempts"], row["crashes"]) == ("attempts_exhausted", 2, 0)
-    assert [(error["type"], error["cause"]) for error in rows.errors(job)] == [("JobTimeout", "timeout")] * 2
+        for number, type in enumerate(("misbehaving_handlers.loop", "ledger.sleep", "ledger.ignore_term"), 1):
+            [job] = place(rows, broker, type, {"seconds": 60}, timeout_s=0.4, max_attempts=2)
+            rows.wait_counts({"failed": number}, 15)
+            assert running.job_children() == [child], type
+            wait_until(lambda type=type: timeouts(running, type) == 2, 5, "counted")
+            entries = ledger.of(job)
+            assert [entry.what for entry in entries] == ["start", "error"] * 2, type
+            for start, end in zip(entries[::2], entries[1::2], strict=True):
+                assert 0.4 <= gap_s(start.at_ns, end.at_ns) <= stretched(0.4 + 0.5), type
+            row = rows.job(job)
+            assert (row["failure_reason"], row["attempts"], row["crashes"]) == ("attempts_exhausted", 2, 0)
+            assert [(error["type"], error["cause"]) for error in rows.errors(job)] == [("JobTimeout", "timeout")] * 2
+
+
+def timeouts(running: Worker, type: str) -> float:
+    return running.metrics().total("job_failures_total", type=type, queue="default", reason="timeout")
+
+
+STAYING: dict[str, dict[str, float]] = {
+    "ledger.swallow": {"seconds": 60},  # every exception
+    "ledger.spin": {"seconds": 20},  # holds the interpreter in C
+    "ledger.stop_self": {},
+}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("type", "payload"),
-    [
-        ("ledger.swallow", {"seconds": 60}),
-        ("ledger.spin", {"seconds": 20}),
-        ("ledger.stop_self", {}),
-    ],
-    ids=["swallows every exception", "holds the interpreter in C", "has stopped itself"],
-)
 def test_w12_an_overdue_job_that_does_not_go_is_killed_after_the_grace(
-    worker: MakeWorker, ledger: Ledger, rows: Rows, broker: Broker, type: str, payload: dict[str, Any]
+    worker: MakeWorker, rows: Rows, broker: Broker
 ) -> None:
     with worker(**QUICK) as running:
-        [job] = place(rows, broker, type, payload, timeout_s=0.5, max_attempts=2)
-        rows.wait_counts({"failed": 1}, 20)
-        labels = {"queue": "default", "type": type}
-        wait_until(
-            lambda: running.metrics().get("job_failures_total", reason="timeout", **labels) == 2, 5, "both are counted"
-        )
-        samples = running.metrics()
-        assert samples.get("jobs_processed_total", outcome="retried", **labels) == 1
-        assert samples.get("jobs_processed_total", outcome="failed", **labels) == 1
-    row = rows.job(job)
-    assert (row["failure_reason"], row["attempts"], row["crashes"]) == ("attempts_exhausted", 2, 0)
-    errors = rows.errors(job)
-    assert [(error["type"], error["cause"]) for error in errors] == [("JobTimeout", "timeout")] * 2
-    assert all(error["peak_rss_mb"] > 1 for error in errors)
-    took = [(error["failed_at"] - error["started_at"]).total_seconds() for error in errors]
-    assert all(1.0 <= seconds <= 1.0 + 2 for seconds in took), took
+        for number, (type, payload) in enumerate(STAYING.items(), 1):
+            [job] = place(rows, broker, type, payload, timeout_s=0.5, max_attempts=2)
+            rows.wait_counts({"failed": number}, 20)
+            wait_until(lambda type=type: timeouts(running, type) == 2, 5, "both are counted")
+            samples, labels = running.metrics(), {"queue": "default", "type": type}
+            assert samples.get("jobs_processed_total", outcome="retried", **labels) == 1
+            assert samples.get("jobs_processed_total", outcome="failed", **labels) == 1
+            row = rows.job(job)
+            assert (row["failure_reason"], row["attempts"], row["crashes"]) == ("attempts_exhausted", 2, 0)
+            errors = rows.errors(job)
+            assert [(error["type"], error["cause"]) for error in errors] == [("JobTimeout", "timeout")] * 2
+            assert all(error["peak_rss_mb"] > 1 for error in errors)
+            took = [(error["failed_at"] - error["started_at"]).total_seconds() for error in errors]
+            assert all(1.0 <= seconds <= stretched(1.0 + 2) for seconds in took), (type, took)
 
 
 @pytest.mark.slow
