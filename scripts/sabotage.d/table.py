@@ -270,8 +270,8 @@ SABOTAGES = [
         [
             (
                 "taskhub/child/batch.py",
-                "        kept = popped.copy()\n        yield popped",
-                "        yield popped",
+                "        block = list(kept)\n        yield block",
+                "        block, kept = list(kept), deque()\n        yield block",
             )
         ],
     ),

@@ -10,7 +10,7 @@ from typing import TypeVar
 from taskhub.domain.job import ClaimedJob
 from taskhub.domain.outcome import Committed, Completed, Failed, Outcome
 
-_Kind = TypeVar("_Kind", bound=Outcome)
+_Thing = TypeVar("_Thing")
 
 
 class Batch:
@@ -62,44 +62,28 @@ class Batch:
         if not (self.pending or self.is_unsettled):
             self.jobs = {}
 
-    @contextmanager
-    def pending_taken(self, wanted: Callable[[ClaimedJob], bool] = lambda job: True) -> Iterator[list[ClaimedJob]]:
-        """The wanted of the jobs that have not begun, for the block to release; they are kept if it fails."""
-        taken: list[ClaimedJob] = []
-        popped: deque[ClaimedJob] = deque()
-        try:
-            for job in self._popped():
-                popped.appendleft(job)
-            taken, kept = [job for job in popped if wanted(job)], [job for job in popped if not wanted(job)]
-            self.pending.extend(kept)
-            popped = deque(taken)
-            yield taken
-            popped = deque(taken)
-        finally:
-            self.pending.extend(popped)
-
-    def _popped(self) -> Iterator[ClaimedJob]:
-        """From the right, the last first."""
-        while self.pending:
-            try:
-                yield self.pending.pop()
-            except IndexError:  # the other thread took the last
-                return
-
 
 @contextmanager
-def taken(outcomes: deque[_Kind]) -> Iterator[list[_Kind]]:
-    """A batch's outcomes of one kind, for the block to settle; what it leaves in the list is kept, all if it fails."""
-    popped: list[_Kind] = []
-    kept = popped
+def taken(things: deque[_Thing], wanted: Callable[[_Thing], bool] | None = None) -> Iterator[list[_Thing]]:
+    """All of a batch's things of one kind (that are wanted), for the block to use up.
+
+    What it leaves in the list is put back, all if it fails. They are taken from the right: see `Batch`.
+    """
+    kept: deque[_Thing] = deque()
     try:
-        while outcomes:
-            popped.append(outcomes.popleft())
-        kept = popped.copy()
-        yield popped
-        kept = popped
+        while things:
+            try:
+                kept.appendleft(things.pop())
+            except IndexError:  # the other thread took the last
+                break
+        if wanted is not None:
+            things.extendleft(reversed([thing for thing in kept if not wanted(thing)]))
+            kept = deque(filter(wanted, kept))
+        block = list(kept)
+        yield block
+        kept = deque(block)
     finally:
-        outcomes.extendleft(reversed(kept))
+        things.extendleft(reversed(kept))
 
 
 def raw_id(job_id: str) -> bytes:

@@ -74,7 +74,7 @@ class Settler:
 
     def release(self) -> None:
         """Release everything that has not begun, and requeue it for others."""
-        with self.batch.pending_taken() as jobs:
+        with taken(self.batch.pending) as jobs:
             ids = [job.id for job in jobs] + list(self.batch.withheld)
             if not ids:
                 return
@@ -97,7 +97,7 @@ class Settler:
         if not waiting:
             return
         flagged = filter_cancelled(self._store, waiting)
-        with self.batch.pending_taken(lambda job: job.id in flagged) as jobs:
+        with taken(self.batch.pending, lambda job: job.id in flagged) as jobs:
             if jobs:
                 release(self._store, [job.id for job in jobs], self.batch.lease)
                 jobs.clear()

@@ -48,14 +48,14 @@ def test_jobs_that_cannot_be_given_back_are_still_held_in_their_order() -> None:
     batch.take_over("q", ids.new_token(), jobs)
 
     def fail() -> None:
-        with batch.pending_taken() as given_back:
+        with taken(batch.pending) as given_back:
             assert {found.id for found in given_back} == {found.id for found in jobs}
             raise OSError("no")
 
     with pytest.raises(OSError, match="no"):
         fail()
     assert list(batch.pending) == jobs
-    with batch.pending_taken(lambda found: found is jobs[2]) as given_back:
+    with taken(batch.pending, lambda found: found is jobs[2]) as given_back:
         assert given_back == [jobs[2]]
         given_back.clear()
     assert list(batch.pending) == [jobs[0], jobs[1], jobs[3]]
@@ -74,7 +74,7 @@ def test_two_threads_never_get_the_same_job() -> None:
     given_back: list[ClaimedJob] = []
 
     def give_back() -> None:
-        with batch.pending_taken() as unbegun:
+        with taken(batch.pending) as unbegun:
             given_back.extend(unbegun)
             unbegun.clear()
 
