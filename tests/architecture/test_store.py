@@ -12,6 +12,8 @@ from types import ModuleType
 
 import pytest
 
+from taskhub.domain.job import ClaimedJob
+from taskhub.store.claims import ClaimAnswer
 from taskhub.store.statements import FOLDER, files, statement
 from tests.architecture.sources import Source, in_each_module, sources
 
@@ -105,6 +107,7 @@ USES = {use.name: use for use in uses()}
 def test_statements_are_run_in_the_store_only(source: Source) -> None:
     if not source.name.startswith("taskhub/store/"):
         assert [call.lineno for call in runs(source.tree)] == []
+        assert [name for name in source.imports() if name.startswith("taskhub.store.statements.")] == []
 
 
 def test_every_statement_has_one_function_which_bears_its_name_in_its_subject() -> None:
@@ -126,6 +129,11 @@ def test_a_statement_is_given_its_parameters_in_order(name: str) -> None:
 def test_rows_have_the_names_of_the_columns(name: str) -> None:
     made = USES[name].rows()
     assert made is None or list(made) == columns(name)
+
+
+@pytest.mark.parametrize("name", ["settle_and_claim", "claim_from_store"])
+def test_what_a_claim_did_has_columns_of_its_own_beside_the_jobs(name: str) -> None:
+    assert columns(name) == [*ClaimAnswer._fields[:3], *ClaimedJob._fields]
 
 
 def test_only_services_write_a_status() -> None:
