@@ -77,13 +77,20 @@ class Side:
         }
 
 
-def side(place: Servers, number: int, checkout: Path = CHECKOUT) -> Side:
-    """Make the database of a side, with the schema of its checkout."""
+def bare_side(place: Servers, number: int, checkout: Path = CHECKOUT, has_database: bool = True) -> Side:
+    """Make the folder of a side and, if it shall have one, its database, which is empty."""
     name = f"side{number}"
-    Connection(place.database_url, statement_s=60).execute(f"CREATE DATABASE {name}")
+    if has_database:
+        Connection(place.database_url, statement_s=60).execute(f"CREATE DATABASE {name}")
     database_url = place.database_url.replace("@/taskhub?", f"@/{name}?")
     made = Side(checkout, database_url, place.redis_url.replace("db=0", f"db={number}"), place.folder / name)
     made.folder.mkdir()
+    return made
+
+
+def side(place: Servers, number: int, checkout: Path = CHECKOUT) -> Side:
+    """Make the database of a side, with the schema of its checkout."""
+    made = bare_side(place, number, checkout)
     command = [sys.executable, "-c", _MIGRATE, "migrate"]
     subprocess.run(command, cwd=checkout, env=made.environment(), check=True, stdout=subprocess.DEVNULL)
     return made
