@@ -41,28 +41,26 @@ def commands(variant: str) -> list[list[str]]:
 
 
 class Submitting:
-    """`defer` on the connector for synchronous programs, and `batch_defer` with 1,000 in a call."""
+    """`defer`, which takes the connector for synchronous programs by itself, and `batch_defer` with 1,000 in a call."""
 
     def __init__(self) -> None:
         self._connection = psycopg.connect(_URL, autocommit=True)
-        self._app = app.with_connector(procrastinate.SyncPsycopgConnector(conninfo=_URL))
-        self._app.open()
-        self._noop, self._stamp = self._app.tasks["noop"], self._app.tasks["stamp"]
+        app.open()
 
     def prepare(self) -> None:
         """Its schema."""
         if not self._connection.execute("SELECT to_regclass('procrastinate_jobs')").fetchone()[0]:
-            self._app.schema_manager.apply_schema()
+            app.schema_manager.apply_schema()
 
     def submit(self) -> None:
-        self._noop.defer()
+        noop.defer()
 
     def submit_stamp(self, number: int) -> None:
-        self._stamp.defer(number=number)
+        stamp.defer(number=number)
 
     def submit_many(self, count: int) -> None:
         for first in range(0, count, _BULK):
-            self._noop.batch_defer(*[{}] * min(_BULK, count - first))
+            noop.batch_defer(*[{}] * min(_BULK, count - first))
 
     def unsettled(self) -> int:
         """Jobs that wait or run."""
