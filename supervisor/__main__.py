@@ -27,6 +27,7 @@ from supervisor.shutdown import BEGIN_ANEW, DRAINED
 from supervisor.signals import Signals
 from supervisor.supervisor import Supervisor
 from taskhub import failpoints, ids, installation, logs
+from taskhub.child.exits import watch_exits
 from taskhub.child.setters import watch_setters
 from taskhub.handlers import import_check
 from taskhub.metrics import slot_files as shared_metrics
@@ -62,6 +63,7 @@ def _run(settings: Settings) -> int:
     signals = Signals()
     signals.install()
     watch_setters()
+    watch_exits()
     handover = os.environ.pop(HANDOVER, None)
     memory = Memory.handed_over(int(handover)) if handover else _new_memory(settings)
     outputs = OutputPipes.handed_over(os.environ.pop(OUTPUTS, ""))

@@ -286,6 +286,16 @@ SABOTAGES = [
         [("taskhub/child/failure_policy.py", "_CAUSE_OF(error)", "error.__cause__")],
     ),
     Sabotage(
+        "whoever ends the process, the job that runs is charged",
+        f"{LEFTOVERS}test_a_thread_that_one_job_leaves_and_that_ends_the_process_is_not_charged_to_the_next",
+        [("taskhub/child/exits.py", "            link.spare_task()", "            pass")],
+    ),
+    Sabotage(
+        "any thread is an excuse",
+        f"{LEFTOVERS}test_a_thread_that_ends_the_process_during_its_own_job_is_its_jobs",
+        [("taskhub/child/exits.py", "if own and present and own != present:", "if True:")],
+    ),
+    Sabotage(
         "half a surrogate is kept in an error's text",
         GATE + "test_any_exception_raised_is_an_outcome",
         [

@@ -15,8 +15,8 @@ from supervisor.shared.banks import Bank
 from supervisor.shared.file import Memory
 
 _BOOTTIME = time.CLOCK_BOOTTIME
-_TASK, _CANCEL, _REVOKED, _TOKEN = (
-    slice(word * 8, word * 8 + 16) for word in (m.B_TASK, m.B_CANCEL, m.B_REVOKED, m.B_TOKEN)
+_TASK, _CANCEL, _REVOKED, _TOKEN, _SPARED = (
+    slice(word * 8, word * 8 + 16) for word in (m.B_TASK, m.B_CANCEL, m.B_REVOKED, m.B_TOKEN, m.B_SPARED)
 )
 
 
@@ -119,6 +119,14 @@ class ChildLink:
         words[m.B_STARTED] = words[m.B_TICK] = now
         words[m.B_DEADLINE] = now + int(timeout_s * 1e9)
         words[m.B_PHASE] = m.PHASE_HANDLER
+
+    def present_task(self) -> bytes:
+        """The id of the task that is running; empty if none is."""
+        return bytes(self._bytes[_TASK]) if self._words[m.B_PHASE] in m.IN_TASK else b""
+
+    def spare_task(self) -> None:
+        """Somebody else is about to end this process: the running task has not done it."""
+        self._bytes[_SPARED] = self._bytes[_TASK]
 
     def finishing(self) -> None:
         """The task's function has returned, its outcome is nowhere but here: its time is not running any more."""

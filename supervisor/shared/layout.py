@@ -61,6 +61,7 @@ B_CANCEL = 18  # sidecar: 16 bytes, id of a task to stop
 B_CANCEL_SERIAL = 20  # sidecar: rises when something that this child holds is to be cancelled
 B_REVOKED = 22  # sidecar: 16 bytes, token whose unstarted tasks were taken away from outside
 B_RELIEVED = 24  # child: boot-time ns when its helper last looked after the batch; 0 without a batch
+B_SPARED = 26  # child: 16 bytes, id of a task that runs while what an earlier one has left ends the process
 
 PHASE_BOOT, PHASE_IDLE, PHASE_HANDLER, PHASE_SETTLING, PHASE_WAITING, PHASE_LEAVING, PHASE_FINISHING = range(7)
 IN_TASK = (PHASE_HANDLER, PHASE_FINISHING)  # begun, and its outcome is nowhere but in the child

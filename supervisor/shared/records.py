@@ -83,6 +83,11 @@ class RecordView:
         return self._bank.get_id(m.B_TASK) if in_task else None
 
     @property
+    def is_spared(self) -> bool:
+        """What an earlier task has left behind has ended the process, and not the one that was running."""
+        return self.running is not None and self._bank.get_id(m.B_SPARED) == self.running
+
+    @property
     def cause(self) -> str:
         """How it died: `signal:NAME`, `exit:STATUS`, `unknown`; `worker_lost` if nobody was there to reap it."""
         if not self._bank[m.B_DEATH]:

@@ -12,6 +12,7 @@ from taskhub.child.batch_run import BatchRun
 from taskhub.child.batch_size import BatchSize
 from taskhub.child.claiming import Claiming
 from taskhub.child.clean_ground import CleanGround
+from taskhub.child.exits import tell_exits, watch_exits
 from taskhub.child.failure_policy import FailurePolicy
 from taskhub.child.link import SupervisorLink
 from taskhub.child.long_job import LongJobHelper
@@ -45,6 +46,8 @@ _ACTIVE_S, _RECENT = 30.0, 32  # serving all, listened to: queues used so lately
 def run_child(settings: Settings, registry: Registry, link: SupervisorLink) -> int:
     """Run jobs until told to leave; returns the exit status. Called after the fork, in the main thread."""
     watch_setters()  # the supervisor did, before it imported the handlers; a child that imports them itself does
+    watch_exits()
+    tell_exits(link)
     failpoints.arm(settings.failpoints)
     failpoints.hit("worker.boot")
     database_url, redis_url = settings.server_urls()

@@ -134,12 +134,7 @@ class ChildRecovery:
         if running and record.death_reason in _ENDED_BY_US:
             outcomes.append(self._ended_by_us(running, record))
             running = None
-        death = Death(
-            cause=record.cause,
-            message=f"the process that ran the job ended: {record.cause}",
-            peak_rss_mb=record.peak_rss_mb,
-            interrupted=record.death_reason == "drain",
-        )
+        death = _death(record)
         held = Held(slot, record.token, outcomes, running)
         finished = [outcome.id for outcome in outcomes]
         before = job_states(self._store, finished)
@@ -175,6 +170,16 @@ class ChildRecovery:
         delay_s = retry_delay_s(failures, self._settings.retry_base_s, self._settings.retry_cap_s)
         span = (record.started_s, clock.boottime_s(), record.peak_rss_mb)
         return _plausible(Failed.told(job_id, name, message, Fate(cause, delay_s), span))
+
+
+def _death(record: Record) -> Death:
+    """Why the process ended, and whether that is its running job's fault."""
+    message = f"the process that ran the job ended: {record.cause}"
+    if record.is_spared:
+        message = f"a thread that an earlier job has left in the process ended it: {record.cause}"
+        log.warning("job.spared", extra={"job_id": record.running, "slot": record.slot, "text": message})
+    is_innocent = record.death_reason == "drain" or record.is_spared
+    return Death(record.cause, message, record.peak_rss_mb, interrupted=is_innocent)
 
 
 def _dated(outcome: Outcome, record: Record) -> Outcome:

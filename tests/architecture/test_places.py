@@ -83,6 +83,7 @@ def test_threads_are_born_in_few_places(source: Source) -> None:
         "taskhub/roles/role_thread.py",
         "taskhub/sidecar/http_port.py",
         "taskhub/child/long_job.py",  # beside a long job
+        "taskhub/child/exits.py",  # begins none: notes who does
         "taskhub/services/queries/waiting.py",  # looks for all requests that wait
         "taskhub/resolver.py",  # a name that is looked up for ever
     }

@@ -46,6 +46,32 @@ def test_a_timer_that_one_job_leaves_does_not_meet_the_next_of_its_batch(
     assert rows.value("SELECT count(*) FROM job_errors") == 0
 
 
+@pytest.mark.parametrize("by", ["exit", "abort", "kill"])
+def test_a_thread_that_one_job_leaves_and_that_ends_the_process_is_not_charged_to_the_next(
+    stage: PlayedWorker, store: Connection, broker: Broker, rows: Rows, ledger: Ledger, by: str
+) -> None:
+    with one_batch(stage, store, broker, rows) as child:
+        submit(store, broker, "litter.end_later", seconds=0.1, by=by)
+        [innocent] = submit(store, broker, "ledger.sleep", seconds=0.5)
+    stage.reap(child)
+    stage.recover()
+    found = rows.job(innocent)
+    assert (found["status"], found["crashes"], found["interruptions"]) == ("queued", 0, 1)
+    stage.child()
+    rows.wait_counts({"completed": 6}, 10)
+    assert rows.value("SELECT count(*) FROM job_errors") == 0
+
+
+def test_a_thread_that_ends_the_process_during_its_own_job_is_its_jobs(
+    stage: PlayedWorker, store: Connection, broker: Broker, rows: Rows, ledger: Ledger
+) -> None:
+    child = stage.child()
+    [guilty] = submit(store, broker, "litter.end_later", seconds=0.05, stays=10, by="exit")
+    assert os.waitstatus_to_exitcode(stage.reap(child)) == 7
+    stage.recover()
+    assert (rows.job(guilty)["crashes"], rows.job(guilty)["interruptions"]) == (1, 0)
+
+
 def test_a_child_whose_builtins_a_job_has_replaced_serves_the_next(
     stage: PlayedWorker, store: Connection, broker: Broker, rows: Rows, ledger: Ledger
 ) -> None:

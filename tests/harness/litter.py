@@ -6,6 +6,7 @@ import builtins
 import os
 import signal
 import subprocess
+import threading
 import time
 from typing import Any
 
@@ -32,6 +33,14 @@ def arm_raising(job: Any) -> None:
 
     signal.signal(signal.SIGALRM, late)
     signal.setitimer(signal.ITIMER_REAL, job.payload["seconds"], job.payload["seconds"])
+
+
+@recorded("litter.end_later")
+def end_later(job: Any) -> None:
+    """Leave a thread that ends the process, by whatever way is asked for."""
+    ends = {"exit": lambda: os._exit(7), "abort": os.abort, "kill": lambda: os.kill(os.getpid(), signal.SIGKILL)}
+    threading.Timer(job.payload["seconds"], ends[job.payload["by"]]).start()
+    time.sleep(job.payload.get("stays", 0))
 
 
 @recorded("litter.break_len")
