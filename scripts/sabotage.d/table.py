@@ -296,6 +296,11 @@ SABOTAGES = [
         [("taskhub/child/exits.py", "if own and present and own != present:", "if True:")],
     ),
     Sabotage(
+        "stale ids are named one by one",
+        f"{REDIS}test_a_long_list_of_what_is_no_job_any_more_delays_the_job_behind_it_for_a_moment",
+        [("taskhub/child/batch_size.py", "if not payloads:", "if not payloads and False:")],
+    ),
+    Sabotage(
         "half a surrogate is kept in an error's text",
         GATE + "test_any_exception_raised_is_an_outcome",
         [

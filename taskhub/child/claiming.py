@@ -59,6 +59,7 @@ class Claiming:
                     self._queues.served(queue)
                     return claim
                 self._queues.seen_empty(queue)
+                self._batch_size.seen_empty(queue)
             self._settler.settle_all()
         return NothingWaits()
 

@@ -87,6 +87,17 @@ def test_r1_everything_is_flushed(
     assert ledger.executions() == Counter(made)
 
 
+def test_a_long_list_of_what_is_no_job_any_more_delays_the_job_behind_it_for_a_moment(
+    stage: PlayedWorker, store: Connection, broker: Broker, rows: Rows
+) -> None:
+    stale = list(ids.new_ids(20_000))
+    for at in range(0, len(stale), 1_000):
+        broker.push("default", 4, stale[at : at + 1_000])
+    submit(store, broker, "ledger.noop")
+    stage.child()
+    rows.wait_counts({"completed": 1}, 5)
+
+
 def test_r2_an_older_snapshot_comes_back(
     stage: PlayedWorker,
     store: Connection,

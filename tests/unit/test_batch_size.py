@@ -30,6 +30,20 @@ def test_fast_jobs_come_in_batches_that_grow_step_by_step_up_to_a_limit() -> Non
     assert sizes == [1, 8, 64, 500, 500, 500]
 
 
+def test_where_nothing_named_is_a_job_any_more_the_next_claims_name_more_until_one_is() -> None:
+    batch_size = BatchSize(BUDGET_S, BUDGET_BYTES)
+    sizes = []
+    for _ in range(5):
+        sizes.append(batch_size.wanted("q"))
+        batch_size.received("q", 0, 0)
+    assert sizes == [1, 8, 64, 500, 500]
+    assert batch_size.wanted("other") == 1
+    for ends in (lambda: batch_size.received("q", 1, 10), lambda: batch_size.seen_empty("q")):
+        batch_size.received("q", 0, 0)
+        ends()
+        assert batch_size.wanted("q") == 1
+
+
 def test_a_batch_is_about_the_budgets_work() -> None:
     assert after(*[(10, 0.005)] * 30) == 10
     assert after(*[(1, 0.02)] * 30) == 2
