@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -96,17 +97,18 @@ def test_what_was_finished_is_settled_from_the_journal_and_not_run_again(
 
 @pytest.mark.slow
 def test_a_lost_hosts_jobs_run_again_on_another(
-    worker: MakeWorker, ledger: Ledger, rows: Rows, store: Connection, broker: Broker
+    worker: MakeWorker, ledger: Ledger, rows: Rows, store: Connection, broker: Broker, tmp_path: Path
 ) -> None:
-    lost = worker("lost", **QUICK)
+    lost, end = worker("lost", **QUICK), tmp_path / "end"
     lost.start()
-    made = submit(store, broker, "ledger.sleep", 2, seconds=3)
+    made = submit(store, broker, "ledger.until", 2, file=str(end))
     wait_until(lambda: ledger.starts() == 2, 15, "both children work")
     with worker("other", **QUICK):
         lost.kill()
         began = time.monotonic()
         wait_until(lambda: ledger.starts() == 4, TAKEOVER_S, "both run again")
         assert time.monotonic() - began < stretched(6)
+        end.touch()
         rows.wait_counts({"completed": 2}, 15)
         wait_until(lambda: rows.value("SELECT count(*) FROM workers") == 1, 10, "the lost worker is forgotten")
     assert [[error["cause"] for error in rows.errors(job)] for job in made] == [["worker_lost"]] * 2
