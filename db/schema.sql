@@ -251,7 +251,8 @@ CREATE TABLE public.workers (
     queues text[] NOT NULL,
     started_at timestamp with time zone NOT NULL,
     heartbeat_at timestamp with time zone NOT NULL,
-    expired boolean DEFAULT false NOT NULL
+    expired boolean DEFAULT false NOT NULL,
+    stopping boolean DEFAULT false NOT NULL
 )
 WITH (fillfactor='50');
 

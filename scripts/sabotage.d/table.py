@@ -514,6 +514,11 @@ SABOTAGES = [
         ],
     ),
     Sabotage(
+        "a worker does not say that it is stopping",
+        "tests/fault/test_liveness.py::test_what_was_held_by_a_worker_that_was_lost_on_its_way_out_is_charged_to_nobody",
+        [("taskhub/sidecar/heartbeat.py", "self._link.worker, self._link.is_draining", "self._link.worker, False")],
+    ),
+    Sabotage(
         "a late flush keeps the next from beginning",
         LANES + "test_a_flush_that_takes_long_holds_up_only_itself",
         [("taskhub/services/submission/group_commit.py", "LATE_S = 0.1", "LATE_S = 60.0")],
@@ -1043,7 +1048,7 @@ SABOTAGES = [
         [
             (
                 "taskhub/maintenance/recoverer.py",
-                "self._after = page[-1] if len(page) == _PAGE else _FIRST",
+                "self._after = page[-1].slot if len(page) == _PAGE else _FIRST",
                 "self._after = _FIRST",
             )
         ],

@@ -21,7 +21,9 @@ _PAGE = 32
 _PAGES = 8  # in one pass
 
 
-_FIRST = LeftBehind("00000000-0000-0000-0000-000000000000", -1, -1)
+_FIRST = WorkerSlot("00000000-0000-0000-0000-000000000000", -1, -1)
+_LOST = "the worker that ran the job was lost"
+_STOPPED = "the worker that ran the job was stopped, and could not give it back"
 
 
 class Recoverer:
@@ -39,7 +41,7 @@ class Recoverer:
         """Rescue the next ones. Raises StoreUnavailableError."""
         for _ in range(_PAGES):
             page = slots_to_rescue(self._store, self._after, _PAGE)
-            self._after = page[-1] if len(page) == _PAGE else _FIRST
+            self._after = page[-1].slot if len(page) == _PAGE else _FIRST
             self._isolation.each(page, lambda left: left, self._see_to)
             if self._after is _FIRST:
                 return
@@ -48,10 +50,10 @@ class Recoverer:
         if left.number < 0:
             delete_worker(self._store, left.worker)
             return
-        slot = WorkerSlot(*left)
+        slot = left.slot
         if left.worker == self._link.worker or slot in self._returns:
             return  # our own last hour, which child_recovery sees to; or rescued, and its lists wait for Redis
-        death = Death("worker_lost", "the worker that ran the job was lost")
+        death = Death("worker_lost", _STOPPED if left.stopping else _LOST, interrupted=left.stopping)
         rescued = rescue(self._store, Held(slot, record_is_lost=True), death)
         for event in rescued_events(rescued, death):
             self._teller.tell(event, slot.worker, slot.number)

@@ -26,6 +26,7 @@ log = get_logger(__name__)
 
 _PARENT_SILENT_S = 3.0
 _LOOK_S = 1.0
+_STOP_IS_SEEN_S = 0.25
 
 
 def _installed_version() -> str:
@@ -55,7 +56,7 @@ class Heartbeat:
             return
         if not self._is_registered:
             self._register()
-        open_slots = heartbeat(self._store, self._link.worker, timeout_s=self._validity_s / 2)
+        open_slots = heartbeat(self._store, self._link.worker, self._link.is_draining, timeout_s=self._validity_s / 2)
         if open_slots is None:
             log.error("worker.fenced", extra={"worker": self._link.worker, "text": "declared dead; beginning anew"})
             self._link.fence()
@@ -82,3 +83,10 @@ class Heartbeat:
         require_current(self._store)
         register_worker(self._store, self._link.worker, HOST, self._link.host_pid, VERSION, self._queues)
         self._is_registered = True
+
+
+def wait_for_beat(link: WorkerLink, timeout_s: float) -> None:
+    """Until the next beat is due, or a stop begins: that is told at once."""
+    was_stopping, until_s = link.is_draining, clock.monotonic_s() + timeout_s
+    while (left_s := until_s - clock.monotonic_s()) > 0 and link.is_draining == was_stopping:
+        clock.sleep(min(left_s, _STOP_IS_SEEN_S))

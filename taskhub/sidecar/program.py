@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from taskhub import clock, failpoints
 from taskhub.events.teller import Teller
@@ -28,7 +29,7 @@ from taskhub.sidecar.blocked_child import BlockedChild
 from taskhub.sidecar.cancellation import Cancellation
 from taskhub.sidecar.child_recovery import ChildRecovery
 from taskhub.sidecar.health import Health
-from taskhub.sidecar.heartbeat import Heartbeat
+from taskhub.sidecar.heartbeat import Heartbeat, wait_for_beat
 from taskhub.sidecar.http_port import Requests, port_role
 from taskhub.sidecar.raw_output import EVERY_S, RawOutput
 from taskhub.sidecar.server_access import ServerAccess
@@ -85,9 +86,9 @@ class _Plans:
         """The heartbeat first; then what only this worker can do; then what any worker does for all; then the port."""
         timers = self._settings.timers
         limit_s = timers.sidecar_stall_s
-        wake, news = self._link.wait, self._returns.wait
+        wake, news, beat = self._link.wait, self._returns.wait, partial(wait_for_beat, self._link)
         return [
-            RolePlan("heartbeat", timers.heartbeat_s, self._heartbeat, limit_s / 2, retry_cap_s=2.0),
+            RolePlan("heartbeat", timers.heartbeat_s, self._heartbeat, limit_s / 2, retry_cap_s=2.0, wait=beat),
             RolePlan(
                 "child_recovery", 0.25, self._child_recovery, limit_s, retry_cap_s=5.0, has_farewell=True, wait=wake
             ),

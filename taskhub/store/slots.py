@@ -10,11 +10,20 @@ from taskhub.store.statements import uuid_array
 
 
 class LeftBehind(NamedTuple):
-    """What a dead worker left: a slot, or (number and generation -1) nothing but its own row."""
+    """What a dead worker left: a slot, or (number and generation -1) nothing but its own row.
+
+    stopping: it was lost on its way out.
+    """
 
     worker: str
     number: int
     generation: int
+    stopping: bool
+
+    @property
+    def slot(self) -> WorkerSlot:
+        """Where it is in the order."""
+        return WorkerSlot(self.worker, self.number, self.generation)
 
 
 class RescuedJob(NamedTuple):
@@ -66,7 +75,7 @@ def slots_of_worker(store: Store, worker: str) -> list[WorkerSlot]:
     return [WorkerSlot._make(row) for row in store.run("slots_of_worker", worker)]
 
 
-def slots_to_rescue(store: Store, after: LeftBehind, amount: int) -> list[LeftBehind]:
+def slots_to_rescue(store: Store, after: WorkerSlot, amount: int) -> list[LeftBehind]:
     """What dead workers left behind, in order, from after one of these on."""
     return [LeftBehind._make(row) for row in store.run("slots_to_rescue", *after, amount)]
 

@@ -20,9 +20,9 @@ def register_worker(store: Store, worker: str, host: str, pid: int, version: str
     store.run("register_worker", worker, host, pid, version, text_array(queues))
 
 
-def heartbeat(store: Store, worker: str, *, timeout_s: float | None = None) -> int | None:
-    """A supervisor is alive; how many slots are open in all workers, or None if it was declared dead."""
-    rows = store.run("heartbeat", worker, timeout_s=timeout_s)
+def heartbeat(store: Store, worker: str, stopping: bool, *, timeout_s: float | None = None) -> int | None:
+    """A supervisor is alive, or stopping; how many slots are open in all workers, or None if it was declared dead."""
+    rows = store.run("heartbeat", worker, stopping, timeout_s=timeout_s)
     return int(rows[0][0]) if rows else None
 
 

@@ -20,9 +20,10 @@ from taskhub.maintenance.recoverer import Recoverer
 from taskhub.maintenance.returner import Returner, Returns
 from taskhub.settings.fields import Settings
 from taskhub.sidecar.cancellation import Cancellation
-from taskhub.sidecar.heartbeat import Heartbeat
+from taskhub.sidecar.heartbeat import Heartbeat, wait_for_beat
 from taskhub.store.connection import Connection
 from tests.harness.audit import history
+from tests.harness.background import Background
 from tests.harness.isolating import isolation
 from tests.harness.ledger import Ledger
 from tests.harness.played_worker import PlayedWorker
@@ -214,6 +215,38 @@ def test_w15_a_frozen_hosts_jobs_are_taken_over_and_it_begins_anew(
     stage.reap(frozen)
     assert rows.job(job) == charged, "what it had in hand changed nothing"
     assert history(rows, job) == ["running", "queued"]
+
+
+def test_what_was_held_by_a_worker_that_was_lost_on_its_way_out_is_charged_to_nobody(
+    stage: PlayedWorker,
+    store: Connection,
+    broker: Broker,
+    rows: Rows,
+    ledger: Ledger,
+    heartbeat: Heartbeat,
+    neighbour: Neighbour,
+) -> None:
+    stage.memory.header[m.H_PARENT_TICK] = now_ns()
+    heartbeat.step()
+    frozen = stage.child()
+    [job] = submit(store, broker, "ledger.sleep", seconds=60)
+    wait_until(ledger.starts, 10, "the job runs")
+    stage.drain()
+    heartbeat.step()
+    frozen.stop()
+    freeze(stage, rows)
+    wait_until(lambda: neighbour.step() or rows.job(job)["status"] == "queued", 10, "it is taken over", every_s=0.05)
+    taken_back = rows.job(job)
+    assert (taken_back["crashes"], taken_back["interruptions"], rows.errors(job)) == (0, 1, [])
+
+
+def test_a_stop_is_told_with_the_next_beat_at_once(stage: PlayedWorker, link: SidecarLink) -> None:
+    began = time.monotonic()
+    waiting = Background(wait_for_beat, link, 60.0)
+    stage.drain()
+    waiting.result(10)
+    assert time.monotonic() - began < 10
+    wait_for_beat(link, 0.01)  # the one after that comes when it is due
 
 
 def test_w17_an_outage_of_postgresql_declares_nobody_dead(

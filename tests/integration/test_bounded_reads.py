@@ -117,7 +117,7 @@ def arguments(reader: Connection, child: Child) -> dict[str, dict[str, Any]]:
         "delete_worker": {"worker": child.worker},
         "free_unique_key": {"unique_key": "k" + some[0], "holder": ids.new_ids(1)[0]},
         "get_jobs": {"ids": some},
-        "heartbeat": {"worker": child.worker},
+        "heartbeat": {"worker": child.worker, "stopping": False},
         "slot_job_ids": {"worker": child.worker, **lease},
         "insert_jobs": {**new, "unique_keys": [None] * 50},
         "insert_keyed_jobs": keyed,

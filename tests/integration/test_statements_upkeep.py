@@ -273,7 +273,7 @@ def test_a_heartbeat_tells_the_open_slots_of_all_workers(store: Connection, chil
     open_child(store)
     closed = open_child(store)
     run(store, "close_slot", **closed._asdict())
-    assert run(store, "heartbeat", worker=child.worker) == [(2,)]
+    assert run(store, "heartbeat", worker=child.worker, stopping=False) == [(2,)]
 
 
 def test_a_silent_worker_is_declared_dead_and_its_heartbeat_refused(store: Connection, rows: Rows) -> None:
@@ -281,8 +281,8 @@ def test_a_silent_worker_is_declared_dead_and_its_heartbeat_refused(store: Conne
     rows.sql("UPDATE workers SET heartbeat_at = clock_timestamp() - interval '16 s' WHERE id <> %s", fresh.worker)
     found = run(store, "expire_workers", seen_s=rows.now().timestamp(), dead_s=15.0, except_for=other.worker)
     assert [row[0] for row in found] == [silent.worker]
-    assert run(store, "heartbeat", worker=silent.worker) == []
-    assert len(run(store, "heartbeat", worker=other.worker)) == 1
+    assert run(store, "heartbeat", worker=silent.worker, stopping=False) == []
+    assert len(run(store, "heartbeat", worker=other.worker, stopping=False)) == 1
 
 
 def test_a_declaration_that_the_server_comes_to_late_does_not_count_the_time_until_then(
@@ -313,16 +313,19 @@ def test_a_dead_worker_goes_only_when_all_its_slots_are_rescued(store: Connectio
     alive = open_child(store)
     assert run(store, "delete_worker", worker=child.worker) == []
     run(store, "expire_worker", worker=child.worker)
-    assert run(store, "slots_to_rescue", **START, amount=10) == [(child.worker, 0, 1), (child.worker, 1, 1)]
+    assert run(store, "slots_to_rescue", **START, amount=10) == [
+        (child.worker, 0, 1, False),
+        (child.worker, 1, 1, False),
+    ]
     after = {"after_worker": child.worker, "after_number": 0, "after_generation": 1}
-    assert run(store, "slots_to_rescue", **after, amount=10) == [(child.worker, 1, 1)], "from a place on"
+    assert run(store, "slots_to_rescue", **after, amount=10) == [(child.worker, 1, 1, False)], "from a place on"
     run(store, "delete_slot", **child._asdict())
     assert rows.slot(child) is not None, "an open slot was forgotten"
     for slot in (child, second):
         run(store, "close_slot", **slot._asdict())
         assert run(store, "delete_worker", worker=child.worker) == []
         run(store, "delete_slot", **slot._asdict())
-    assert run(store, "slots_to_rescue", **START, amount=10) == [(child.worker, -1, -1)]
+    assert run(store, "slots_to_rescue", **START, amount=10) == [(child.worker, -1, -1, False)]
     assert run(store, "delete_worker", worker=child.worker) == [(child.worker,)]
     assert run(store, "slots_of_worker", worker=alive.worker) == [alive]
 
