@@ -519,6 +519,22 @@ SABOTAGES = [
         [("taskhub/sidecar/heartbeat.py", "self._link.worker, self._link.is_draining", "self._link.worker, False")],
     ),
     Sabotage(
+        "a process of the API that cannot be replaced yet ends all others",
+        "tests/process/test_api_program.py::test_a_process_that_cannot_be_replaced_yet_ends_no_other",
+        [("taskhub/api/respawn.py", "if self.age <= self.cfg.workers:", "if True:")],
+    ),
+    Sabotage(
+        "any number of tiny chunks is read",
+        "tests/process/test_api_raw_requests.py::test_each_odd_request_is_answered_as_what_it_is",
+        [
+            (
+                "taskhub/api/framing.py",
+                "_MANY_CHUNKS, _SMALL_CHUNK_BYTES = 8_192",
+                "_MANY_CHUNKS, _SMALL_CHUNK_BYTES = 8_192_000",
+            )
+        ],
+    ),
+    Sabotage(
         "a late flush keeps the next from beginning",
         LANES + "test_a_flush_that_takes_long_holds_up_only_itself",
         [("taskhub/services/submission/group_commit.py", "LATE_S = 0.1", "LATE_S = 60.0")],

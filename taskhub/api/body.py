@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _LARGE_BYTES = 1 << 20
 _CUT_OFF = "the body ended before its length"
-_BAD_CHUNKS = "the chunks of the body are not well formed, or end before the last"
+_BAD_CHUNKS = "the chunks of the body are not well formed, end before the last, or are very many and very small"
 
 # A body can take 20 times its size as objects; of large ones a process decodes one at a time.
 _large = threading.Lock()

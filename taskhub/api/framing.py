@@ -22,6 +22,7 @@ MAX_IGNORED_BYTES = 65_536  # of a body that no view reads
 _PIECE_BYTES = 8_192
 _MAX_PIECE_BYTES = 1 << 20
 _MAX_LINE_BYTES = 8_192
+_MANY_CHUNKS, _SMALL_CHUNK_BYTES = 8_192, 64  # each costs the parser what a large one does
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;.*)?", re.DOTALL)
 
 
@@ -68,11 +69,12 @@ class Length:
 
 
 class Chunks:
-    """A chunked body, of which more than `limit` bytes are not needed to refuse it."""
+    """A chunked body; no more than `limit` bytes are needed to refuse it, nor many chunks of next to nothing."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._size = 0
+        self._count = 0
         self._at = 0  # where the next chunk begins
 
     def is_over(self, data: bytearray) -> bool:
@@ -92,6 +94,9 @@ class Chunks:
                 return data.find(b"\r\n\r\n", end) >= 0 or len(data) - end > MAX_HEAD_BYTES
             if self._size + size > self._limit:
                 return len(data) - end - 2 > self._limit - self._size
+            self._count += 1
+            if self._count > _MANY_CHUNKS and self._size < self._count * _SMALL_CHUNK_BYTES:
+                return True
             self._size += size
             self._at = end + 2 + size + 2
         return False

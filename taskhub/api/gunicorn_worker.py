@@ -14,12 +14,11 @@ import socket
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from gunicorn.workers.gthread import ThreadWorker
-
 from taskhub import clock, ids
 from taskhub.api.connections import ClientConnection, Stage, WatchedConnections
 from taskhub.api.problem_document import refusal_bytes
 from taskhub.api.refusals import REFUSALS, told
+from taskhub.api.respawn import RespawnedWorker
 from taskhub.logs import get_logger
 
 log = get_logger(__name__)
@@ -30,7 +29,7 @@ _NO_DESCRIPTOR_S = 0.01
 _FROM_MEMORY = "/livez"  # the loop answers it, so that it needs no thread
 
 
-class ApiWorker(ThreadWorker):  # type: ignore[misc]
+class ApiWorker(RespawnedWorker):
     """One process of the API."""
 
     waiting: WatchedConnections

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -58,6 +59,31 @@ def test_sigterm_under_load_loses_no_answer(api: MakeApi, rows: Rows) -> None:
             for each in submitting:
                 each.result(20)
         assert len(rows.jobs(accepted)) == len(set(accepted)) == len(accepted)
+
+
+def test_a_process_that_cannot_be_replaced_yet_ends_no_other(api: MakeApi, tmp_path: Path) -> None:
+    module = tmp_path / "handlers_that_go.py"
+    module.write_text("")
+    search = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    own = {"TASKHUB_API_PROCESSES": "2", "TASKHUB_HANDLERS": module.stem, "PYTHONPATH": search}
+    with api(**own, PYTHONDONTWRITEBYTECODE="1") as program:
+        module.unlink()
+        killed, other = program.children()
+        os.kill(killed, signal.SIGKILL)
+        wait_until(lambda: program.events("api.cannot_begin"), 20, "it is told")
+        assert _takes_a_job(program)
+        assert other in program.children()
+        module.write_text("")
+        os.kill(other, signal.SIGKILL)
+        wait_until(lambda: _takes_a_job(program), 20, "another is there", every_s=0.1)
+
+
+def _takes_a_job(program: Api) -> bool:
+    try:
+        with program.http() as client:
+            return client.post("/jobs", {"payload": {"type": "echo"}}).status == 202
+    except OSError:
+        return False
 
 
 @pytest.mark.slow

@@ -78,6 +78,8 @@ ANSWERED = {
     "a job at a whole address": (job(line="POST http://other/jobs HTTP/1.1"), [202]),
     "another host": (get("//other/livez"), [404]),
     "everything": (head(END, line="OPTIONS * HTTP/1.1"), [404]),
+    "many chunks of one byte": (chunked(b"1\r\n \r\n" * 100_000 + CHUNK + b"0\r\n\r\n"), [400]),
+    "some chunks of one byte": (chunked(b"1\r\n \r\n" * 1_000 + CHUNK + b"0\r\n\r\n"), [202]),
     "a chunk of 17 digits": (chunked(b"1" + b"0" * 16 + LAST), [400]),
     "a chunk of 0x1b": (chunked(b"0x1b" + LAST), [400]),
     "a signed chunk": (chunked(b"+1b" + LAST), [400]),
