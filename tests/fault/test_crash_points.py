@@ -114,7 +114,7 @@ def test_a_lost_hosts_jobs_run_again_on_another(
     assert [[error["cause"] for error in rows.errors(job)] for job in made] == [["worker_lost"]] * 2
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_frozen_worker_that_wakes_after_its_time_settles_nothing_and_comes_back_anew(
     worker: MakeWorker, ledger: Ledger, rows: Rows, store: Connection, broker: Broker
 ) -> None:

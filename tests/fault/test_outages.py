@@ -56,7 +56,7 @@ def test_jobs_go_on_without_redis_and_with_it_again(
     assert ledger.executions() == Counter(made)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_redis_that_freezes_stops_nobody_for_long(
     worker: MakeWorker, ledger: Ledger, rows: Rows, store: Connection, broker: Broker, frail_redis: Redis
 ) -> None:
@@ -89,7 +89,7 @@ def test_a_full_redis_stops_nothing(
     assert ledger.executions() == Counter(made)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_crash_of_postgresql_kills_no_process_and_repeats_nothing(
     worker: MakeWorker, ledger: Ledger, rows: Rows, store: Connection, broker: Broker, frail_postgres: Postgres
 ) -> None:

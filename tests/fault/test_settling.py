@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -74,16 +75,18 @@ def test_w6_settlement_committed_answer_lost(
 
 
 def test_after_a_refused_result_the_batch_that_was_taken_is_claimed_at_once(
-    stage: PlayedWorker, store: Connection, broker: Broker, rows: Rows, ledger: Ledger
+    stage: PlayedWorker, store: Connection, broker: Broker, rows: Rows, ledger: Ledger, tmp_path: Path
 ) -> None:
     """It lies in the in-flight list by then, so no bell would tell of it."""
-    rows.sql(REFUSE_TO_COMPLETE.format(type="ledger.sleep"))
+    rows.sql(REFUSE_TO_COMPLETE.format(type="ledger.until"))
     stage.child(internal_block_s=60, internal_redis_worker_s=90)
-    [refused] = submit(store, broker, "ledger.sleep", seconds=0.5)
+    go_on = tmp_path / "go-on"
+    [refused] = submit(store, broker, "ledger.until", file=str(go_on))
     wait_until(ledger.starts, 10, "the first job runs")
     [taken] = submit(store, broker, "ledger.noop")
     while broker.wait(["default"], 0.01):
         """Other children hear the bells."""
+    go_on.touch()
     rows.wait_counts({"completed": 1, "failed": 1}, 10)
     assert rows.job(refused)["failure_reason"] == "result_unstorable"
     assert ledger.executions() == Counter([refused, taken])

@@ -100,7 +100,7 @@ def test_jobs_of_an_api_whose_clock_is_ten_minutes_behind_run(
 # Trouble on the way
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_kills_of_children_cost_at_most_one_execution_each_and_little_time(
     worker: MakeWorker, ledger: Ledger, rows: Rows, store: Connection, broker: Broker
 ) -> None:
@@ -155,7 +155,7 @@ def test_a_job_that_kills_its_child_each_time_is_a_dead_letter_after_three(
     assert ledger.executions() == Counter({poison: 3, **dict.fromkeys(others, 1)})
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_losing_all_of_redis_repeatedly_loses_and_doubles_nothing(
     worker: MakeWorker, ledger: Ledger, rows: Rows, store: Connection, broker: Broker, redis: Redis
 ) -> None:

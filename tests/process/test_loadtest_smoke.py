@@ -9,7 +9,7 @@ import pytest
 
 from tests.harness.programs import ROOT
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 
 def run_load(name: str, **settings: str) -> subprocess.CompletedProcess[str]:

@@ -28,7 +28,7 @@ def cancel(store: Connection, job: str) -> str:
     return str(status)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_running_job_is_gone_with_its_processes_seven_seconds_after_its_cancellation(
     worker: MakeWorker, ledger: Ledger, rows: Rows, store: Connection, broker: Broker
 ) -> None:

@@ -253,7 +253,7 @@ def test_a_reload_of_handlers_that_start_threads_is_no_failure(
         assert {row["result"] for row in rows.jobs(made)} == {"brand-new"}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_reloads_under_load_fail_double_and_charge_nothing(
     worker: MakeWorker, ledger: Ledger, rows: Rows, broker: Broker
 ) -> None:

@@ -69,7 +69,7 @@ def seconds_used(running: Worker, over_s: float) -> float:
 # Redis
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_without_redis_two_children_run_five_hundred_jobs_a_second_in_order_of_priority_and_due_retries(
     worker: MakeWorker, ledger: Ledger, rows: Rows, frail_redis: Redis
 ) -> None:
@@ -95,7 +95,7 @@ def test_without_redis_two_children_run_five_hundred_jobs_a_second_in_order_of_p
         assert running.children() == members
     starts = {entry.job: entry.at_ns for entry in ledger.entries("start")}
     took = gap_s(min(starts[job] for job in low + high), max(starts[job] for job in low + high))
-    assert 3000 / took >= 500
+    assert took <= stretched(3000 / 500)
     middle = sorted(starts[job] for job in low)[750]
     assert sum(starts[job] < middle for job in high) >= 1400
     assert ledger.executions() == Counter([*warm, *low, *high, *[failing] * 3, *made])
@@ -162,7 +162,7 @@ def test_r1_and_r14_a_flushed_redis_loses_neither_waiting_jobs_nor_retries(
     assert ledger.executions() == Counter([*failing, *failing, *made])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_r2_a_redis_rewound_by_ten_seconds_loses_and_doubles_nothing(
     worker: MakeWorker, ledger: Ledger, rows: Rows, frail_redis: Redis
 ) -> None:
@@ -225,7 +225,7 @@ def restart(server: Postgres, number: signal.Signals, away_s: float) -> None:
     server.start()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("number", "away_s"),
     [

@@ -82,7 +82,7 @@ def test_the_processes_that_an_overdue_job_has_started_go_with_it(
     assert rows.job(job)["error"]["cause"] == "timeout"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_w29_a_kill_never_hits_the_next_innocent_job(
     worker: MakeWorker, ledger: Ledger, rows: Rows, broker: Broker
 ) -> None:

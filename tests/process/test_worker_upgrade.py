@@ -59,7 +59,7 @@ def test_once_started_nothing_of_the_installation_is_opened_or_imported(
     assert told.read_text().splitlines() == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_worker_whose_files_are_gone_goes_on(
     worker: MakeWorker, rows: Rows, broker: Broker, redis: redis_client.Redis, tmp_path: Path
 ) -> None:

@@ -36,7 +36,7 @@ def wait_anew(running: Worker, rows: Rows, old: str) -> None:
     running.wait_ready()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_w10_a_stopped_worker_that_goes_on_settles_nothing_counts_that_and_comes_back_under_a_new_name(
     worker: MakeWorker, ledger: Ledger, rows: Rows, broker: Broker
 ) -> None:
@@ -68,7 +68,7 @@ def test_w10_a_stopped_worker_that_goes_on_settles_nothing_counts_that_and_comes
     assert ledger.executions() == Counter([job, job, *made, *more])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_w14_a_supervisor_stopped_alone_takes_its_children_out_of_service_and_comes_back_under_a_new_name(
     worker: MakeWorker, ledger: Ledger, rows: Rows, broker: Broker
 ) -> None:
