@@ -63,17 +63,19 @@ def test_sigterm_under_load_loses_no_answer(api: MakeApi, rows: Rows) -> None:
 
 def test_a_process_that_cannot_be_replaced_yet_ends_no_other(api: MakeApi, tmp_path: Path) -> None:
     module = tmp_path / "handlers_that_go.py"
-    module.write_text("")
+    module.write_text("import os, pathlib\n\npathlib.Path(__file__).with_name(f'loaded-by-{os.getpid()}').touch()\n")
     search = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
     own = {"TASKHUB_API_PROCESSES": "2", "TASKHUB_HANDLERS": module.stem, "PYTHONPATH": search}
     with api(**own, PYTHONDONTWRITEBYTECODE="1") as program:
+        wait_until(lambda: len(list(tmp_path.glob("loaded-by-*"))) == 2, 20, "both have loaded it")
+        source = module.read_text()
         module.unlink()
         killed, other = program.children()
         os.kill(killed, signal.SIGKILL)
         wait_until(lambda: program.events("api.cannot_begin"), 20, "it is told")
         wait_until(lambda: _takes_a_job(program), 10, "the other serves", every_s=0.1)
         assert other in program.children()
-        module.write_text("")
+        module.write_text(source)
         os.kill(other, signal.SIGKILL)
         wait_until(lambda: _takes_a_job(program), 20, "another is there", every_s=0.1)
 
