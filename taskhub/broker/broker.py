@@ -42,14 +42,14 @@ class Broker:
         flat = [item for score, job_id in due for item in (f"{score:.3f}", job_id)]
         return int(self._run("push_again", [key_names.again(queue, priority), key_names.bell(queue)], flat))
 
-    def take(self, queue: str, settled: str, target: str, want: int, children: int) -> list[str]:
-        """Forget the in-flight list `settled`, then move up to `want` ids to the list `target`.
+    def take(self, queue: str, claimed: str, target: str, want: int, children: int) -> list[str]:
+        """Forget the in-flight list `claimed` (the slot's row holds it by now), then move up to `want` ids to `target`.
 
-        After a failure of unknown outcome, call again with a `settled` that names no list: what the
+        After a failure of unknown outcome, call again with a `claimed` that names no list: what the
         lost call moved is then returned as it is.
         """
         found = self._run(
-            "take", [settled, target, key_names.bell(queue), *key_names.waiting(queue)], [want, max(1, children)]
+            "take", [claimed, target, key_names.bell(queue), *key_names.waiting(queue)], [want, max(1, children)]
         )
         return [item.decode("utf-8", "replace") for item in found]
 

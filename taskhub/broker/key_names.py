@@ -4,7 +4,7 @@ taskhub:{<queue>}:ready:<priority>     list      fresh ids, pushed at the head, 
 taskhub:{<queue>}:again:<priority>     sorted set  ids due again (retries, releases, repairs), by due time
 taskhub:{<queue>}:bell                 list      at most 16 tokens that idle children block on
 taskhub:{<queue>}:epoch                string    rises each second; missing or lower: Redis forgot
-taskhub:{<queue>}:inflight:<worker>:<slot>:<generation>:<0|1>   list   taken, not yet settled
+taskhub:{<queue>}:inflight:<worker>:<slot>:<generation>:<0|1>   list   taken, not yet claimed, or claimed last
 """
 
 from __future__ import annotations

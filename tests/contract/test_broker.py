@@ -15,9 +15,9 @@ NOBODY = "taskhub:{default}:inflight:nobody"
 
 
 def take(
-    broker: Broker, want: int = 10, children: int = 1, *, settled: str = NOBODY, target: str = TARGETS[0]
+    broker: Broker, want: int = 10, children: int = 1, *, claimed: str = NOBODY, target: str = TARGETS[0]
 ) -> list[str]:
-    return broker.take(QUEUE, settled, target, want, children)
+    return broker.take(QUEUE, claimed, target, want, children)
 
 
 def taken_in_turn(broker: Broker, redis: Redis, want: int, children: int) -> list[list[str]]:
@@ -117,17 +117,17 @@ def test_taken_ids_lie_in_the_in_flight_list(broker: Broker) -> None:
     assert broker.inflight(TARGETS[0]) == ["a", "b"]
 
 
-def test_the_settled_list_is_forgotten_as_the_next_is_filled(broker: Broker) -> None:
+def test_the_claimed_list_is_forgotten_as_the_next_is_filled(broker: Broker) -> None:
     broker.push(QUEUE, 4, ["a", "b"])
     take(broker, 1)
-    assert take(broker, 1, settled=TARGETS[0], target=TARGETS[1]) == ["b"]
+    assert take(broker, 1, claimed=TARGETS[0], target=TARGETS[1]) == ["b"]
     assert (broker.inflight(TARGETS[0]), broker.inflight(TARGETS[1])) == ([], ["b"])
 
 
-def test_the_settled_list_is_forgotten_even_if_nothing_waits(broker: Broker) -> None:
+def test_the_claimed_list_is_forgotten_even_if_nothing_waits(broker: Broker) -> None:
     broker.push(QUEUE, 4, ["a"])
     take(broker)
-    assert take(broker, settled=TARGETS[0], target=TARGETS[1]) == []
+    assert take(broker, claimed=TARGETS[0], target=TARGETS[1]) == []
     assert broker.inflight(TARGETS[0]) == []
 
 
@@ -135,7 +135,7 @@ def test_a_take_whose_answer_was_lost_is_answered_the_same_again(broker: Broker)
     broker.push(QUEUE, 4, ["a", "b", "c"])
     first = take(broker, 2)
     assert take(broker, 100) == first == ["a", "b"]
-    assert take(broker, settled=TARGETS[0], target=TARGETS[1]) == ["c"]
+    assert take(broker, claimed=TARGETS[0], target=TARGETS[1]) == ["c"]
 
 
 def test_lists_can_be_forgotten_by_name(broker: Broker) -> None:
@@ -194,7 +194,7 @@ def test_a_take_that_finds_nothing_silences_the_bell(broker: Broker, redis: Redi
     broker.push(QUEUE, 4, ["a"])
     take(broker)
     assert redis.llen(key_names.bell(QUEUE)) == 1
-    take(broker, settled=TARGETS[0], target=TARGETS[1])
+    take(broker, claimed=TARGETS[0], target=TARGETS[1])
     assert redis.llen(key_names.bell(QUEUE)) == 0
 
 

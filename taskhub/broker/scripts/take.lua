@@ -1,6 +1,6 @@
 -- Take the next ids of one queue into a slot's in-flight list.
 --
--- KEYS[1]  the in-flight list whose batch is settled (deleted first: a full Redis refuses scripts whose
+-- KEYS[1]  the in-flight list whose ids are claimed (deleted first: a full Redis refuses scripts whose
 --          first write allocates), KEYS[2] the in-flight list to fill, KEYS[3] the bell,
 --          KEYS[4..] again and ready of each priority, highest first, in pairs
 -- ARGV[1]  how many ids at the most, ARGV[2] how many children share the queue

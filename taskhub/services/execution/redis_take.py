@@ -28,7 +28,7 @@ class RedisTake:
         self._slot = slot
         self._outage = outage
         self._bank: dict[str, int] = {}
-        self._settled_lists: dict[str, str] = {}
+        self._claimed_lists: dict[str, str] = {}
         self._has_room_until = 0.0
 
     @property
@@ -40,30 +40,30 @@ class RedisTake:
         if not self._outage.is_due:
             return None
         target = self._inflight(queue)
-        settled = self._settled_lists.get(queue, target + ":none")
+        claimed = self._claimed_lists.get(queue, target + ":none")
         try:
             if self._outage.is_on:
                 self._require_room(queue)
-            taken = self.broker.take(queue, settled, target, want, peers)
+            taken = self.broker.take(queue, claimed, target, want, peers)
             if not taken:
                 self._require_room(queue)
         except BrokerUnavailableError as error:
-            self._settled_lists.pop(queue, None)
+            self._claimed_lists.pop(queue, None)
             self._failed(error)
             return None
         self._outage.back()
-        self._settled_lists.pop(queue, None)
+        self._claimed_lists.pop(queue, None)
         return taken
 
     def confirm(self, queue: str) -> None:
         """The slot's row holds what was taken: the next take of this queue deletes the list and fills the other."""
-        self._settled_lists[queue] = self._inflight(queue)
+        self._claimed_lists[queue] = self._inflight(queue)
         self._bank[queue] = 1 - self._bank.get(queue, 0)
 
     def acknowledge(self) -> None:
-        """Forget the lists of batches that are settled; for when no next take does it."""
-        settled, self._settled_lists = self._settled_lists, {}
-        for key in settled.values():  # each is of another queue: one by one, for a cluster's sake
+        """Forget the lists of batches that the slot's row holds; for when no next take does it."""
+        claimed, self._claimed_lists = self._claimed_lists, {}
+        for key in claimed.values():  # each is of another queue: one by one, for a cluster's sake
             try:
                 self.broker.forget(key)
             except BrokerUnavailableError as error:
