@@ -29,7 +29,7 @@ def test_fresh_jobs_and_those_due_again_do_not_keep_each_other_out(
     assert len(first & set(fresh)) >= 50
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_metrics_count_what_waits_what_runs_and_what_is_done(
     worker: MakeWorker, rows: Rows, store: Connection, broker: Broker
 ) -> None:

@@ -81,6 +81,7 @@ def test_postgres_starts_after_it_was_killed(postgres: EmbeddedPostgres) -> None
     assert execute(postgres.url, "SELECT 1") == 1
 
 
+@pytest.mark.long
 def test_a_postgres_that_lost_its_starter_is_ended_by_the_next_start(postgres: EmbeddedPostgres, cluster: Path) -> None:
     orphan = postgres.pid
     assert orphan in servers_in(postgres.data, "postgres")

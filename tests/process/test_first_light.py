@@ -33,7 +33,7 @@ def seconds_to_finish(store: Connection, broker: Broker, rows: Rows, count: int)
 # Submitted over HTTP
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_jobs_posted_by_eight_clients_at_once_run_exactly_once(
     api: MakeApi, worker: MakeWorker, ledger: Ledger, rows: Rows
 ) -> None:
@@ -69,7 +69,7 @@ def test_of_jobs_that_always_fail_each_ends_as_a_dead_letter_after_its_attempts(
     assert rows.value("SELECT count(*) FROM job_errors") == 450
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_api_killed_between_commit_and_push_loses_nothing(
     api: MakeApi, worker: MakeWorker, ledger: Ledger, rows: Rows
 ) -> None:
@@ -239,7 +239,7 @@ def test_a_worker_told_to_stop_finishes_what_runs_and_leaves_the_rest(
     assert ledger.executions() == Counter(made)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_killed_supervisor_takes_its_children_along_and_its_restart_rescues(
     worker: MakeWorker, ledger: Ledger, rows: Rows, store: Connection, broker: Broker
 ) -> None:

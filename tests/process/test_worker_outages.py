@@ -139,7 +139,7 @@ def test_r9_a_redis_that_became_a_replica_is_as_good_as_away_and_taken_up_again_
     assert ledger.executions() == Counter(made)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_r1_and_r14_a_flushed_redis_loses_neither_waiting_jobs_nor_retries(
     worker: MakeWorker, ledger: Ledger, rows: Rows, frail_redis: Redis
 ) -> None:
@@ -189,7 +189,7 @@ def test_r2_a_redis_rewound_by_ten_seconds_loses_and_doubles_nothing(
     assert ledger.executions() == Counter(made)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_r8_a_redis_that_stands_still_holds_up_jobs_only_as_long_as_a_call_to_it_may_take(
     worker: MakeWorker, ledger: Ledger, rows: Rows, frail_redis: Redis
 ) -> None:
@@ -274,7 +274,7 @@ def test_while_postgresql_is_away_no_process_ends_and_what_is_alive_is_not_run_a
     assert ledger.executions() == Counter(made)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_without_postgresql_a_worker_is_live_not_ready_and_calm(worker: MakeWorker, frail_postgres: Postgres) -> None:
     with worker(**QUICK, TASKHUB_DATABASE_URL=frail_postgres.url("postgres"), TASKHUB_INTERNAL_STALL_S="3") as running:
         members = running.children()

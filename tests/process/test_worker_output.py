@@ -68,7 +68,7 @@ def test_a_flood_without_a_reader_waits_for_the_next_sidecar_and_delays_no_other
     assert not running.events("role.hangs")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_pipes_outlive_a_reload_and_a_slot_that_is_added_has_one(
     worker: MakeWorker, rows: Rows, broker: Broker, tmp_path: Path
 ) -> None:

@@ -49,7 +49,7 @@ STAYING: dict[str, dict[str, float]] = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_w12_an_overdue_job_that_does_not_go_is_killed_after_the_grace(
     worker: MakeWorker, rows: Rows, broker: Broker
 ) -> None:

@@ -78,7 +78,7 @@ def test_a_worker_whose_files_are_gone_goes_on(
         live(running, rows, broker, redis)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_worker_that_was_declared_dead_waits_for_files_to_begin_anew(
     worker: MakeWorker, rows: Rows, broker: Broker, tmp_path: Path
 ) -> None:

@@ -91,7 +91,7 @@ def test_w14_a_supervisor_stopped_alone_takes_its_children_out_of_service_and_co
     assert {job: counted[job] for job in made} == dict.fromkeys(made, 1)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_w11_a_worker_stopped_between_claim_and_start_never_starts_what_it_had_claimed(
     worker: MakeWorker, ledger: Ledger, rows: Rows, broker: Broker
 ) -> None:
