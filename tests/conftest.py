@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 
 import pytest
 import redis as redis_client
@@ -19,6 +19,7 @@ from tests.harness.servers import Postgres, Redis, new_database
 from tests.sweep import drawing
 
 _TEMPLATE = "taskhub_template"
+_LOG_END_CHARS = 8000
 
 
 # How fast a busy machine draws an example, or tries it, says nothing of what is tested.
@@ -28,6 +29,20 @@ drawing_settings.load_profile("taskhub")
 
 def pytest_configure() -> None:
     drawing.seed()  # before other test processes are started: they inherit it
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failed test shows what its programs said last: it may not fail again for a long time."""
+    report = yield
+    folder = getattr(item, "funcargs", {}).get("tmp_path")
+    if report.failed and folder is not None:
+        for log in sorted(folder.glob("*.log")):
+            text = log.read_text(errors="replace")[-_LOG_END_CHARS:]
+            report.sections.append((f"the end of {log.name}", text))
+    return report
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -17,7 +17,7 @@ from tests.harness.ledger import Ledger
 from tests.harness.processes import alive, family_of
 from tests.harness.rows import Rows
 from tests.harness.seed_jobs import HANDLERS, SOON, place
-from tests.waiting import pause, stretched, wait_until
+from tests.waiting import pause, stretched, wait_for_value, wait_until
 
 QUICK = {**SOON, **HANDLERS, "TASKHUB_INTERNAL_BLOCK_S": "0.5"}
 
@@ -206,7 +206,7 @@ def test_a_reload_brings_new_code_and_settings_in_force_under_the_same_pid_and_i
         assert rows.value("SELECT id FROM workers WHERE NOT expired") == worker_id
         place(rows, broker, "ledger.noop")
         wait_until(lambda: running.events("job.started"), 5, "the new level of the log is in force")
-        wait_until(lambda: running.metrics().total("jobs_processed_total", outcome="completed") == 14, 5, "all count")
+        wait_for_value(lambda: running.metrics().total("jobs_processed_total", outcome="completed"), 14, 5, "the count")
     assert running.pid == pid
     assert rows.value("SELECT sum(interruptions + crashes) FROM jobs") == 0
     assert ledger.executions()[long] == 1

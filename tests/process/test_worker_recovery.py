@@ -15,7 +15,7 @@ from tests.harness.ledger import Ledger
 from tests.harness.processes import alive, family_of
 from tests.harness.rows import Rows
 from tests.harness.seed_jobs import HANDLERS, SOON, gap_s, place
-from tests.waiting import stretched, wait_until
+from tests.waiting import stretched, wait_for_value, wait_until
 
 FATAL: tuple[tuple[str, dict[str, int], str], ...] = (
     ("ledger.kill_self", {}, "signal:SIGKILL"),
@@ -72,7 +72,9 @@ def test_of_a_dead_childs_batch_the_finished_stays_finished_and_the_unstarted_is
             if event.get("text", event["message"]).startswith("settled for")
         }
         assert set(before) <= told
-        wait_until(lambda: running.metrics().total("jobs_processed_total", outcome="completed") == 117, 5, "all count")
+        wait_for_value(
+            lambda: running.metrics().total("jobs_processed_total", outcome="completed"), 117, 5, "the count"
+        )
     assert ledger.executions() == Counter([*warm, *before, killer, killer, *after])
     charged = [(row["attempts"], row["crashes"], row["interruptions"]) for row in rows.jobs([*before, *after])]
     assert charged == [(1, 0, 0)] * 16
