@@ -102,6 +102,11 @@ class Children:
         return all(slot.pid is None or slot.is_unkillable for slot in self.slots)
 
     @property
+    def are_recorded(self) -> bool:
+        """Each one's bank says whose it is; not once somebody else has written into the file."""
+        return all(slot.bank is None or slot.bank.generation == slot.generation for slot in self.slots)
+
+    @property
     def are_hopeless(self) -> bool:
         return all(slot.boot_deaths >= BOOT_DEATHS_LIMIT for slot in self.slots)
 

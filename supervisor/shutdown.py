@@ -52,12 +52,12 @@ class Shutdown:
         self._status = GAVE_UP
         self._kill(m.REASON_NONE)
 
-    def leave_to_others(self, now_s: float) -> None:
-        """PostgreSQL knows this worker as dead: all that it holds is being run by others."""
+    def leave_to_others(self, why: str, now_s: float) -> None:
+        """PostgreSQL knows this worker as dead, or its records are lost: all that it holds is for others to run."""
         if self._is_dismissed or self._status == BEGIN_ANEW:
             return
         what_next = "a new worker begins" if self._status is None else "it was ending"
-        log.error("worker.begins_anew", extra={"text": f"declared dead; children are killed, {what_next}"})
+        log.error("worker.begins_anew", extra={"text": f"{why}; children are killed, {what_next}"})
         self._status = BEGIN_ANEW if self._status is None else self._status
         self._kill(m.REASON_FENCED)
         self._sidecar.kill(now_s)

@@ -2,7 +2,7 @@
 
 One thread, no connection, no lock shared with a child. A turn only reads memory, makes system calls that
 cannot block, and writes memory; whatever takes longer is a process of its own, looked at each turn. Every
-step of a turn is guarded: none ends the loop.
+step of a turn is guarded: none ends the loop. The first looks whether the memory is as this worker has made it.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ class Supervisor:
         outputs: OutputPipes,
     ) -> None:
         self._settings = settings
+        self._memory = shared
         self._header = shared.header
         self._reload = reload
         self._signals = signals
@@ -80,6 +81,7 @@ class Supervisor:
         came += self._signals.wait(0.0 if self._is_hurried else wait_s)
 
     def _turn(self, came: list[int], now_s: float) -> None:
+        self._steps.run("memory", self._look_at_memory, now_s)
         self._header[m.H_PARENT_TICK] = now_ns()
         self._is_hurried = False
         run, slots = self._steps.run, list(self._children.slots)
@@ -92,13 +94,25 @@ class Supervisor:
             run("signal", self._act_on, number, now_s)
         self._guard.look(self._children.slots, now_s)
         if self._header[m.H_FENCED]:
-            run("fenced", self._shutdown.leave_to_others, now_s)
+            run("fenced", self._shutdown.leave_to_others, "declared dead", now_s)
         if self._shutdown.is_begun:
             run("shutdown", self._go_on_ending, now_s)
         else:
             self._go_on_working(now_s)
         if not self._steps.end_turn() and not self._shutdown.is_begun:
             self._shutdown.give_up("no child can be looked after any more; see supervisor.step_failed above")
+
+    def _look_at_memory(self, now_s: float) -> None:
+        """Before anything of it is touched. What somebody else has done to it is charged to no job."""
+        if not self._memory.is_whole():
+            self._memory.make_whole()
+            why = "somebody has cut its state file short"
+        elif not self._memory.is_ours or not self._children.are_recorded:
+            why = "somebody has written into its state file"
+        else:
+            return
+        self._memory.disown()
+        self._shutdown.leave_to_others(why, now_s)
 
     def _go_on_working(self, now_s: float) -> None:
         self._steps.run("sidecar.keep", self._sidecar.keep, now_s)

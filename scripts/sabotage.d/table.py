@@ -50,6 +50,22 @@ PUSHED_RETRIES = """\
 
 SABOTAGES = [
     Sabotage(
+        "nobody looks whether the state file is still whole",
+        "tests/process/test_worker_state_file.py",
+        [("supervisor/supervisor.py", '        self._steps.run("memory", self._look_at_memory, now_s)\n', "")],
+    ),
+    Sabotage(
+        "what a damaged state file does not tell of is left to those who charge",
+        "tests/fault/test_isolation.py::test_what_the_file_of_a_dead_worker_does_not_tell_of_is_charged_to_nobody",
+        [
+            (
+                "taskhub/sidecar/child_recovery.py",
+                "            self._isolation.each(unrecorded, lambda slot: slot, self._recover_unrecorded)\n",
+                "",
+            )
+        ],
+    ),
+    Sabotage(
         "what fails in our own completion is the handler's fault",
         TRANSACTION + "test_whatever_fails_in_our_own_completion_interrupts_the_job",
         [

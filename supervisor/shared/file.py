@@ -7,6 +7,7 @@ Invariants:
 - Every process of the worker holds a lock of its own on the file (`join`), which no fork inherits: who
   gets them all knows that the worker is gone, whatever its jobs have left running.
 - The file appears under its name complete and locked.
+- Once somebody else has cut it short, or written over it, no successor believes any of it.
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ class Memory:
         self.path = path
         self.worker = path.name.removeprefix(PREFIX)
         self.descriptor = descriptor
+        self._needed = 0  # bytes that may be touched
         self._map = mmap.mmap(descriptor, FILE_BYTES)
         self._view = memoryview(self._map)
         self.header = Words(self._view, 0, HEADER_BYTES)
@@ -80,7 +82,7 @@ class Memory:
         header = self.header
         header[H_PARENT_PID] = os.getpid()
         header[H_BOOT] = header[H_PARENT_TICK] = now_ns()
-        header[H_ALLOCATED] = slots
+        self._set_allocated(slots)
         header.set_id(H_BOOT_ID, boot_id())
         header[H_MAGIC] = MAGIC
 
@@ -90,6 +92,7 @@ class Memory:
         os.set_inheritable(descriptor, False)
         path = os.readlink(f"/proc/self/fd/{descriptor}").removesuffix(_DELETED)
         memory = cls(Path(path), descriptor)
+        memory._needed = needed_bytes(memory.allocated)
         with contextlib.suppress(OSError):  # a successor was faster: the next heartbeat finds this worker declared dead
             memory.join()  # the execution has dropped the old lock; children and sidecar have held theirs meanwhile
         return memory
@@ -110,7 +113,28 @@ class Memory:
         """Make room for so many slots. Raises OSError if the disk has none: then all stays as it is."""
         if slots > self.allocated:
             os.posix_fallocate(self.descriptor, 0, needed_bytes(slots))
-            self.header[H_ALLOCATED] = slots
+            self._set_allocated(slots)
+
+    def _set_allocated(self, slots: int) -> None:
+        self.header[H_ALLOCATED] = slots
+        self._needed = needed_bytes(slots)
+
+    def is_whole(self) -> bool:
+        """False once somebody has cut the file short: who touches what is gone is killed. Touches nothing."""
+        return os.fstat(self.descriptor).st_size >= self._needed
+
+    def make_whole(self) -> None:
+        """Give it its room back, so that nobody is killed for touching it any more. What was cut away is lost."""
+        os.posix_fallocate(self.descriptor, 0, self._needed)
+
+    @property
+    def is_ours(self) -> bool:
+        """False once somebody else has written over the file's head."""
+        return self.header[H_MAGIC] == MAGIC
+
+    def disown(self) -> None:
+        """It was damaged: whoever inherits it is to believe none of it."""
+        self.header[H_MAGIC] = 0
 
     def bank(self, slot: int, generation: int) -> Bank:
         """The bank that a generation of a slot uses. Raises IndexError for a slot that is not allocated."""

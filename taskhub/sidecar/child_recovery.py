@@ -3,6 +3,7 @@
 The record in shared memory tells exactly what a dead child had finished (its journal), what it was
 running, and why it died. It stays until PostgreSQL has confirmed that all of it is accounted for. One that
 cannot be understood stops no other: in the end its bytes are kept aside, and its slot is rescued without it.
+Whoever damaged it was no job: what such a slot held is interrupted, and charged to nobody.
 """
 
 from __future__ import annotations
@@ -40,6 +41,10 @@ _ENDED_BY_US = {
 
 # What a record says of times is believed within these bounds: it may be damaged, or from before the host's last boot.
 _LONGEST_RUN_S = 30 * 86_400.0
+
+_UNRECORDED = Death(
+    "worker_lost", "the process that ran the job ended, and its record was damaged or lost", interrupted=True
+)
 
 
 class ChildRecovery:
@@ -102,7 +107,7 @@ class ChildRecovery:
             self._recover_unread(record, record.flaw)
 
     def _recover_older(self, records: Records) -> None:
-        """Every record that is sound; then recoverers may see to the rest, who know less than the records."""
+        """Every record that is sound; then what PostgreSQL knows of besides, whose records were damaged or lost."""
 
         def recover(record: Record) -> None:
             self.recover(records.worker, record)
@@ -115,9 +120,14 @@ class ChildRecovery:
         def key(record: Record) -> tuple[str, int, int]:
             return records.worker, record.slot, record.generation
 
-        owed = [record for record in records.all() if record.is_owed]
+        sound = list(records.all())
+        owed = [record for record in sound if record.is_owed]
         self._isolation.each([r for r in owed if key(r) not in self._inherited], key, recover, set_aside)
         if all(key(record) in self._inherited for record in owed):
+            recorded = {(record.slot, record.generation) for record in sound}
+            slots = slots_of_worker(self._store, records.worker)
+            unrecorded = [slot for slot in slots if (slot.number, slot.generation) not in recorded]
+            self._isolation.each(unrecorded, lambda slot: slot, self._recover_unrecorded)
             expire_worker(self._store, records.worker)
             log.info("worker.inherited", extra={"worker": records.worker, "text": "an older worker of this host"})
             records.remove()
@@ -149,14 +159,18 @@ class ChildRecovery:
         """Keep the bytes of a record that nobody understands; its slot is rescued as if there were none."""
         self._link.set_aside(record.slot, record.raw_bytes(), why)
         log.error("record.set_aside", extra={"worker": self._link.worker, "slot": record.slot, "text": why})
+        slots = [slot for slot in slots_of_worker(self._store, self._link.worker) if slot.number == record.slot]
         living = {other.generation for other in self._link.all() if other.slot == record.slot and not other.is_dead}
-        death = Death("worker_lost", "the process that ran the job ended, and its record was damaged")
-        for slot in slots_of_worker(self._store, self._link.worker):
-            if slot.number == record.slot and slot.generation not in living:
-                rescued = rescue(self._store, Held(slot, record_is_lost=True), death)
-                self._tell(slot, rescued_events(rescued, death))
-                self._returns.add(slot, [job.id for job in rescued if job.status == "queued"])
+        for slot in slots:
+            if slot.generation not in living:
+                self._recover_unrecorded(slot)
         record.confirm()
+
+    def _recover_unrecorded(self, slot: WorkerSlot) -> None:
+        """Take back what a slot held of which no record tells."""
+        rescued = rescue(self._store, Held(slot, record_is_lost=True), _UNRECORDED)
+        self._tell(slot, rescued_events(rescued, _UNRECORDED))
+        self._returns.add(slot, [job.id for job in rescued if job.status == "queued"])
 
     def _tell(self, slot: WorkerSlot, events: Iterable[JobEvent]) -> None:
         for event in events:

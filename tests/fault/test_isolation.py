@@ -118,7 +118,24 @@ def test_a_dead_child_whose_rescue_fails_holds_up_no_other(
     assert rows.counts() == {"running": 1, "queued": 1}
 
 
-def test_a_damaged_record_is_kept_aside_and_its_job_goes_on(
+def test_what_the_file_of_a_dead_worker_does_not_tell_of_is_charged_to_nobody(
+    stage: PlayedWorker, store: Connection, broker: Broker, rows: Rows, ledger: Ledger
+) -> None:
+    dying = stage.child()
+    [job] = submit(store, broker, "ledger.sleep", seconds=60)
+    wait_until(ledger.starts, 10, "it runs")
+    dying.kill()
+    stage.reap(dying)
+    dying.bank.bytes[:] = bytes(len(dying.bank.bytes))
+    successor = stage.successor()
+    stage.lose()
+    successor.inherit()
+    Recoverer(store, stage.neighbour_link(), Returns(), Teller(), isolation()).step()
+    row = rows.job(job)
+    assert (row["status"], row["crashes"], row["interruptions"]) == ("queued", 0, 1)
+
+
+def test_a_damaged_record_is_kept_aside_and_its_job_goes_on_uncharged(
     stage: PlayedWorker, store: Connection, broker: Broker, rows: Rows, ledger: Ledger
 ) -> None:
     dying = stage.child()
@@ -129,9 +146,9 @@ def test_a_damaged_record_is_kept_aside_and_its_job_goes_on(
     dying.bank[m.B_PHASE] = 99
     stage.recover()
     assert rows.job(job)["status"] == "queued"
-    assert [error["cause"] for error in rows.errors(job)] == ["worker_lost"]
     [kept] = [path for path in stage.memory.path.parent.glob("damaged-*") if path.suffix != ".reason"]
     assert (99).to_bytes(8, "little") in kept.read_bytes()
     assert "unknown phase" in kept.with_name(kept.name + ".reason").read_text()
     stage.recover()
-    assert rows.job(job)["crashes"] == 1, "once"
+    row = rows.job(job)
+    assert (row["crashes"], row["interruptions"], rows.errors(job)) == (0, 1, []), "once, and no job has done it"

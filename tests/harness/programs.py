@@ -194,10 +194,10 @@ class Worker(Program):
 
     def __init__(self, env: dict[str, str], folder: Path, name: str = "worker") -> None:
         super().__init__(name, [sys.executable, "-m", "supervisor"], env, folder)
-        self._state = folder / f"{name}-state"
+        self.state = folder / f"{name}-state"
 
     def _environment(self) -> dict[str, str]:
-        own = {"TASKHUB_METRICS_PORT": str(self.port), "TASKHUB_STATE_DIR": str(self._state)}
+        own = {"TASKHUB_METRICS_PORT": str(self.port), "TASKHUB_STATE_DIR": str(self.state)}
         return {"TASKHUB_WORKER_PROCESSES": "2", **self._env, **own}
 
     def wait_ready(self) -> None:

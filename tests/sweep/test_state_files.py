@@ -1,4 +1,4 @@
-"""A dead worker's state file, damaged in every way: the next worker of the folder starts, and its jobs run again."""
+"""A dead worker's state file, damaged in every way: the next worker starts, its jobs run again, none is charged."""
 
 from __future__ import annotations
 
@@ -79,4 +79,6 @@ def test_whatever_happened_to_the_file_its_jobs_run_again(
     Recoverer(store, stage.neighbour_link(), Returns(), Teller(), isolation()).step()
     assert rows.job(running)["status"] == "queued"
     assert {rows.job(job)["status"] for job in finished} <= {"queued", "completed"}
-    assert max(rows.job(job)["crashes"] for job in [*finished, running]) <= 1
+    assert max(rows.job(job)["crashes"] for job in [*finished, running]) <= (
+        kind == "flip"
+    )  # which may leave a sound record
