@@ -50,6 +50,17 @@ PUSHED_RETRIES = """\
 
 SABOTAGES = [
     Sabotage(
+        "a child that fails before its first job waits for ever",
+        LEFTOVERS + "test_a_child_in_which_our_own_code_fails_before_its_first_job_is_replaced",
+        [
+            (
+                "taskhub/child/troubles.py",
+                "return _TROUBLES if self._ground.was_used else _UNUSED_TROUBLES",
+                "return _TROUBLES if self._ground.was_used else 10**9",
+            )
+        ],
+    ),
+    Sabotage(
         "nobody looks whether the state file is still whole",
         "tests/process/test_worker_state_file.py",
         [("supervisor/supervisor.py", '        self._steps.run("memory", self._look_at_memory, now_s)\n', "")],
@@ -426,7 +437,7 @@ SABOTAGES = [
     Sabotage(
         "a child in which a job has broken our own code waits for ever",
         LEFTOVERS + "test_a_child_in_which_our_own_code_fails_for_good_after_a_job_is_replaced_and_nobody_pays",
-        [("taskhub/child/troubles.py", "if self._ground.was_used and not is_lack and", "if False and")],
+        [("taskhub/child/troubles.py", "if self._others.failures >= self._bearable and", "if False and")],
     ),
     Sabotage(
         "a start says nothing while an import takes long",

@@ -21,7 +21,7 @@ log = get_logger(__name__)
 
 LEFT_IN_ORDER = 0
 LEFT_LOCKED = 72  # exit status: a job has left a transaction open that only the end of this process ends
-LEFT_BROKEN = 73  # exit status: nothing of ours works here any more, not even giving back what is in hand
+LEFT_BROKEN = 75  # exit status, "try later": nothing of ours works here any more, not even giving back what is in hand
 SLOT_WAS_CLOSED = 71  # exit status: a rescuer closed this slot; whatever was in hand is its business
 _REST_S = 0.1  # between two looks while nothing may be started
 

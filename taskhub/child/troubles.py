@@ -1,7 +1,8 @@
 """What fails in code of ours is waited out, and charged to no job.
 
 A dependency that is away is waited for, and so is whatever else fails: it ends neither the child nor a job. What
-goes on failing once jobs have run here is of their making: then another process takes this one's place.
+goes on failing once jobs have run here is of their making: then another process takes this one's place. Where none has
+run yet, that is tried later, because another process may well meet the same.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from taskhub.outage import Outage
 
 log = get_logger(__name__)
 
-_TROUBLES, _LAST_TROUBLES = 5, 7  # in a row: a second or two; then as much again to release what is in hand
+_TROUBLES, _UNUSED_TROUBLES = 5, 10  # in a row: a second or two; some ten seconds
+_LAST_TROUBLES = 2  # then, to release what is in hand
 
 
 class Troubles:
@@ -37,8 +39,12 @@ class Troubles:
 
     @property
     def are_hopeless(self) -> bool:
-        """Jobs have spoilt this process so far that nothing of ours works in it any more."""
-        return self._others.failures >= _LAST_TROUBLES and self._ground.spoilt is not None
+        """This process is spoilt so far that nothing of ours works in it any more."""
+        return self._others.failures >= self._bearable + _LAST_TROUBLES and self._ground.spoilt is not None
+
+    @property
+    def _bearable(self) -> int:
+        return _TROUBLES if self._ground.was_used else _UNUSED_TROUBLES
 
     def wait_out(self, step: Callable[[], None]) -> None:
         """Run a step; wait if it fails. Raises SlotClosedError."""
@@ -53,8 +59,9 @@ class Troubles:
         except BaseException as error:  # noqa: BLE001 (no descriptors, no memory, a bug: the child goes on)
             pause_s = self._others.lost(f"{type(error).__name__}: {error}"[:500], trace=error)
             is_lack = isinstance(error, (OSError, MemoryError, TaskhubError))  # another process would lack it, too
-            if self._ground.was_used and not is_lack and self._others.failures >= _TROUBLES:
-                self._ground.spoil(f"after its jobs the same fails again and again: {type(error).__name__}")
+            if self._others.failures >= self._bearable and not is_lack:
+                since = "after its jobs" if self._ground.was_used else "before its first job"
+                self._ground.spoil(f"{since} the same fails again and again: {type(error).__name__}")
             self.wait(pause_s)
 
     def repeat(self, step: Callable[[], None]) -> None:

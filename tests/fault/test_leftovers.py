@@ -12,6 +12,7 @@ import pytest
 from supervisor.processes import kill_group
 from supervisor.shared import layout as m
 from taskhub.broker.broker import Broker
+from taskhub.child import troubles
 from taskhub.child.loop import LEFT_BROKEN
 from taskhub.store.connection import Connection
 from tests.harness.ledger import Ledger
@@ -114,6 +115,20 @@ def test_a_child_in_which_our_own_code_fails_for_good_after_a_job_is_replaced_an
     rows.wait_counts({"completed": 2}, 10)
     assert ledger.of(innocent)[0].pid == second.pid
     assert {(rows.job(job)["attempts"], rows.job(job)["crashes"]) for job in (breaker, innocent)} == {(1, 0)}
+
+
+def test_a_child_in_which_our_own_code_fails_before_its_first_job_is_replaced(
+    stage: PlayedWorker, store: Connection, broker: Broker, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(troubles, "_UNUSED_TROUBLES", 2)
+    child = stage.child(failpoints="worker.after_claim=raise:ValueError")
+    [job] = submit(store, broker, "ledger.echo")
+    assert stage.reap(child) == 0
+    assert child.bank[m.B_PHASE] == m.PHASE_LEAVING
+    stage.recover()
+    stage.child()
+    rows.wait_counts({"completed": 1}, 10)
+    assert (rows.job(job)["attempts"], rows.job(job)["crashes"], rows.job(job)["interruptions"]) == (1, 0, 0)
 
 
 def test_a_child_that_a_job_left_too_large_is_replaced_before_the_next(
