@@ -27,6 +27,7 @@ _TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
 _c: Any = importlib.import_module("_signal")  # `signal` makes enumerations of its answers, which takes 20 times as long
 _SIGNALS = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 _LIMITS = sorted({value for name, value in vars(resource).items() if name.startswith("RLIMIT_")})
+_GONE = "(gone)"
 _STREAMS = ("stdin", "stdout", "stderr")
 _DUMP = signal.SIGUSR1  # the supervisor's word for: print your stacks
 
@@ -47,7 +48,7 @@ def things(descriptors: list[int | None], cwd: int) -> list[Thing]:
         Thing("standard streams", _streams, _restream),
         Thing("signal mask", lambda: _c.pthread_sigmask(signal.SIG_BLOCK, ()), _set_mask),
         Thing("signal handlers", lambda: list(map(_c.getsignal, _SIGNALS)), _set_handlers),
-        Thing("working directory", _cwd, lambda _: os.fchdir(cwd)),
+        Thing("working directory", _folder(cwd), lambda _: os.fchdir(cwd)),
         Thing("environment", lambda: dict(os.environ), _set_environment, is_noticed=True),
         Thing("resource limits", lambda: list(map(resource.getrlimit, _LIMITS)), _set_limits, is_noticed=True),
         Thing("priority", lambda: os.getpriority(os.PRIO_PROCESS, 0), _set_priority, is_noticed=True),
@@ -137,11 +138,30 @@ def open_cwd() -> int:
         return os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
-def _cwd() -> str | None:
+def _folder(cwd: int) -> Callable[[], str]:
+    """How to read the working directory: by its name, and where that is another, by what it is.
+
+    Others may rename or remove it: that is nothing that a job has done.
+    """
+    home = _cwd()
+
+    def read() -> str:
+        name = _cwd()
+        if name == home != _GONE:
+            return name
+        with contextlib.suppress(OSError):
+            if os.path.samestat(os.stat("."), os.fstat(cwd)):
+                return home
+        return name if name != home else "elsewhere"
+
+    return read
+
+
+def _cwd() -> str:
     try:
         return os.getcwd()
     except OSError:
-        return None
+        return _GONE
 
 
 def _set_environment(found: dict[str, str]) -> None:

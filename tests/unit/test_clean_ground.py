@@ -23,6 +23,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -51,6 +52,10 @@ def take_descriptor_one() -> None:
 def lose_the_folder() -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
+
+
+def identity_of(path: str) -> object:
+    return os.stat(path)[:3]
 
 
 def identity(descriptor: int) -> object:
@@ -155,6 +160,27 @@ def test_what_is_set_by_a_function_is_noticed_at_once(what: str) -> None:
         assert not setters.TOUCHED.is_set
         LEFT[what][0]()
         assert setters.TOUCHED.is_set
+
+    on_ground(leave)
+
+
+@pytest.mark.parametrize("lose", [os.rmdir, lambda folder: os.rename(folder, f"{folder}-moved")])
+def test_a_working_directory_that_others_remove_or_rename_is_no_jobs_doing(
+    tmp_path: Path, lose: Callable[[Path], object]
+) -> None:
+    home = tmp_path / "home"
+
+    def leave(_: CleanGround) -> None:
+        home.mkdir()
+        os.chdir(home)
+        ground = CleanGround()
+        ground.begin()
+        lose(home)
+        before = identity_of(".")
+        for act in (lambda: None, lambda: os.chdir("/"), lose_the_folder):
+            act()
+            ground.clean()
+            assert (identity_of("."), ground.spoilt) == (before, None)
 
     on_ground(leave)
 
