@@ -50,6 +50,11 @@ PUSHED_RETRIES = """\
 
 SABOTAGES = [
     Sabotage(
+        "libpq's own variables are read by libpq alone",
+        "tests/unit/test_config.py::test_a_port_of_libpqs_variables_that_is_none_is_told_by_its_name",
+        [("taskhub/settings/libpq_names.py", 'if parameter == "port" and', "if False and")],
+    ),
+    Sabotage(
         "a child that fails before its first job waits for ever",
         LEFTOVERS + "test_a_child_in_which_our_own_code_fails_before_its_first_job_is_replaced",
         [

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from taskhub import addresses, masking
-from taskhub.settings import sources, stray_names
+from taskhub.settings import libpq_names, sources, stray_names
 from taskhub.settings.declaring import SECRETS, Described, described, parse, setting
 from taskhub.settings.kinds import (
     CORES,
@@ -126,6 +126,8 @@ class Settings:
         values = parse(cls, PREFIX, found, defaults or {}, problems)
         if PREFIX + "STATE_DIR" not in found and values["data_dir"]:
             values["state_dir"] = values["data_dir"] / "state"
+        if values["database_url"]:
+            values["database_url"] = libpq_names.completed(values["database_url"], places, problems)
         timers = Timers(**parse(Timers, TIMER_PREFIX, found, {}, problems))
         warnings = (*stray_names.of_links(links), *stray_names.unknown(found, known))
         settings = cls(**values, timers=timers, warnings=warnings)

@@ -59,7 +59,9 @@ def _named(parameters: dict[str, str]) -> list[Place]:
 
 
 def _addresses(place: Place, until: float) -> list[str | None]:
-    if place.hostaddr or not place.host or place.host.startswith(("/", "@")):
+    if place.host and not place.hostaddr and place.host.startswith(("/", "@")):
+        return [""]  # a socket has none, whatever PGHOSTADDR says
+    if place.hostaddr or not place.host:
         return [place.hostaddr]
     # A name may take half of the time: there must be some left to connect.
     return list(resolve(place.host, (until - clock.monotonic_s()) / 2))

@@ -131,9 +131,9 @@ def test_a_name_keeps_its_place_beside_its_address_for_tls() -> None:
     [
         ("postgresql://u@/x", [Place()]),
         ("postgresql://u@/x?service=s", [Place()]),
-        ("postgresql://u@/x?host=/run&port=7", [Place("/run", None, "7")]),
-        ("postgresql://u@%2Frun/x", [Place("/run")]),
-        ("postgresql://u@/x?host=%40abstract", [Place("@abstract")]),
+        ("postgresql://u@/x?host=/run&port=7", [Place("/run", "", "7")]),
+        ("postgresql://u@%2Frun/x", [Place("/run", "")]),
+        ("postgresql://u@/x?host=%40abstract", [Place("@abstract", "")]),
         ("postgresql://u@[::1]:1,10.0.0.1/x", [Place("::1", "::1", "1"), Place("10.0.0.1", "10.0.0.1")]),
         ("postgresql://u@[fe80::1%25lo]/x", [Place("fe80::1%lo", "fe80::1%lo")]),
         ("postgresql://u@a,b/x?hostaddr=::1,::2&port=3", [Place("a", "::1", "3"), Place("b", "::2", "3")]),

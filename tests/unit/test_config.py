@@ -252,3 +252,35 @@ def test_a_bulk_smaller_than_a_body_is_a_contradiction() -> None:
 @pytest.mark.parametrize("text", ["::1", "[::1]"])
 def test_a_host_is_kept_without_brackets(text: str) -> None:
     assert Settings.load({"TASKHUB_HTTP_HOST": text}).http_host == "::1"
+
+
+@pytest.mark.parametrize(
+    ("url", "environ", "completed"),
+    [
+        ("postgresql:///x", {"PGHOST": "db", "PGPORT": "5433", "PGUSER": "a b"}, "?host=db&port=5433&user=a%20b"),
+        ("postgresql:///x?sslmode=require", {"PGHOST": "/run/pg"}, "&host=%2Frun%2Fpg"),
+        ("postgresql:///x", {"PGHOST": "a,b", "PGPORT": "1,2"}, "?host=a%2Cb&port=1%2C2"),
+        ("postgresql://u@h:1/x", {"PGHOST": "db", "PGPORT": "junk", "PGUSER": "o"}, ""),
+        ("postgresql:///x?host=h&port=1&user=u", {"PGHOST": "db", "PGPORT": "junk", "PGUSER": "o"}, ""),
+        ("postgresql:///x?service=s", {"PGHOST": "db", "PGPORT": "junk"}, ""),
+        ("postgresql:///x", {"PGHOST": "db", "PGSERVICE": "s"}, ""),
+        ("postgresql:///x", {"PGHOST": ""}, ""),
+    ],
+)
+def test_what_a_url_leaves_open_is_taken_from_libpqs_variables(
+    url: str, environ: dict[str, str], completed: str
+) -> None:
+    assert Settings.load({"TASKHUB_DATABASE_URL": url, **environ}).database_url == url + completed
+
+
+@pytest.mark.parametrize("port", ["abc", "0", "65536", "tcp://10.0.0.1:5432", "1,", "\u0663"])
+def test_a_port_of_libpqs_variables_that_is_none_is_told_by_its_name(port: str) -> None:
+    [problem] = problems_of({"TASKHUB_DATABASE_URL": "postgresql:///x", "PGPORT": port})
+    assert problem.startswith("PGPORT=")
+    assert "must be 1 to 65535; TASKHUB_DATABASE_URL names no port of its own" in problem
+
+
+@pytest.mark.parametrize("name", ["PGHOST", "PGUSER"])
+def test_whatever_stands_in_libpqs_variables_is_used_or_told(name: str) -> None:
+    [problem] = problems_of({"TASKHUB_DATABASE_URL": "postgresql:///x", name: "a\udcffb"})
+    assert problem.startswith(f"{name}=a")
