@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
-from taskhub.broker.broker import Broker
+from taskhub.broker.opening import open_broker
 from taskhub.domain import strict_json
 from taskhub.domain.errors import FieldProblem, InvalidPayloadError, InvalidRequestError, JobRefusedError
 from taskhub.domain.job import TERMINAL
@@ -29,7 +29,7 @@ from taskhub.services.submission.validation import Validator
 from taskhub.settings.fields import Settings
 from taskhub.store.connection import Connection
 from taskhub.store.opening import open_store
-from taskhub.store.pool import Pool
+from taskhub.store.pool import ConnectionPool
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -40,7 +40,7 @@ _CHUNK = 1_000
 class _Connections(NamedTuple):
     """What one process submits and reads with."""
 
-    store: Pool
+    store: ConnectionPool
     submitter: Submitter
 
 
@@ -54,15 +54,16 @@ class Producer:
 
     def __init__(self, database_url: str | None = None, redis_url: str | None = None) -> None:
         settings = Settings.load(given={"database_url": database_url, "redis_url": redis_url})
-        _, redis_url = settings.server_urls()
+        settings.server_urls()  # now, and not with the first job, it is said that one is missing
         timers = settings.timers
 
         def connect(lock_s: float, statement_s: float | None = None) -> Connection:
             return open_store(settings, "taskhub producer", statement_s=statement_s, lock_s=lock_s)
 
         def connections() -> _Connections:
-            store = Pool(lambda: connect(timers.pg_lock_s), 4, wait_s=timers.pg_connect_s)
-            return _Connections(store, Submitter(connect, Doorbell(Broker(redis_url, timeout_s=timers.redis_api_s))))
+            store = ConnectionPool(lambda: connect(timers.pg_lock_s), 4, wait_s=timers.pg_connect_s)
+            broker = open_broker(settings, timeout_s=timers.redis_api_s)
+            return _Connections(store, Submitter(connect, Doorbell(broker)))
 
         self._make_connections = connections
         self._by_process: dict[int, _Connections] = {}

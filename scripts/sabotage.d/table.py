@@ -521,8 +521,8 @@ SABOTAGES = [
         [
             (
                 "taskhub/services/submission/submitter.py",
-                "settled = [each for each in batch if each.result is not None]",
-                "settled = [each for each in batch[:1] if each.result is not None]",
+                "settled = [each for each in group if each.result is not None]",
+                "settled = [each for each in group[:1] if each.result is not None]",
             )
         ],
     ),

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from taskhub.api.gates import Gate
-from taskhub.broker.broker import Broker
+from taskhub.broker.opening import open_broker
 from taskhub.events.teller import Teller
 from taskhub.handlers.registry import Registry
 from taskhub.services.queries.depth import Depths, Limits
@@ -17,7 +17,7 @@ from taskhub.services.submission.validation import Validator
 from taskhub.settings.fields import Settings
 from taskhub.store.connection import Connection
 from taskhub.store.opening import open_store
-from taskhub.store.pool import Pool
+from taskhub.store.pool import ConnectionPool
 
 # An answer, also that PostgreSQL is away, is due within two seconds.
 _CONNECT_S = 0.7
@@ -34,7 +34,7 @@ class ApiContext:
 
     settings: Settings
     registry: Registry
-    store: Pool
+    store: ConnectionPool
     submitter: Submitter
     validator: Validator
     doorbell: Doorbell
@@ -52,7 +52,6 @@ class ApiContext:
 
 def make_context(settings: Settings, registry: Registry) -> ApiContext:
     """Connects to nothing yet. Raises SettingsError if a server's URL is not set."""
-    _, redis_url = settings.server_urls()
 
     def connect(lock_s: float, statement_s: float | None = None, *, index_only: bool = False) -> Connection:
         limits = {"statement_s": statement_s, "lock_s": lock_s, "connect_s": _CONNECT_S}
@@ -62,8 +61,8 @@ def make_context(settings: Settings, registry: Registry) -> ApiContext:
         return connect(settings.timers.pg_lock_s, index_only=True)
 
     gate = Gate(settings.api_threads)
-    store = Pool(connect_reader, _READERS, wait_s=1.0)
-    broker = Broker(redis_url, timeout_s=settings.timers.redis_api_s)
+    store = ConnectionPool(connect_reader, _READERS, wait_s=1.0)
+    broker = open_broker(settings, timeout_s=settings.timers.redis_api_s)
     doorbell = Doorbell(broker)
     depths = Depths(store.reads, broker, registry.queues())
     context = ApiContext(
@@ -82,7 +81,7 @@ def make_context(settings: Settings, registry: Registry) -> ApiContext:
     return context
 
 
-def _limits(settings: Settings, depths: Depths, store: Pool) -> Limits | None:
+def _limits(settings: Settings, depths: Depths, store: ConnectionPool) -> Limits | None:
     """None if there are none: then no submission asks."""
     most, longest_s = settings.queue_max_depth, settings.queue_max_age_s
     return None if most is None and longest_s is None else Limits(depths, store.reads, most, longest_s)

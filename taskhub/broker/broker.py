@@ -27,7 +27,7 @@ class Broker:
     """One process's access to Redis; make it after fork."""
 
     def __init__(self, url: str, *, timeout_s: float, connection: redis.Redis | None = None) -> None:
-        self._redis = connection if connection is not None else redis_client.connect(url, timeout_s=timeout_s)
+        self.client = self._redis = connection or redis_client.connect(url, timeout_s=timeout_s)
         self._timeout_s = timeout_s
 
     def push(self, queue: str, priority: int, ids: list[str]) -> None:
@@ -122,6 +122,11 @@ class Broker:
     def ping(self) -> None:
         with self._asking("ping"):
             self._redis.ping()
+
+    def eviction_policy(self) -> str:
+        """What the server does when it is full; anything but `noeviction` may forget ids."""
+        with self._asking("info"):
+            return str(self._redis.info("memory").get("maxmemory_policy", "noeviction"))
 
     def close(self) -> None:
         """Leave the connections; the next call makes another."""

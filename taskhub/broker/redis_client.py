@@ -29,8 +29,6 @@ else:
 
 _DEFAULT_HOST, _DEFAULT_PORT = "localhost", 6379
 
-Client = redis.Redis  # for those who pass one on
-
 
 class _Named(Connection):
     """The driver's connection, but its server's name is looked up within the time for connecting."""

@@ -7,6 +7,7 @@ import signal
 
 from taskhub import clock, failpoints
 from taskhub.broker.broker import Broker
+from taskhub.broker.opening import open_broker
 from taskhub.child.batch import Batch
 from taskhub.child.batch_run import BatchRun
 from taskhub.child.batch_size import BatchSize
@@ -50,9 +51,9 @@ def run_child(settings: Settings, registry: Registry, link: SupervisorLink) -> i
     tell_exits(link)
     failpoints.arm(settings.failpoints)
     failpoints.hit("worker.boot")
-    database_url, redis_url = settings.server_urls()
+    database_url, _ = settings.server_urls()
     store = open_store(settings, "taskhub child", lock_s=_LOCK_S, index_only=True)
-    broker = Broker(redis_url, timeout_s=settings.timers.redis_worker_s)
+    broker = open_broker(settings)
     if not _open_slot(store, link):
         if link.is_wanted():
             return SLOT_WAS_CLOSED

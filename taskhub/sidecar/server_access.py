@@ -11,14 +11,14 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from taskhub.broker import redis_client
 from taskhub.broker.broker import Broker
+from taskhub.broker.opening import open_broker
 from taskhub.domain.errors import TaskhubError
 from taskhub.roles.state import RoleState
 from taskhub.settings.fields import Settings
 from taskhub.store.connection import Connection, Row
 from taskhub.store.opening import open_store
-from taskhub.store.pool import Pool
+from taskhub.store.pool import ConnectionPool
 
 _SHARED = 3
 _IDLE_S = 10.0
@@ -42,7 +42,7 @@ class Unwatched:
 class RoleStore:
     """Runs each statement over a connection that is borrowed for it, and left if anything unexpected happens."""
 
-    def __init__(self, pool: Pool, signs: Signs, *, statement_s: float, connect_s: float) -> None:
+    def __init__(self, pool: ConnectionPool, signs: Signs, *, statement_s: float, connect_s: float) -> None:
         self._pool = pool
         self._signs = signs
         self._statement_s = statement_s
@@ -71,10 +71,10 @@ class RoleStore:
 
 
 class RoleBroker(Broker):
-    """Redis for one role, over the client that all share: it has a pool of its own."""
+    """Redis for one role, over the connections that all share."""
 
-    def __init__(self, shared: redis_client.Client, state: RoleState, *, timeout_s: float) -> None:
-        super().__init__("", timeout_s=timeout_s, connection=shared)
+    def __init__(self, shared: Broker, state: RoleState, *, timeout_s: float) -> None:
+        super().__init__("", timeout_s=timeout_s, connection=shared.client)
         self._state = state
 
     def _asking(self, command: str) -> AbstractContextManager[None]:
@@ -91,7 +91,7 @@ class ServerAccess:
         self._roles = self._pool("roles", _SHARED, timers.pg_connect_s)
         self._heartbeat = self._pool("heartbeat", 1, timers.pg_connect_s)
         self._probes = self._pool("probes", 1, min(_PROBE_S, timers.pg_connect_s))
-        self._redis = redis_client.connect(settings.server_urls()[1], timeout_s=timers.redis_worker_s)
+        self._broker = open_broker(settings)
 
     def store(self, state: RoleState) -> RoleStore:
         """For every role but the heartbeat."""
@@ -107,13 +107,13 @@ class ServerAccess:
         return RoleStore(self._probes, Unwatched(), statement_s=_PROBE_S, connect_s=_PROBE_S)
 
     def probe_broker(self) -> Broker:
-        return Broker(self._settings.server_urls()[1], timeout_s=min(_PROBE_S, self._settings.timers.redis_worker_s))
+        return open_broker(self._settings, timeout_s=min(_PROBE_S, self._settings.timers.redis_worker_s))
 
     def broker(self, state: RoleState) -> RoleBroker:
-        return RoleBroker(self._redis, state, timeout_s=self._settings.timers.redis_worker_s)
+        return RoleBroker(self._broker, state, timeout_s=self._settings.timers.redis_worker_s)
 
-    def _pool(self, name: str, size: int, connect_s: float) -> Pool:
+    def _pool(self, name: str, size: int, connect_s: float) -> ConnectionPool:
         def make() -> Connection:
             return open_store(self._settings, f"taskhub {name}", connect_s=connect_s, index_only=True)
 
-        return Pool(make, size, connect_s, idle_s=_IDLE_S)
+        return ConnectionPool(make, size, connect_s, idle_s=_IDLE_S)

@@ -20,10 +20,11 @@ from taskhub.domain.errors import (
     StoreUnavailableError,
 )
 from taskhub.services.submission import group_commit
+from taskhub.services.submission.failed_flush import settle_failed
 from taskhub.services.submission.group_commit import GroupCommit, PendingCommit
 from tests.waiting import pause, wait_until
 
-Batch = list[PendingCommit[int, list[str]]]
+Group = list[PendingCommit[int, list[str]]]
 
 
 class Lane:
@@ -32,7 +33,7 @@ class Lane:
     def __init__(self, limit: int = 100, late_s: float = 60.0) -> None:
         self.flushed: list[list[int]] = []
         self.led: list[list[int]] = []
-        self.fail: Exception | None = None
+        self.fail: BaseException | None = None
         self.gate = threading.Semaphore(0)
         self.begun = threading.Semaphore(0)
         self.limit = limit
@@ -46,19 +47,21 @@ class Lane:
             self.led.append([row for each in led for row in each.rows])
         return settled(pending)
 
-    def fits(self, batch: Batch, pending: PendingCommit[int, list[str]]) -> bool:
-        return sum(len(each.rows) for each in batch) + len(pending.rows) <= self.limit
+    def fits(self, group: Group, pending: PendingCommit[int, list[str]]) -> bool:
+        return sum(len(each.rows) for each in group) + len(pending.rows) <= self.limit
 
     def waiting(self) -> int:
         return len(self.commits._waiting)
 
-    def flush(self, batch: Batch) -> None:
+    def flush(self, group: Group) -> None:
         self.begun.release()
         assert self.gate.acquire(timeout=10)
         if self.fail is not None:
-            raise self.fail
-        self.flushed.append([row for pending in batch for row in pending.rows])
-        for pending in batch:
+            if not isinstance(self.fail, Exception) or settle_failed(group, self.fail):
+                raise self.fail
+            return
+        self.flushed.append([row for pending in group for row in pending.rows])
+        for pending in group:
             pending.goes_alone = 13 in pending.rows
             if not pending.goes_alone:
                 pending.result = [f"done {row}" for row in pending.rows]
@@ -77,13 +80,13 @@ class Plain:
     def __init__(self, takes_s: float = 0.0) -> None:
         self._takes_s = takes_s
 
-    def fits(self, batch: Batch, pending: PendingCommit[int, list[str]]) -> bool:
+    def fits(self, group: Group, pending: PendingCommit[int, list[str]]) -> bool:
         return True
 
-    def flush(self, batch: Batch) -> None:
+    def flush(self, group: Group) -> None:
         if self._takes_s:
             pause(self._takes_s)
-        for pending in batch:
+        for pending in group:
             pending.result = [f"done {pending.rows[0]}"]
 
 
@@ -173,7 +176,7 @@ def test_many_threads_all_get_their_own_answer() -> None:
     with ThreadPoolExecutor(16) as threads:
         rows = [n for n in range(1_000) if n != 13]
         assert list(threads.map(lambda n: lane.commit([n]), rows)) == [[f"done {n}"] for n in rows]
-    assert sorted(row for batch in lane.flushed for row in batch) == rows
+    assert sorted(row for group in lane.flushed for row in group) == rows
 
 
 def test_a_late_flush_holds_up_only_those_on_it() -> None:
@@ -225,7 +228,7 @@ def test_when_the_leader_is_interrupted_the_others_go_with_the_next() -> None:
         pass
 
     lane = Lane()
-    lane.fail = InterruptError()  # type: ignore[assignment]
+    lane.fail = InterruptError()
     with ThreadPoolExecutor(4) as threads:
         first, *others = asked(lane, threads, [1], [2], [3], [4])
         lane.gate.release()  # [1] is interrupted, then whoever leads [2, 3, 4]

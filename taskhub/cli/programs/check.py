@@ -7,7 +7,7 @@ import sys
 import click
 
 from taskhub import addresses
-from taskhub.broker import redis_client
+from taskhub.broker.opening import open_broker
 from taskhub.cli.package_check import ShadowedError, require_own_supervisor
 from taskhub.domain.errors import SchemaOutdatedError, UnavailableError
 from taskhub.settings.fields import Settings
@@ -59,11 +59,9 @@ def _try_postgres(url: str, settings: Settings) -> int:
 
 
 def _try_redis(url: str, settings: Settings) -> int:
-    server = redis_client.connect(url, timeout_s=settings.timers.redis_worker_s)
     where = f"Redis at {addresses.masked(url)}"
     try:
-        with redis_client.translated(server, "ping"):
-            policy = server.info("memory").get("maxmemory_policy", "noeviction")
+        policy = open_broker(settings).eviction_policy()
     except UnavailableError as error:
         click.echo(f"{where}: {error}; is it running, and is TASKHUB_REDIS_URL right?")
         return AWAY

@@ -7,9 +7,9 @@ from contextlib import nullcontext
 from taskhub import clock, ids
 from taskhub.domain.errors import JobFinishedError, JobNotFoundError, StatementError, StoreUnavailableError
 from taskhub.domain.job import COMPLETED, FAILED, RUNNING
-from taskhub.services.submission.lanes import Aside
+from taskhub.services.submission.alone import Aside
 from taskhub.store import cancellations
-from taskhub.store.pool import Pool
+from taskhub.store.pool import ConnectionPool
 
 _TIME_S = 1.5
 _LEAST_TRY_S = 0.3
@@ -17,7 +17,7 @@ _FIRST_PAUSE_S = 0.01
 _LONGEST_PAUSE_S = 0.1
 
 
-def cancel_job(store: Pool, job_id: str, aside: Aside = nullcontext) -> bool:
+def cancel_job(store: ConnectionPool, job_id: str, aside: Aside = nullcontext) -> bool:
     """True if the job is cancelled now, False if its worker was asked to stop it.
 
     One statement decides under the row's lock; it may be repeated. While somebody else holds that lock, this thread
@@ -35,7 +35,7 @@ def cancel_job(store: Pool, job_id: str, aside: Aside = nullcontext) -> bool:
     return status != RUNNING
 
 
-def _cancel(store: Pool, job_id: str, aside: Aside) -> str | None:
+def _cancel(store: ConnectionPool, job_id: str, aside: Aside) -> str | None:
     """The status that the cancellation met."""
     deadline = clock.monotonic_s() + _TIME_S
     pause_s = _FIRST_PAUSE_S

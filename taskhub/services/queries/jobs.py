@@ -9,14 +9,14 @@ from taskhub.domain.errors import JobNotFoundError
 from taskhub.domain.job import TERMINAL
 from taskhub.domain.job_view import JobRow, moment
 from taskhub.store.jobs import get_jobs, job_errors, job_status
-from taskhub.store.pool import Pool
+from taskhub.store.pool import ConnectionPool
 
 _READ_S = 1.5
 _FIRST_PAUSE_S = 0.01
 _LONGEST_PAUSE_S = 0.25
 
 
-def get_job(store: Pool, job_id: str) -> JobRow:
+def get_job(store: ConnectionPool, job_id: str) -> JobRow:
     """One job. Raises JobNotFoundError, also for what is no id; StoreUnavailableError."""
     canonical = job_id.lower()
     found = get_jobs(store.reads, [canonical], timeout_s=_READ_S) if ids.is_id(canonical) else []
@@ -25,7 +25,7 @@ def get_job(store: Pool, job_id: str) -> JobRow:
     return found[0]
 
 
-def get_errors(store: Pool, job_id: str) -> list[dict[str, Any]]:
+def get_errors(store: ConnectionPool, job_id: str) -> list[dict[str, Any]]:
     """A job's failed executions, oldest first. Raises JobNotFoundError, StoreUnavailableError."""
     canonical = job_id.lower()
     failures = job_errors(store.reads, canonical, timeout_s=_READ_S) if ids.is_id(canonical) else []
@@ -47,7 +47,7 @@ def get_errors(store: Pool, job_id: str) -> list[dict[str, Any]]:
     ]
 
 
-def wait_for_end(store: Pool, job_id: str, timeout_s: float) -> JobRow:
+def wait_for_end(store: ConnectionPool, job_id: str, timeout_s: float) -> JobRow:
     """The job once it has ended, or as it is when the time is over.
 
     Raises JobNotFoundError, StoreUnavailableError.

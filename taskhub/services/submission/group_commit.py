@@ -4,9 +4,11 @@ Invariants:
 - Nobody is answered before the flush that carried their rows has ended, and nobody waits without a time-out.
 - One flush at a time, but a late one (or one whose thread was interrupted) holds up only those on it: the next begins.
 - A thread that finds no flush under way leads one with its own rows, so a lone request hands nothing over.
-- Rows whose flush failed for anything but a lost PostgreSQL go alone, each in its own thread: so an error is raised in
-  the thread that it concerns, and a row that must wait holds up only itself. An interrupt is its own thread's alone.
-- A flush that finds PostgreSQL away, when no other worked meanwhile, fails all who wait too: nobody waits twice.
+- An interrupt is its own thread's alone: who was on its flush goes with the next.
+- A flush that ends with an error for its leader, when no other worked meanwhile, fails all who wait too: so nobody
+  waits twice.
+
+What a flush that failed means for those on it, its lane decides (`failed_flush`).
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from itertools import islice
 from typing import Generic, Protocol, TypeVar
 
 from taskhub import clock
-from taskhub.domain.errors import BlockedError, SchemaOutdatedError, StatementError, StoreUnavailableError, TaskhubError
+from taskhub.domain.errors import StoreUnavailableError
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -60,11 +62,14 @@ class PendingCommit(Generic[T, R]):
 
 
 class Lane(Protocol[T, R]):
-    """Requests of one kind. fits: may this one join these? flush: commits the rows of all these, and settles each."""
+    """Requests of one kind. fits: may this one join these? flush: commits the rows of all these, and settles each.
 
-    def fits(self, batch: list[PendingCommit[T, R]], pending: PendingCommit[T, R]) -> bool: ...
+    What a flush raises is for the thread that leads it.
+    """
 
-    def flush(self, batch: list[PendingCommit[T, R]]) -> None: ...
+    def fits(self, group: list[PendingCommit[T, R]], pending: PendingCommit[T, R]) -> bool: ...
+
+    def flush(self, group: list[PendingCommit[T, R]]) -> None: ...
 
 
 class GroupCommit(Generic[T, R]):
@@ -97,17 +102,17 @@ class GroupCommit(Generic[T, R]):
         return led
 
     def _lead_if_due(self, own: PendingCommit[T, R]) -> list[PendingCommit[T, R]]:
-        batch: list[PendingCommit[T, R]] = []
+        group: list[PendingCommit[T, R]] = []
         try:
             with self._lock:
                 if self._is_due(own):
-                    self._board(own, batch)
-            if batch:
-                self._flush_all(batch)
+                    self._board(own, group)
+            if group:
+                self._lane.flush(group)
         finally:
-            if batch:
-                self._land(batch)
-        return batch
+            if group:
+                self._land(group)
+        return group
 
     def _is_due(self, own: PendingCommit[T, R]) -> bool:
         """Shall this thread begin a flush now?"""
@@ -123,56 +128,41 @@ class GroupCommit(Generic[T, R]):
         latest_s = max(self._begun_at_s.values(), default=float("-inf"))
         return now_s - latest_s >= self._late_s and len(self._begun_at_s) < _MOST_FLUSHES
 
-    def _board(self, own: PendingCommit[T, R], batch: list[PendingCommit[T, R]]) -> None:
-        batch.append(own)
+    def _board(self, own: PendingCommit[T, R], group: list[PendingCommit[T, R]]) -> None:
+        group.append(own)
         others = deque[PendingCommit[T, R]]()
         for pending in self._waiting:
             if pending is not own:
-                (batch if self._lane.fits(batch, pending) else others).append(pending)
+                (group if self._lane.fits(group, pending) else others).append(pending)
         self._begun_at_s[own] = clock.monotonic_s()
-        for pending in batch:
+        for pending in group:
             pending.leader = own
         self._waiting = others
 
-    def _flush_all(self, batch: list[PendingCommit[T, R]]) -> None:
-        try:
-            self._lane.flush(batch)
-        except Exception as error:
-            # A broken trigger's error may be one row's, and looks like an old schema.
-            if isinstance(error, StoreUnavailableError) and not isinstance(error, (BlockedError, SchemaOutdatedError)):
-                for pending in batch:
-                    pending.error = StoreUnavailableError(str(error), outcome_unknown=error.outcome_unknown)
-                return
-            if isinstance(error, BlockedError):
-                is_own, may_be_there = False, error.outcome_unknown
-            else:  # the leader itself must see an interrupt, a bug, and what is wrong with rows that were alone
-                is_own = len(batch) == 1 or not isinstance(error, (TaskhubError, MemoryError))
-                may_be_there = not isinstance(error, StatementError)
-            for pending in batch[1:] if is_own else batch:
-                pending.was_sent = pending.was_sent or may_be_there
-                pending.goes_alone = not pending.is_settled
-            if is_own:
-                raise
-
-    def _land(self, batch: list[PendingCommit[T, R]]) -> None:
-        own, others = batch[0], batch[1:]
+    def _land(self, group: list[PendingCommit[T, R]]) -> None:
+        """The flush is over: all on it wake, and the next who leads."""
+        own, others = group[0], group[1:]
         with self._lock:
             begun_at_s = self._begun_at_s.pop(own, 0.0)
             self._put_back([pending for pending in others if not pending.is_settled])
             if own.result is not None:
                 self._worked_at_s = clock.monotonic_s()
             elif own.error is not None and self._worked_at_s < begun_at_s:
-                for pending in self._waiting:
-                    pending.error = StoreUnavailableError(str(own.error))
-                others += self._waiting
-                self._waiting.clear()
+                others += self._fail_all_who_wait(str(own.error))
             woken = [*islice(self._waiting, 1), *others]
         for pending in woken:
             pending.wake()
 
-    def _put_back(self, batch: list[PendingCommit[T, R]]) -> None:
+    def _fail_all_who_wait(self, told: str) -> list[PendingCommit[T, R]]:
+        failed = list(self._waiting)
+        self._waiting.clear()
+        for pending in failed:
+            pending.error = StoreUnavailableError(told)
+        return failed
+
+    def _put_back(self, group: list[PendingCommit[T, R]]) -> None:
         """Their flush ended without a word of them: they go with the next."""
-        for pending in reversed(batch):
+        for pending in reversed(group):
             pending.leader = None
             pending.was_sent = True
             if pending not in self._waiting:

@@ -13,12 +13,12 @@ from taskhub.domain.errors import StatementError
 from taskhub.domain.job_view import JobRow
 from taskhub.domain.new_job import EXISTING, KEY_MISMATCH, KEY_SPENT, REPLAYED, NewJob, Submitted
 from taskhub.services.submission.inserter import Deadline, Inserter
-from taskhub.services.submission.lanes import Batch, PendingSubmission, PlainLane, created, inserted_as, rows_of
+from taskhub.services.submission.lanes import Group, PendingSubmission, PlainLane, created, inserted_as, rows_of
 from taskhub.store.connection import Store
 from taskhub.store.keys import KeyHolders, free_unique_key, keyed_jobs, repoint_idempotency_key
 from taskhub.store.new_jobs import KeyedInsert, insert_keyed_jobs
 
-MAX_KEYED_BATCH = 100
+MAX_KEYED_ROWS = 100
 KEYS_KEPT_S = 86_400.0
 
 _insert = partial(insert_keyed_jobs, kept_s=KEYS_KEPT_S)
@@ -34,25 +34,25 @@ class _Found(NamedTuple):
 class KeyedLane(PlainLane):
     """Jobs with keys."""
 
-    def fits(self, batch: Batch, pending: PendingSubmission) -> bool:
+    def fits(self, group: Group, pending: PendingSubmission) -> bool:
         """No key twice in one statement."""
-        rows = rows_of(batch)
-        if len(rows) + len(pending.rows) > MAX_KEYED_BATCH or not super().fits(batch, pending):
+        rows = rows_of(group)
+        if len(rows) + len(pending.rows) > MAX_KEYED_ROWS or not super().fits(group, pending):
             return False
         taken = {key for row in rows for key in row.keys}
         return taken.isdisjoint(key for row in pending.rows for key in row.keys)
 
-    def send(self, inserter: Inserter, batch: Batch, deadline: Deadline) -> None:
+    def send(self, inserter: Inserter, group: Group, deadline: Deadline) -> None:
         """As the plain lane. One whose key was freed meanwhile goes alone: it is sent again, under the same ids."""
-        rows = rows_of(batch)
-        answer = inserter.insert(_insert, rows, deadline, may_be_there=any(each.was_sent for each in batch))
+        rows = rows_of(group)
+        answer = inserter.insert(_insert, rows, deadline, may_be_there=any(each.was_sent for each in group))
         inserted = {each.id: each for each in answer}
         found = _find(inserter, [row for row in rows if inserted[row.id].created_at is None], deadline)
-        for pending in batch:
+        for pending in group:
             try:
                 result = [_submitted(inserter.store, row, inserted[row.id], found) for row in pending.rows]
             except StatementError:
-                if len(batch) == 1:
+                if len(group) == 1:
                     raise
                 pending.goes_alone = True
             else:

@@ -15,13 +15,14 @@ from contextlib import nullcontext
 from taskhub import clock, failpoints
 from taskhub.domain.errors import StatementError, StoreUnavailableError
 from taskhub.domain.new_job import CREATED, EXISTING, JOB_REFUSED, NewJob, Submitted
+from taskhub.services.submission.alone import Alone, Aside, is_large
 from taskhub.services.submission.doorbell import Doorbell
 from taskhub.services.submission.group_commit import GroupCommit
 from taskhub.services.submission.idempotency import KeyedLane
 from taskhub.services.submission.inserter import Deadline, Inserter
-from taskhub.services.submission.inserter_pool import InserterPool
-from taskhub.services.submission.lanes import Alone, Aside, Batch, PendingSubmission, PlainLane, is_large
+from taskhub.services.submission.lanes import Group, PendingSubmission, PlainLane
 from taskhub.store.connection import Connection
+from taskhub.store.pool import Pool
 
 Connect = Callable[[float, float | None], Connection]  # with a lock time-out and a statement's, None: the usual
 
@@ -37,9 +38,14 @@ class Submitter:
     """One process's submissions, from any of its threads; make it after fork."""
 
     def __init__(self, connect: Connect, doorbell: Doorbell, aside: Aside = nullcontext) -> None:
-        def inserters(size: int, lock_s: float, statement_s: float | None, kept: int = 0) -> InserterPool:
+        def inserters(size: int, lock_s: float, statement_s: float | None, kept: int = 0) -> Pool[Inserter]:
             is_patient = lock_s == _PATIENT_LOCK_S
-            return InserterPool(lambda: Inserter(connect(lock_s, statement_s), is_patient=is_patient), size, kept=kept)
+            return Pool(
+                lambda: Inserter(connect(lock_s, statement_s), is_patient=is_patient),
+                size,
+                kept=kept,
+                refusal="as many jobs wait for other transactions as may",
+            )
 
         self._doorbell = doorbell
         self._together = inserters(6, _GROUP_LOCK_S, _GROUP_STATEMENT_S, kept=2)
@@ -86,11 +92,11 @@ class Submitter:
         self._ring([pending])
         return results
 
-    def _ring(self, batch: Batch) -> None:
+    def _ring(self, group: Group) -> None:
         """For those of a flush that this thread has led."""
-        if batch:
+        if group:
             failpoints.hit("api.after_commit")
-            settled = [each for each in batch if each.result is not None]
+            settled = [each for each in group if each.result is not None]
             pairs = [pair for each in settled for pair in zip(each.rows, each.result or (), strict=True)]
             self._doorbell.ring([row for row, submitted in pairs if submitted.kind == CREATED])
 
