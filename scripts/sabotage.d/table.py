@@ -1028,7 +1028,12 @@ SABOTAGES = [
     Sabotage(
         "modules are imported when they are first needed",
         "tests/process/test_worker_upgrade.py::test_once_started_nothing_of_the_installation_is_opened_or_imported",
-        [("taskhub/installation.py", "    for name in _IMPORTED_LATE:\n", "    for name in ():\n")],
+        [("taskhub/installation.py", "    for name in late:\n", "    for name in ():\n")],
+    ),
+    Sabotage(
+        "a program that only submits imports the driver of Redis at its start",
+        "tests/architecture/test_loaded_modules.py::test_a_program_loads_what_it_uses_and_no_more",
+        [("taskhub/services/submission/doorbell.py", "if TYPE_CHECKING:\n", "if True:\n")],
     ),
     Sabotage(
         "no guard around a role: what it raises ends its thread",

@@ -11,16 +11,17 @@ import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
-
-from marshmallow import Schema
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from taskhub.domain import storable
 from taskhub.domain.errors import TaskhubError
 from taskhub.domain.job import DEFAULT_PRIORITY, DEFAULT_QUEUE, NAME, PRIORITIES
+from taskhub.handlers.late_schema import LateSchema
+
+if TYPE_CHECKING:
+    from marshmallow import Schema
 
 HandlerFunction = Callable[..., Any]
-SchemaClass = type[Schema]
 F = TypeVar("F", bound=HandlerFunction)
 N = TypeVar("N", int, float)
 
@@ -40,7 +41,7 @@ class Handler:
 
     type: str
     function: HandlerFunction
-    schema: Schema | None = None
+    schema: Schema | LateSchema | None = None
     queue: str = DEFAULT_QUEUE
     max_attempts: int | None = None
     timeout_s: float | None = None
@@ -80,7 +81,7 @@ registry = Registry()
 def handler(
     type: str,
     *,
-    schema: SchemaClass | Schema | None = None,
+    schema: type[Schema] | Schema | LateSchema | None = None,
     queue: str = DEFAULT_QUEUE,
     max_attempts: int | None = None,
     timeout_s: float | None = None,
@@ -133,7 +134,7 @@ def import_module(module: str) -> None:
             os._exit(1)
 
 
-def _instance(name: str, schema: SchemaClass | Schema | None) -> Schema | None:
+def _instance(name: str, schema: type[Schema] | Schema | LateSchema | None) -> Schema | LateSchema | None:
     if not inspect.isclass(schema):
         return schema
     try:
@@ -155,7 +156,7 @@ def _checked(declared: Handler) -> Handler:
         raise HandlerError(f"{name}: {storable.shown(declared.function)} is not a function")
     if _is_deferred(declared.function):
         raise HandlerError(f"{name}: it is async, or a generator: until async handlers exist, write a plain function")
-    if declared.schema is not None and not isinstance(declared.schema, Schema):
+    if not _is_schema(declared.schema):
         raise HandlerError(f"{name}: schema {storable.shown(declared.schema)} is not a marshmallow schema")
     return replace(
         declared,
@@ -163,6 +164,15 @@ def _checked(declared: Handler) -> Handler:
         max_attempts=_number(name, "max_attempts", storable.whole, declared.max_attempts, 1, 100, may_lack=True),
         timeout_s=_number(name, "timeout_s", storable.seconds, declared.timeout_s, 0.001, 7 * 86_400, may_lack=True),
     )
+
+
+def _is_schema(schema: object) -> bool:
+    """No schema is as good. The library is imported once somebody has one: those who only submit have none."""
+    if schema is None or type(schema) is LateSchema:
+        return True
+    from marshmallow import Schema
+
+    return isinstance(schema, Schema)
 
 
 def _is_deferred(function: Any) -> bool:

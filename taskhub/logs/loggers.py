@@ -13,10 +13,9 @@ from collections.abc import Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from pythonjsonlogger.core import RESERVED_ATTRS
-
 from taskhub.logs.escaping import attempt, escape, plain, text_of
 from taskhub.logs.process_log import MAX_FIELDS, Fields, ProcessLog, level_name
+from taskhub.logs.reserved_names import reserved_names
 
 if TYPE_CHECKING:
     Adapter = logging.LoggerAdapter[logging.Logger]
@@ -25,7 +24,6 @@ else:
 
 JOB_EVENT = "job.log"  # whatever a handler says: it cannot look like an event of ours
 
-_NOT_FIELDS = frozenset([*RESERVED_ATTRS, "text"])
 _SIZED = (str, bytes, bytearray, list, tuple, dict)
 _process_log: ProcessLog | None = None
 
@@ -165,5 +163,6 @@ def _fields(extra: Any) -> dict[str, Any]:
 
 
 def _to_logging(name: str, level: int, message: str, fields: dict[str, Any], error: BaseException | None) -> None:
-    extra = {key: value for key, value in fields.items() if key not in _NOT_FIELDS}
+    not_fields = reserved_names()
+    extra = {key: value for key, value in fields.items() if key not in not_fields and key != "text"}
     logging.getLogger(name).log(level, "%s", escape(message), extra=extra, exc_info=error)

@@ -6,17 +6,14 @@ import logging
 import os
 from typing import Any
 
-from pythonjsonlogger.core import RESERVED_ATTRS
-
 from taskhub.logs import loggers
 from taskhub.logs.console_lines import ConsoleLines
 from taskhub.logs.escaping import attempt, text_of
 from taskhub.logs.json_lines import JsonLines
 from taskhub.logs.loggers import error_of, message_of
 from taskhub.logs.process_log import Form, ProcessLog
+from taskhub.logs.reserved_names import reserved_names
 from taskhub.settings.fields import Settings
-
-_NOT_FIELDS = frozenset([*RESERVED_ATTRS, "message"])
 
 
 def configure(settings: Settings, descriptor: int = 1, *, waits: bool = True) -> None:
@@ -40,10 +37,11 @@ class RecordHandler(logging.Handler):
     def __init__(self, process_log: ProcessLog) -> None:
         super().__init__()
         self._process_log = process_log
+        self._not_fields = reserved_names() | {"message"}
 
     def emit(self, record: logging.LogRecord) -> None:
         values: dict[str, Any] = attempt(lambda: dict(vars(record)), dict)
-        fields = {key: value for key, value in values.items() if key not in _NOT_FIELDS}
+        fields = {key: value for key, value in values.items() if key not in self._not_fields}
         if values.get("stack_info"):
             fields["stack"] = values["stack_info"]
         level, name = text_of(values.get("levelname", "info"), 30).lower(), text_of(values.get("name", "?"), 200)

@@ -14,8 +14,6 @@ import re
 import stat
 from collections.abc import Mapping
 
-from dotenv import dotenv_values
-
 from taskhub.settings.kinds import NOTHING, parse_path
 
 PREFIX = "TASKHUB_"
@@ -86,6 +84,8 @@ def _is_text(text: str) -> bool:
 def _env_file(path: str | None, problems: list[str]) -> dict[str, str | None]:
     if path is None or path.lower() in NOTHING:
         return {}
+    from dotenv import dotenv_values  # takes longer to import than all settings: most programs have no such file
+
     try:
         return dotenv_values(stream=io.StringIO(_text_of(path, _ENV_FILE_BYTES)), interpolate=False)
     except ValueError as error:

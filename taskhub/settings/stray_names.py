@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Iterator
 
 from taskhub.settings import sources
@@ -22,6 +21,11 @@ def of_links(names: list[str]) -> list[str]:
 
 def unknown(given: Collection[str], known: Collection[str]) -> Iterator[str]:
     """A warning for each name that is not known, with the nearest one that is."""
-    for name in sorted(set(given) - set(known) - {MARK}):
+    strays = sorted(set(given) - set(known) - {MARK})
+    if not strays:
+        return
+    import difflib  # with its regular expressions, as slow to import as all settings together
+
+    for name in strays:
         near = difflib.get_close_matches(name, sorted(known), 1)
         yield f"{sources.shown(name)} is not a setting" + (f"; did you mean {near[0]}?" if near else "")

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from taskhub.broker.broker import Broker
 from taskhub.domain.errors import BrokerUnavailableError
 from taskhub.domain.new_job import NewJob
 from taskhub.logs import get_logger
 from taskhub.outage import Outage
+
+if TYPE_CHECKING:
+    from taskhub.broker.broker import Broker
 
 log = get_logger(__name__)
 
