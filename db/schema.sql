@@ -118,8 +118,12 @@ CREATE TABLE public.job_errors (
     type text NOT NULL,
     message text NOT NULL,
     cause text NOT NULL,
-    peak_rss_mb real
+    peak_rss_mb real,
+    raised_in text,
+    traceback text
 );
+
+COMMENT ON COLUMN public.job_errors.raised_in IS 'The last frame that is the handler''s own code: file:line function.';
 
 ALTER TABLE public.job_errors ALTER COLUMN seq ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME public.job_errors_seq_seq

@@ -48,6 +48,11 @@ PUSHED_RETRIES = """\
         self._broker.push_again(self._batch.queue, 4, again)
 """
 
+FAILURES = (
+    "tests/process/test_worker_failures.py::"
+    "test_a_failed_job_says_where_and_by_which_errors_also_if_its_child_dies_before_it_can"
+)
+
 SABOTAGES = [
     Sabotage(
         "libpq's own variables are read by libpq alone",
@@ -1173,5 +1178,26 @@ SABOTAGES = [
                 "import fail_late\nfrom taskhub.store.schedule import expire_jobs\n",
             )
         ],
+    ),
+    Sabotage(
+        "the journal forgets the traceback of what failed",
+        FAILURES,
+        [
+            (
+                "taskhub/domain/journal.py",
+                "[*outcome[1:6], outcome.raised_in, outcome.traceback]",
+                "[*outcome[1:6], None, None]",
+            )
+        ],
+    ),
+    Sabotage(
+        "records of other loggers do not say whose they are",
+        FAILURES,
+        [("taskhub/child/program.py", "    name_jobs(runner.running_fields)\n", "")],
+    ),
+    Sabotage(
+        "where a handler failed is said of the library's code",
+        GATE + "test_a_failure_says_where_the_handlers_own_code_was",
+        [("taskhub/domain/raised_in.py", "not file.startswith(_STANDARD)", "True")],
     ),
 ]

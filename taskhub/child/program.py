@@ -27,7 +27,7 @@ from taskhub.child.troubles import Troubles
 from taskhub.domain.job import MAX_BATCH_BYTES, WorkerSlot
 from taskhub.events.teller import Teller
 from taskhub.handlers.registry import Registry
-from taskhub.logs import get_logger
+from taskhub.logs import get_logger, name_jobs
 from taskhub.outage import Outage
 from taskhub.services.execution.claim import Claimer
 from taskhub.services.execution.redis_take import RedisTake
@@ -80,6 +80,7 @@ def _runner(settings: Settings, link: SupervisorLink, database_url: str) -> JobR
     signal.signal(INTERRUPT, runner.interrupt)
     os.register_at_fork(after_in_child=runner.forget_in_fork)
     runner.output.capture()
+    name_jobs(runner.running_fields)
     ground.begin()
     return runner
 

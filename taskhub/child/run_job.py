@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import threading
@@ -18,20 +17,17 @@ from taskhub.child.clean_ground import CleanGround
 from taskhub.child.failure_policy import FailurePolicy
 from taskhub.child.link import SupervisorLink
 from taskhub.child.setters import TOUCHED
-from taskhub.domain import storable
 from taskhub.domain.errors import TransactionStateError
 from taskhub.domain.job import ClaimedJob
 from taskhub.domain.outcome import Completed, Failed, Outcome
 from taskhub.handlers.job import Job
 from taskhub.handlers.raises import JobCancelled, JobTimeout
 from taskhub.handlers.registry import Handler
-from taskhub.logs import get_logger
 from taskhub.logs.output import Output
+from taskhub.logs.source_lines import source_line
 from taskhub.services.execution.transaction import CompletingTransaction
 from taskhub.store.connection import Connection
 from taskhub.store.transaction import HandlerSession
-
-log = get_logger(__name__)
 
 INTERRUPT = signal.SIGUSR2  # the supervisor's word for: the present task is overdue, or cancelled
 _STRAY_COPY = 70  # exit status of a process that a handler forked and that returned from the handler
@@ -60,7 +56,7 @@ class JobRunner:
         self._transaction: CompletingTransaction | None = None
         self.must_leave = False  # a handler holds a lock that only the end of this process frees
         self._claimed: ClaimedJob | None = None
-        self.output = Output(self._running_fields)
+        self.output = Output(self._claimed_fields)
 
     def timeout_s(self, handler: Handler, claimed: ClaimedJob) -> float:
         """How long this execution may take: as the job says, else its type, else the settings."""
@@ -88,8 +84,8 @@ class JobRunner:
             raise error.cause from None
         except BaseException as error:  # noqa: BLE001 (sys.exit and friends in a handler are its failure too)
             finished_s = clock.boottime_s()
-            outcome: Outcome = Failed.of(claimed.id, error, self._policy.fate_of(claimed, error), started_s, finished_s)
-            _tell(claimed, error)
+            fate = self._policy.fate_of(claimed, error)
+            outcome: Outcome = Failed.of(claimed.id, error, fate, started_s, finished_s, source_line)
         else:
             outcome = Completed.of(claimed.id, result, started_s, clock.boottime_s())
         if self.output.pending:
@@ -158,7 +154,11 @@ class JobRunner:
         self.must_leave = self._transaction.is_open
         return concluded
 
-    def _running_fields(self) -> dict[str, Any]:
+    def running_fields(self) -> dict[str, Any]:
+        """The job whose handler runs, as fields of a line; none between two."""
+        return self._claimed_fields() if self._running else {}
+
+    def _claimed_fields(self) -> dict[str, Any]:
         job = self._claimed
         return {} if job is None else {"job_id": job.id, "type": job.type, "attempt": job.attempt}
 
@@ -186,12 +186,3 @@ class _OurTroubleError(Exception):
     def __init__(self, cause: BaseException) -> None:
         super().__init__(str(cause))
         self.cause = cause
-
-
-def _tell(claimed: ClaimedJob, error: BaseException) -> None:
-    """The traceback, for those who log at that level."""
-    if log.isEnabledFor(logging.DEBUG):
-        try:
-            log.debug("job.exception", exc_info=error, extra={"job_id": claimed.id, "type": claimed.type})
-        except BaseException as problem:  # noqa: BLE001 (the exception's class may do anything when it is shown)
-            log.debug("job.exception", extra={"job_id": claimed.id, "text": storable.class_name(problem)})

@@ -30,7 +30,7 @@ def journal_entry(outcome: Outcome, raw_id: bytes) -> bytes:
     elif isinstance(outcome, Committed):
         body, kind = b"", _COMMITTED
     else:
-        body = orjson.dumps(outcome[1:6])
+        body = orjson.dumps([*outcome[1:6], outcome.raised_in, outcome.traceback])
         kind = _FAILED
     entry = _HEAD.pack(len(body), kind, raw_id, outcome.started_s, outcome.finished_s) + body
     return _SUM.pack(zlib.crc32(entry)) + entry
@@ -60,8 +60,9 @@ def _outcome(head: list[Any], body: bytes) -> Outcome | None:
             return Completed(job_id, result, started_s, finished_s)
         if kind == _COMMITTED:
             return Committed(job_id, started_s, finished_s)
-        error_type, message, cause, retry_in_s, reason = orjson.loads(body)
-        return Failed(job_id, error_type, message, cause, retry_in_s, reason, started_s, finished_s)
+        error_type, message, cause, retry_in_s, reason, *told = orjson.loads(body)
+        ended = (error_type, message, cause, retry_in_s, reason, started_s, finished_s, None)
+        return Failed(job_id, *ended, *told)  # nothing told: by a child of an older version
     except (ValueError, TypeError):  # a checksum that matches by chance
         return None
 

@@ -14,18 +14,22 @@ from typing import NamedTuple
 
 from taskhub.domain import storable
 from taskhub.domain.job import RESULT_UNSTORABLE
+from taskhub.domain.raised_in import raised_in
+from taskhub.logs.tracebacks import LineOf, described, known_line
 
 MESSAGE_BYTES = 8 * 1024
+TRACEBACK_BYTES = 8 * 1024
 ERROR_UNSTORABLE = "ErrorUnstorable"
 
-_FRAMES = 100_000  # of a traceback that are walked; an ordinary one has no more than the recursion limit
-_TRACEBACK = BaseException.__dict__["__traceback__"].__get__
+_CAUSE = BaseException.__dict__["__cause__"].__get__
+_CONTEXT = BaseException.__dict__["__context__"].__get__
 
 
 class Fate(NamedTuple):
     """What a failure means for its job: `retry_in_s` None means no retry, for `reason`.
 
-    note: more to say in the message. is_meant: the handler asked for it, so where it did is of no interest.
+    note: more to say in the message. is_meant: the handler asked for it, so how it came to it is of no interest,
+    unless another error led there.
     """
 
     cause: str
@@ -66,7 +70,10 @@ class Committed(NamedTuple):
 
 
 class Failed(NamedTuple):
-    """The handler did not; `retry_in_s` None means no retry, for `reason`."""
+    """The handler did not; `retry_in_s` None means no retry, for `reason`.
+
+    raised_in: the handler's own last frame, `file:line function`. traceback: as Python shows it, with its causes.
+    """
 
     id: str
     type: str
@@ -77,15 +84,31 @@ class Failed(NamedTuple):
     started_s: float
     finished_s: float
     peak_rss_mb: float | None = None  # known of a process that is dead
+    raised_in: str | None = None
+    traceback: str | None = None
 
     @staticmethod
-    def of(job_id: str, error: BaseException, fate: Fate, started_s: float, finished_s: float) -> Failed:
-        """The outcome of a handler that raised any exception."""
+    def of(
+        job_id: str,
+        error: BaseException,
+        fate: Fate,
+        started_s: float,
+        finished_s: float,
+        line_of: LineOf = known_line,
+    ) -> Failed:
+        """The outcome of a handler that raised any exception, told in the frame that caught it.
+
+        line_of: gives the lines of source in the traceback.
+        """
         try:
-            name, message = storable.class_name(error), _described(error, fate)
+            name, message = storable.class_name(error), _said(error, fate)
         except BaseException:  # noqa: BLE001 (no memory, or no stack, not even for this)
             name, message = "Error", "what was raised cannot be told"
-        return Failed(job_id, name, message, fate.cause, fate.retry_in_s, fate.reason, started_s, finished_s)
+        failed = Failed(job_id, name, message, fate.cause, fate.retry_in_s, fate.reason, started_s, finished_s)
+        try:
+            return failed._replace(raised_in=raised_in(error), traceback=_trace(error, fate, line_of))
+        except BaseException:  # noqa: BLE001 (as above)
+            return failed
 
     @staticmethod
     def unstorable(job_id: str, why: BaseException, started_s: float, finished_s: float) -> Failed:
@@ -103,27 +126,21 @@ class Failed(NamedTuple):
     def without_its_words(self, why: str) -> Failed:
         """The same failure with none of the handler's words, which PostgreSQL has refused."""
         message = f"what the handler raised cannot be stored: {storable.text(why, 200)}"
-        return self._replace(type=ERROR_UNSTORABLE, message=message.encode("ascii", "replace").decode())
+        words = message.encode("ascii", "replace").decode()
+        return self._replace(type=ERROR_UNSTORABLE, message=words, raised_in=None, traceback=None)
 
 
 Outcome = Completed | Failed | Committed
 
 
-def _described(error: BaseException, fate: Fate) -> str:
-    """The error's text, and where it was raised."""
-    place = "" if fate.is_meant else _place(error)
+def _said(error: BaseException, fate: Fate) -> str:
+    """The error's text."""
     said = storable.text(error, MESSAGE_BYTES - 1024) or storable.class_name(error)
-    return storable.text(said + fate.note + place, MESSAGE_BYTES)
+    return storable.text(said + fate.note, MESSAGE_BYTES)
 
 
-def _place(error: BaseException) -> str:
-    """The innermost frame below the one that caught it; empty if there is none."""
-    trace, last = _TRACEBACK(error), None
-    for _ in range(_FRAMES):
-        if trace is None or trace.tb_next is None:
-            break
-        last = trace = trace.tb_next
-    if last is None:
-        return ""
-    code = last.tb_frame.f_code
-    return f" (at {storable.text(code.co_filename, 500)}:{last.tb_lineno} in {storable.text(code.co_name, 200)})"
+def _trace(error: BaseException, fate: Fate, line_of: LineOf) -> str | None:
+    """Its traceback; None for what the handler raised on purpose, and of itself."""
+    if fate.is_meant and _CAUSE(error) is None and _CONTEXT(error) is None:
+        return None
+    return storable.text(described(error, TRACEBACK_BYTES, line_of, past=1), TRACEBACK_BYTES)

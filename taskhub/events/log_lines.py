@@ -76,6 +76,8 @@ def _failed(event: ExecutionFailed, where: Where) -> None:
     fields = {**_job(job.id, event.queue, job.type), "attempt": job.attempt, **where}
     fields["duration_ms"] = round((outcome.finished_s - outcome.started_s) * 1000, 3)
     fields |= {"error": outcome.type, "cause": outcome.cause}
+    if outcome.raised_in:
+        fields |= {"where": outcome.raised_in, "traceback": outcome.traceback}
     if ended == "retried":
         fields["retry_in_s"] = round(outcome.retry_in_s or 0.0, 3)
     is_no_fault = ended == CANCELLED or outcome.cause == INTERRUPTED

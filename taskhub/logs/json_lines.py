@@ -30,7 +30,7 @@ class JsonLines:
             name = key if type(key) is str and len(key) < 100 else text_of(key, 300)
             data[f"extra_{name}" if name in HEAD else name] = plain(value)
         if traceback:
-            data["traceback"] = traceback
+            data["traceback"] = clip(traceback, MAX_TRACEBACK_BYTES)
         return _fitting(data).encode() + b"\n"
 
     def lines(self, at_ms: int, level: str, event: str, common: Fields, rows: list[Fields]) -> Iterable[bytes]:

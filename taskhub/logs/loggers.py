@@ -48,7 +48,7 @@ def tell(level: str, event: str, message: str, fields: dict[str, Any]) -> None:
 
 
 class EventLogger:
-    """The logger of a module. `extra` are the fields; the one named `text` is the sentence for people."""
+    """The logger of a module. `extra` are the fields; `text` is the sentence for people, `traceback` is told as one."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -76,7 +76,8 @@ class EventLogger:
         message = text_of(fields.pop("text", event))
         error = error_of(exc_info)
         if _process_log is not None:
-            _process_log.tell(level_name(level), event, message, fields, error)
+            traceback = fields.pop("traceback", None) or ""
+            _process_log.tell(level_name(level), event, message, fields, error, traceback)
         else:
             _to_logging(self.name, level, event if message == event else f"{event}: {message}", fields, error)
 
@@ -96,7 +97,7 @@ class JobLogger(Adapter):
     def log(self, level: int, msg: object, *args: Any, **options: Any) -> None:
         if not self.isEnabledFor(level):
             return
-        fields = self._fields | _given(options.get("extra"), self._fields)
+        fields = beside(self._fields, options.get("extra"))
         message, error = message_of(msg, args), error_of(options.get("exc_info"))
         if _process_log is not None:
             _process_log.tell(level_name(level), JOB_EVENT, message, fields, error)
@@ -152,10 +153,10 @@ def _argument(value: Any) -> Any:
     return plain(value) if issubclass(type(value), _SIZED) else value
 
 
-def _given(extra: Any, own: dict[str, Any]) -> dict[str, Any]:
-    """The fields that a handler gives; where one bears the name of the job's own, both are kept."""
+def beside(own: Fields, extra: Any) -> Fields:
+    """A job's own fields and those that its handler gives; where two bear the same name, both are kept."""
     fields: dict[str, Any] = attempt(lambda: _fields(extra), lambda: {"extra": extra})
-    return {f"extra_{key}" if key in own else key: value for key, value in fields.items()}
+    return own | {f"extra_{key}" if key in own else key: value for key, value in fields.items()}
 
 
 def _fields(extra: Any) -> dict[str, Any]:

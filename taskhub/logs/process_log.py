@@ -42,15 +42,21 @@ class ProcessLog:
         self._writer = LineWriter(descriptor, self._dropped_line, waits=waits)
 
     def tell(
-        self, level: str, event: str, message: str, fields: dict[str, Any], error: BaseException | None = None
+        self,
+        level: str,
+        event: str,
+        message: str,
+        fields: dict[str, Any],
+        error: BaseException | None = None,
+        traceback: str = "",
     ) -> None:
-        """One line."""
+        """One line. traceback: of an error that is not there any more."""
         at_ms = clock.wall_ms()
         if len(fields) > MAX_FIELDS:
             fields = dict(islice(fields.items(), MAX_FIELDS))
         try:
-            traceback = "" if error is None else described(error)
-            line = self._form.line(at_ms, level, event, message, fields, traceback)
+            told = traceback if error is None else described(error)
+            line = self._form.line(at_ms, level, event, message, fields, told)
         except Exception as mistake:
             if not _is_own(mistake):
                 raise

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
 from typing import Any
 
 from taskhub.logs import loggers
 from taskhub.logs.console_lines import ConsoleLines
 from taskhub.logs.escaping import attempt, text_of
 from taskhub.logs.json_lines import JsonLines
-from taskhub.logs.loggers import error_of, message_of
-from taskhub.logs.process_log import Form, ProcessLog
+from taskhub.logs.loggers import beside, error_of, message_of
+from taskhub.logs.process_log import Fields, Form, ProcessLog
 from taskhub.logs.reserved_names import reserved_names
 from taskhub.settings.fields import Settings
+
+_running: Callable[[], Fields] = dict
 
 
 def configure(settings: Settings, descriptor: int = 1, *, waits: bool = True) -> None:
@@ -31,6 +34,12 @@ def configure(settings: Settings, descriptor: int = 1, *, waits: bool = True) ->
     root.setLevel(level)
 
 
+def name_jobs(running: Callable[[], Fields]) -> None:
+    """From now on the records of others carry these fields, too: those of the job that runs."""
+    global _running
+    _running = running
+
+
 class RecordHandler(logging.Handler):
     """For the records of others. A program may replace it; then its own configuration holds for its own records."""
 
@@ -41,7 +50,8 @@ class RecordHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         values: dict[str, Any] = attempt(lambda: dict(vars(record)), dict)
-        fields = {key: value for key, value in values.items() if key not in self._not_fields}
+        given = {key: value for key, value in values.items() if key not in self._not_fields}
+        fields = beside(_running(), given)
         if values.get("stack_info"):
             fields["stack"] = values["stack_info"]
         level, name = text_of(values.get("levelname", "info"), 30).lower(), text_of(values.get("name", "?"), 200)

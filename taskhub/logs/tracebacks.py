@@ -1,13 +1,14 @@
 """An error with its causes as Python shows it, whatever the error's own code does.
 
-No file is read for it: a line of source is shown if it was read before, when it was the code that runs.
+No file is read for it unless the caller says how: a line of source is shown if it was read before, when it was the
+code that runs.
 """
 
 from __future__ import annotations
 
 import linecache
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -24,12 +25,40 @@ _BECAUSE = "\nThe above exception was the direct cause of the following exceptio
 _MEANWHILE = "\nDuring handling of the above exception, another exception occurred:\n\n"
 
 
-def described(error: BaseException) -> str:
-    """The traceback, at most MAX_TRACEBACK_BYTES of it."""
-    parts: list[str] = []
-    for one, between in _chain(error):
-        parts[:0] = [_one(one), between]
-    return clip(masked("".join(parts).rstrip("\n")), MAX_TRACEBACK_BYTES)
+LineOf = Callable[[str, "int | None"], str]
+
+
+def known_line(file: str, number: int | None) -> str:
+    """A line of source that was read before; empty if it was not."""
+    cached = linecache.cache.get(file, ())
+    lines = cached[2] if len(cached) == 4 else []
+    return lines[number - 1].strip() if number and 0 < number <= len(lines) else ""
+
+
+def described(
+    error: BaseException, limit: int = MAX_TRACEBACK_BYTES, line_of: LineOf = known_line, past: int = 0
+) -> str:
+    """The traceback, at most `limit` bytes of it; what is too much is left out of each error of the chain.
+
+    past: so many frames are left out in the beginning, for they are the caller's own.
+    """
+    chain = [
+        (masked(_one(one, line_of, 0 if between else past)).rstrip("\n"), between)
+        for one, between in reversed(list(_chain(error)))
+    ]
+    room = limit - sum(len(between) + 1 for _, between in chain)
+    parts = _in_shares([one for one, _ in chain], room)
+    shown = [f"{part}\n{between}" if between else part for part, (_, between) in zip(parts, chain, strict=True)]
+    return clip("".join(shown), limit)
+
+
+def _in_shares(texts: Sequence[str], room: int) -> list[str]:
+    """The texts in so many bytes together: what short ones leave is the long ones'."""
+    clipped = list(texts)
+    for done, number in enumerate(sorted(range(len(texts)), key=lambda number: len(texts[number]))):
+        clipped[number] = clip(texts[number], room // (len(texts) - done))
+        room -= len(clipped[number].encode("utf-8", "backslashreplace"))
+    return clipped
 
 
 def _chain(error: BaseException) -> Iterator[tuple[BaseException, str]]:
@@ -44,9 +73,11 @@ def _chain(error: BaseException) -> Iterator[tuple[BaseException, str]]:
         one = cause if cause is not None or is_silent else _of(one, "__context__")
 
 
-def _one(error: BaseException) -> str:
+def _one(error: BaseException, line_of: LineOf, past: int) -> str:
     stack = _of(error, "__traceback__")
-    head = "Traceback (most recent call last):\n" + "".join(_frames(stack)) if stack is not None else ""
+    while past and stack is not None:
+        stack, past = stack.tb_next, past - 1
+    head = "Traceback (most recent call last):\n" + "".join(_frames(stack, line_of)) if stack is not None else ""
     kind = type(error)
     module = attempt(lambda: str(kind.__module__), lambda: "?")
     name = class_name(error) if module in ("builtins", "__main__") else f"{clip(module, 100)}.{class_name(error)}"
@@ -63,13 +94,13 @@ def _more(error: BaseException) -> Iterator[str]:
         yield f"  | {class_name(inner)}: {text_of(inner, 200)}"
 
 
-def _frames(stack: TracebackType | None) -> Iterator[str]:
+def _frames(stack: TracebackType | None, line_of: LineOf) -> Iterator[str]:
     first: list[str] = []
     last: deque[str] = deque(maxlen=_FRAMES)
     count = 0
     while stack is not None:
         count += 1
-        (first if len(first) < _FRAMES else last).append(_frame(stack))
+        (first if len(first) < _FRAMES else last).append(_frame(stack, line_of))
         stack = stack.tb_next
     yield from first
     if count > 2 * _FRAMES:
@@ -77,11 +108,10 @@ def _frames(stack: TracebackType | None) -> Iterator[str]:
     yield from last
 
 
-def _frame(at: TracebackType) -> str:
+def _frame(at: TracebackType, line_of: LineOf) -> str:
     code, number = at.tb_frame.f_code, at.tb_lineno
-    cached = linecache.cache.get(code.co_filename, ())
-    lines = cached[2] if len(cached) == 4 else []
-    source = f"    {clip(lines[number - 1].strip(), 200)}\n" if 0 < (number or 0) <= len(lines) else ""
+    line = attempt(lambda: line_of(code.co_filename, number), lambda: "")
+    source = f"    {clip(line, 200)}\n" if line else ""
     return f'  File "{clip(code.co_filename, 300)}", line {number}, in {clip(code.co_name, 100)}\n{source}'
 
 

@@ -39,6 +39,8 @@ class JobFailure(NamedTuple):
     failed_at: str
     type: str
     message: str
+    raised_in: str | None
+    traceback: str | None
     cause: str
     peak_rss_mb: float | None
 

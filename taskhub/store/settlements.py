@@ -31,6 +31,8 @@ class FailedArrays(NamedTuple):
     retry_in: str
     reasons: str
     peaks: str
+    raised_in: str
+    tracebacks: str
 
 
 _NONE_COMPLETED = CompletedArrays("{}", "{}", "{}", "{}")
@@ -62,6 +64,8 @@ def failed_arrays(outcomes: Sequence[Failed]) -> FailedArrays:
         number_array([o.retry_in_s for o in outcomes]),
         text_array([o.reason for o in outcomes]),
         number_array([o.peak_rss_mb for o in outcomes]),
+        text_array([o.raised_in for o in outcomes]),
+        text_array([o.traceback for o in outcomes]),
     )
 
 

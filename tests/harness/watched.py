@@ -23,7 +23,8 @@ def _watch() -> None:
         if event == "import" or (event == "open" and str(arguments[0]).startswith(_INSTALLED)):
             stack = traceback.StackSummary.extract(traceback.walk_stack(None), lookup_lines=False, limit=12)
             by = " ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in stack)
-            os.write(file, f"{event} {arguments[0]} by {by}\n".encode())
+            if "source_lines.py:" not in by:  # what a traceback shows, if it is there: nothing depends on it
+                os.write(file, f"{event} {arguments[0]} by {by}\n".encode())
 
     sys.addaudithook(hook)
 

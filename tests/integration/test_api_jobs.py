@@ -78,7 +78,8 @@ def test_a_failed_job_shows_reason_error_and_history(client: FlaskClient, rows: 
     message = 'broken "\n\x1b[31m \N{SNOWMAN} <b>'
     run(
         store, "settle_failures", ids=[job], started_ago=[0.5], types=["ValueError"], messages=[message],
-        causes=["exception"], retry_in=[0.0], reasons=[None], lease=lease,
+        causes=["exception"], retry_in=[0.0], reasons=[None], lease=lease, raised_in=["/shop.py:7 resize"],
+        tracebacks=[f'Traceback:\n  File "shop.py"\nValueError: {message}'],
     )  # fmt: skip
     shown = client.get(f"/jobs/{job}").json
     error = {"type": "ValueError", "message": message, "cause": "exception"}
@@ -87,6 +88,7 @@ def test_a_failed_job_shows_reason_error_and_history(client: FlaskClient, rows: 
     [entry] = client.get(f"/jobs/{job}/errors").json["errors"]
     assert entry == {
         **error, "attempt": 1, "worker": {"id": child.worker, "slot": 0}, "peak_rss_mb": None,
+        "where": "/shop.py:7 resize", "traceback": f'Traceback:\n  File "shop.py"\nValueError: {message}',
         "started_at": shown["started_at"], "failed_at": shown["finished_at"],
     }  # fmt: skip
 

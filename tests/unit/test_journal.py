@@ -17,7 +17,19 @@ times = st.floats(0, 1e9)
 texts = st.text(max_size=10)
 completed = st.builds(Completed, ids, st.none() | st.just('{"a":"ü"}') | st.just("null"), times, times)
 committed = st.builds(Committed, ids, times, times)
-failed = st.builds(Failed, ids, texts, texts, texts, st.none() | times, st.none() | texts, times, times, st.none())
+failed = st.builds(
+    Failed,
+    ids,
+    texts,
+    texts,
+    texts,
+    st.none() | times,
+    st.none() | texts,
+    times,
+    times,
+    st.none(),
+    *[st.none() | texts] * 2,
+)
 
 
 def entry(outcome: Outcome) -> bytes:
@@ -28,6 +40,13 @@ def entry(outcome: Outcome) -> bytes:
 @given(st.lists(completed | failed | committed, max_size=5))
 def test_what_was_noted_is_read_back_in_order(outcomes: list[Outcome]) -> None:
     assert list(read_journal(b"".join(map(entry, outcomes)))) == outcomes
+
+
+def test_a_failure_noted_by_an_older_version_is_read_without_its_traceback() -> None:
+    body = b'["E","m","exception",2.0,null]'
+    noted = struct.pack("<IB16sdd", len(body), 2, uuid.UUID(JOB).bytes, 1.0, 2.0) + body
+    known = Failed(JOB, "E", "m", "exception", 2.0, None, 1.0, 2.0)
+    assert list(read_journal(struct.pack("<I", zlib.crc32(noted)) + noted)) == [known]
 
 
 def test_an_empty_journal_tells_nothing() -> None:

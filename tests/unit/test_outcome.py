@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 import threading
 import tracemalloc
 import uuid
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +21,8 @@ from hypothesis import strategies as st
 from taskhub.domain import storable
 from taskhub.domain.job import RESULT_UNSTORABLE
 from taskhub.domain.journal import journal_entry, read_journal
-from taskhub.domain.outcome import MESSAGE_BYTES, Completed, Failed, Fate, Outcome
+from taskhub.domain.outcome import MESSAGE_BYTES, TRACEBACK_BYTES, Completed, Failed, Fate, Outcome
+from taskhub.handlers.raises import Fail
 from tests.harness import odd_values
 from tests.harness.forks import in_fork
 
@@ -45,6 +48,8 @@ def check(outcome: Outcome) -> None:
             assert type(text) is str
             assert "\x00" not in text
             assert len(text.encode()) <= limit
+        assert len((outcome.traceback or "").encode()) <= TRACEBACK_BYTES
+        assert "\x00" not in (outcome.traceback or "") + (outcome.raised_in or "")
         assert len(entry(outcome)) < 64 * 1024
 
 
@@ -185,14 +190,69 @@ def test_a_large_text_is_cut_before_it_is_copied() -> None:
         tracemalloc.stop()
 
 
-def test_a_failure_says_where_it_was_raised_and_what_of() -> None:
+def failure_of(run: Callable[[], object], fate: Fate = FATE) -> Failed:
+    """What is kept of what it raises."""
+    try:
+        run()
+    except BaseException as error:
+        return Failed.of(JOB, error, fate, 1.0, 2.0)
+    raise AssertionError("it raised nothing")
+
+
+def test_a_failure_says_what_was_raised_and_nothing_else() -> None:
     def raise_it() -> None:
         raise ValueError("no such customer\x00 \udcff")
 
-    try:
-        raise_it()
-    except ValueError as error:
-        outcome = Failed.of(JOB, error, FATE._replace(note=" (noted)"), 1.0, 2.0)
-    assert outcome.type == "ValueError"
-    assert outcome.message.startswith("no such customer\\x00 \\udcff (noted) (at ")
-    assert outcome.message.endswith(" in raise_it)")
+    outcome = failure_of(raise_it, FATE._replace(note=" (noted)"))
+    assert (outcome.type, outcome.message) == ("ValueError", "no such customer\\x00 \\udcff (noted)")
+    assert "Traceback (most recent call last):" in (outcome.traceback or "")
+    check(outcome)
+
+
+def test_a_failure_says_where_the_handlers_own_code_was() -> None:
+    def read_it() -> object:
+        return json.loads("{")  # raised deep in the standard library
+
+    assert re.fullmatch(rf"{__file__}:[0-9]+ read_it", failure_of(read_it).raised_in or "")
+
+
+def test_of_an_installed_handler_its_own_package_is_its_own_code(tmp_path: Path) -> None:
+    run = {}
+    for package, code in (("other", "def ask(): raise KeyError"), ("shop", "def run(): do()\ndef do(): ask()")):
+        file = f"{tmp_path}/site-packages/{package}/tasks.py"
+        exec(compile(code, file, "exec"), run)
+    assert failure_of(run["run"]).raised_in == f"{tmp_path}/site-packages/shop/tasks.py:2 do"
+
+
+def test_a_traceback_keeps_each_of_its_causes_however_long_they_are() -> None:
+    def chained() -> None:
+        try:
+            raise KeyError("first" + "x" * 9_000)
+        except KeyError as cause:
+            try:
+                raise ValueError("second" + "y" * 9_000) from cause
+            except ValueError as other:
+                raise RuntimeError("third") from other
+
+    trace = failure_of(chained).traceback or ""
+    assert len(trace.encode()) <= TRACEBACK_BYTES
+    assert trace.count("direct cause") == 2
+    for told in ("KeyError", "first", "ValueError", "second", "RuntimeError: third", "in chained"):
+        assert told in trace
+
+
+def test_what_a_handler_raised_on_purpose_has_no_traceback_unless_another_error_led_there() -> None:
+    meant = FATE._replace(is_meant=True)
+
+    def give_up() -> None:
+        raise Fail("no such image")
+
+    def give_up_after_an_error() -> None:
+        try:
+            raise KeyError("image")
+        except KeyError:
+            give_up()
+
+    outcome = failure_of(give_up, meant)
+    assert (outcome.traceback, outcome.raised_in) == (None, f"{__file__}:{give_up.__code__.co_firstlineno + 1} give_up")
+    assert "KeyError: 'image'" in (failure_of(give_up_after_an_error, meant).traceback or "")

@@ -39,6 +39,8 @@ def get_errors(store: ConnectionPool, job_id: str) -> list[dict[str, Any]]:
             "failed_at": moment(failure.failed_at),
             "type": failure.type,
             "message": failure.message,
+            "where": failure.raised_in,
+            "traceback": failure.traceback,
             "cause": failure.cause,
             "peak_rss_mb": failure.peak_rss_mb,
         }

@@ -1,5 +1,5 @@
 -- Settle executions that failed: each retries, fails or (if somebody asked) is cancelled, and leaves a row of history.
--- params: ids uuid[], started_ago float8[], types text[], messages text[], causes text[], retry_in float8[], reasons text[], peaks float8[], lease uuid
+-- params: ids uuid[], started_ago float8[], types text[], messages text[], causes text[], retry_in float8[], reasons text[], peaks float8[], raised_in text[], tracebacks text[], lease uuid
 -- returns: id, status; per row that was still this lease's
 -- transition: running -> queued, running -> failed, running -> cancelled
 --
@@ -19,8 +19,8 @@ WITH moment AS MATERIALIZED (
         CASE WHEN d.retry_in IS NULL OR d.cause = 'interrupted'
                 OR j.attempts - least(j.interruptions, 10) >= j.max_attempts
             THEN coalesce(d.reason, 'attempts_exhausted') ELSE 'expired' END AS failed_for
-    FROM moment m, unnest(:ids, :started_ago, :types, :messages, :causes, :retry_in, :reasons, :peaks)
-        AS d (id, started_ago, type, message, cause, retry_in, reason, peak_rss_mb)
+    FROM moment m, unnest(:ids, :started_ago, :types, :messages, :causes, :retry_in, :reasons, :peaks, :raised_in, :tracebacks)
+        AS d (id, started_ago, type, message, cause, retry_in, reason, peak_rss_mb, raised_in, traceback)
     JOIN jobs j ON j.id = d.id AND j.status = 'running' AND j.lease = :lease
     FOR UPDATE OF j
 ), settled AS (
@@ -36,9 +36,10 @@ WITH moment AS MATERIALIZED (
     WHERE j.id = d.id AND j.status = 'running' AND j.lease = :lease
     RETURNING j.id, j.status, j.started_at
 ), history AS (
-    INSERT INTO job_errors (job_id, worker, started_at, failed_at, attempt, slot, type, message, cause, peak_rss_mb)
+    INSERT INTO job_errors (job_id, worker, started_at, failed_at, attempt, slot, type, message, cause, peak_rss_mb, raised_in,
+        traceback)
     SELECT d.id, d.worker, s.started_at, m.now, d.attempts, d.slot, d.type, d.message, d.cause,
-        d.peak_rss_mb
+        d.peak_rss_mb, d.raised_in, d.traceback
     FROM decided d JOIN settled s ON s.id = d.id, moment m
 )
 SELECT id, status FROM settled
