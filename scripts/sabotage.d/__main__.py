@@ -19,7 +19,7 @@ from rich.table import Table
 from table import SABOTAGES, Sabotage
 
 ROOT = Path(__file__).resolve().parents[2]
-COPIED = ("taskhub", "supervisor", "db", "tests", "setup.cfg", "pyproject.toml")
+COPIED = ("docs", "taskhub", "supervisor", "db", "tests", "setup.cfg", "pyproject.toml")
 AT_ONCE = 2
 TEST_S = 120
 CHECK = "--check"

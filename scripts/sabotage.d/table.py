@@ -1036,6 +1036,17 @@ SABOTAGES = [
         [("taskhub/installation.py", "    for name in late:\n", "    for name in ():\n")],
     ),
     Sabotage(
+        "each statement is a round trip more",
+        "tests/integration/test_work_per_job.py::test_one_job_by_a_producer",
+        [
+            (
+                "taskhub/store/connection.py",
+                "        self._sent = True\n        return self._execute(chosen.execute",
+                '        self._execute("SELECT", (), deadline)\n        return self._execute(chosen.execute',
+            )
+        ],
+    ),
+    Sabotage(
         "a program that only submits imports the driver of Redis at its start",
         "tests/architecture/test_loaded_modules.py::test_a_program_loads_what_it_uses_and_no_more",
         [("taskhub/services/submission/doorbell.py", "if TYPE_CHECKING:\n", "if True:\n")],
