@@ -1,5 +1,5 @@
 -- The schema that all migrations together make. Generated, never edited: tests/architecture/test_schema.py
--- says so when it is out of date, and how to make it anew.
+-- says so when it is out of date, and how to make it again.
 
 CREATE FUNCTION public.taskhub_enqueue(type text, payload json, queue text DEFAULT 'default'::text, priority integer DEFAULT 4, run_at timestamp with time zone DEFAULT NULL::timestamp with time zone, unique_key text DEFAULT NULL::text) RETURNS uuid
     LANGUAGE plpgsql

@@ -16,14 +16,14 @@ from functools import partial
 from pathlib import Path
 
 from supervisor import boot
-from supervisor.anew import begin_anew
 from supervisor.children import Programs
 from supervisor.output_pipes import OutputPipes
 from supervisor.processes import fill_standard_descriptors
-from supervisor.reload import Attempt, Handover, Reload
+from supervisor.reload import Handover, Reload, TrialCommand
+from supervisor.restart import restart_program
 from supervisor.shared.file import Memory
 from supervisor.shared.layout import needed_bytes
-from supervisor.shutdown import BEGIN_ANEW, DRAINED
+from supervisor.shutdown import DRAINED, RESTART
 from supervisor.signals import Signals
 from supervisor.supervisor import Supervisor
 from taskhub import failpoints, ids, installation, logs
@@ -69,29 +69,26 @@ def _run(settings: Settings) -> int:
     outputs = OutputPipes.handed_over(os.environ.pop(OUTPUTS, ""))
     has_metrics = _keep_metrics(memory.scratch) or handover is not None
     shared_metrics.prepare(memory.scratch, "parent", wipe=not has_metrics)
-    program = importlib.import_module("supervisor.targets")  # not before the metrics' folder is known
+    run = importlib.import_module("supervisor.programs")  # not before the metrics' folder is known
     installation.read_for_worker()
     gc.enable()
-    report = boot.handed_over(int(os.environ.pop(REPORT))) if handover else boot.first_trial(settings, signals)
+    report = boot.handed_over(int(os.environ.pop(REPORT))) if handover else boot.try_handlers(settings, signals)
     is_continued = handover is not None
     handlers = boot.import_handlers(settings, signals, report, is_continued=is_continued) if report else None
     if handlers is None:
         memory.remove()
         return DRAINED if signals.is_stop_wanted() else FAILED
-    if not boot.has_memory(settings, is_continued=is_continued):
+    if not boot.fits_memory_limits(settings, is_continued=is_continued):
         memory.remove()
         return USAGE
     failpoints.arm(settings.failpoints)
-    command = [sys.executable, "-m", "supervisor", TRIAL]
-    names, limit_s = Handover(HANDOVER, REPORT, OUTPUTS), settings.timers.import_s
-    attempt = Attempt(command, limit_s, import_check.WELL)
-    reload = Reload(memory, names, attempt, signals, outputs, is_continued=is_continued)
-    programs = Programs(
-        partial(program.child, settings), partial(program.sidecar, settings, handlers.types), handlers.boot_s
-    )
+    command = TrialCommand([sys.executable, "-m", "supervisor", TRIAL], settings.timers.import_s, import_check.WELL)
+    names = Handover(HANDOVER, REPORT, OUTPUTS)
+    reload = Reload(memory, names, command, signals, outputs, is_continued=is_continued)
+    programs = Programs(partial(run.child, settings), partial(run.sidecar, settings, handlers.types), handlers.boot_s)
     status = Supervisor(settings, memory, programs, reload, signals, outputs).run()
-    if status == BEGIN_ANEW:
-        begin_anew(attempt, {METRICS: str(memory.scratch)}, signals)
+    if status == RESTART:
+        restart_program(command, {METRICS: str(memory.scratch)}, signals)
         return DRAINED
     return status
 
@@ -118,7 +115,7 @@ def _new_memory(settings: Settings) -> Memory:
 def _answer_reload(settings: Settings, report: int) -> int:
     """For a supervisor that thinks of re-executing itself: say what is wrong with the new code, if anything is."""
     shared_metrics.leave()
-    importlib.import_module("supervisor.targets")
+    importlib.import_module("supervisor.programs")
     gc.enable()
     return import_check.run(settings.handlers, report)
 

@@ -12,7 +12,7 @@ import math
 import os
 from typing import NamedTuple
 
-from supervisor.processes import rss_mb, spawn, unheard
+from supervisor.processes import discarding_output, rss_mb, spawn
 from supervisor.signals import Interrupted, Signals
 from supervisor.trial import Trial, Verdict
 from taskhub import clock
@@ -36,8 +36,8 @@ class Handlers(NamedTuple):
     boot_s: float
 
 
-def first_trial(settings: Settings, signals: Signals) -> Report | None:
-    """Try the handlers before anything else begins; None if that failed, which is told, or was stopped."""
+def try_handlers(settings: Settings, signals: Signals) -> Report | None:
+    """Try the handlers before anything else begins; None if that failed, which is logged, or was stopped."""
     if not settings.handlers:
         return Report()
 
@@ -50,15 +50,15 @@ def first_trial(settings: Settings, signals: Signals) -> Report | None:
         return spawn(lambda: run(output, report), signals)
 
     began_s = clock.monotonic_s()
-    attempt = Trial(start, settings.timers.import_s, began_s, wanted=import_check.WELL)
-    told_at_s = began_s + _LONG_S
-    while (verdict := attempt.verdict(clock.monotonic_s())) is None:
-        if clock.monotonic_s() > told_at_s:
-            log.warning("handlers.slow", extra={"text": f"after {_LONG_S:.0f} s still {attempt.doing()}"})
-            told_at_s = math.inf
+    trial = Trial(start, settings.timers.import_s, began_s, wanted=import_check.WELL)
+    logged_at_s = began_s + _LONG_S
+    while (verdict := trial.verdict(clock.monotonic_s())) is None:
+        if clock.monotonic_s() > logged_at_s:
+            log.warning("handlers.slow", extra={"text": f"after {_LONG_S:.0f} s still {trial.doing()}"})
+            logged_at_s = math.inf
         signals.sleep(_LOOK_S)
         if signals.is_stop_wanted():
-            attempt.stop()
+            trial.stop()
             return None
     return _report(verdict)
 
@@ -75,10 +75,10 @@ def import_handlers(settings: Settings, signals: Signals, report: Report, *, is_
     """Import them here if that is safe. None if a stop came meanwhile, or if they cannot be imported after all."""
     limit_s = settings.timers.import_s
     for module, left in report.left_behind:
-        told = (
+        text = (
             f"{module} {', '.join(left)} when it is imported: each child imports it for itself; do that in the handler"
         )
-        log.warning("handlers.imported_by_children", extra={"module_name": module, "text": told})
+        log.warning("handlers.imported_by_children", extra={"module_name": module, "text": text})
     if report.left_behind:
         return Handlers(report.types, limit_s)
     if is_continued and report.seconds > _QUICK_S:
@@ -87,7 +87,7 @@ def import_handlers(settings: Settings, signals: Signals, report: Report, *, is_
         return Handlers(report.types, limit_s)
     within_s = min(limit_s, _LONG_S) if is_continued else limit_s  # nobody looks after the children meanwhile
     try:
-        with unheard(), signals.interrupting(within_s):
+        with discarding_output(), signals.interrupting(within_s):
             known = registry.load(settings.handlers)
     except Interrupted:
         if signals.is_stop_wanted() and not is_continued:
@@ -103,8 +103,8 @@ def import_handlers(settings: Settings, signals: Signals, report: Report, *, is_
     return Handlers(tuple((handler.queue, handler.type) for handler in known.handlers()), 0.0)
 
 
-def has_memory(settings: Settings, *, is_continued: bool) -> bool:
-    """False, told, if each child would exceed its hard limit before its first job, and lose every job to it.
+def fits_memory_limits(settings: Settings, *, is_continued: bool) -> bool:
+    """False, logged, if each child would exceed its hard limit before its first job, and lose every job to it.
 
     What this process has in use now, a child has from its beginning.
     """

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from supervisor.output_pipes import OutputPipes
 from supervisor.processes import (
-    SHORT,
+    SHORTAGE,
     Ended,
     cause,
     is_shortage,
@@ -45,7 +45,7 @@ class Programs(NamedTuple):
 
 
 class Children:
-    """All slots of one worker. `wake` tells the sidecar that there is an death notice to read."""
+    """All slots of one worker. `wake` tells the sidecar that there is a death notice to read."""
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class Children:
         used = max(wanted, self._memory.header[m.H_USED_SLOTS])
         found = [self._adopted(number) for number in range(used)]
         for slot in found[wanted:]:
-            _dismiss(slot)
+            _retire(slot)
         self.slots = found[:wanted] + [slot for slot in found[wanted:] if slot.pid is not None]
 
     @property
@@ -93,8 +93,8 @@ class Children:
 
     @property
     def are_settled(self) -> bool:
-        """No child is between two states of the watchdog's."""
-        return all(slot.suspect is None for slot in self.slots)
+        """The watchdog has no kill pending."""
+        return all(slot.pending_kill is None for slot in self.slots)
 
     @property
     def are_gone(self) -> bool:
@@ -107,7 +107,7 @@ class Children:
         return all(slot.bank is None or slot.bank.generation == slot.generation for slot in self.slots)
 
     @property
-    def are_hopeless(self) -> bool:
+    def are_crash_looping(self) -> bool:
         return all(slot.boot_deaths >= BOOT_DEATHS_LIMIT for slot in self.slots)
 
     def reap(self, slot: Slot) -> None:
@@ -141,10 +141,10 @@ class Children:
         kill_leftovers(pid)
         bank[m.B_DEATH_RSS_KIB] = ended.peak_rss_kib
         bank[m.B_DEATH] = ended.status + 1
-        told = cause(ended.status)
+        cause_of_end = cause(ended.status)
         now_s, backoff = clock.monotonic_s(), (timers.boot_backoff_s, timers.boot_backoff_cap_s)
         had_worked = bool(bank[m.B_TASKS_DONE]) or bank[m.B_PHASE] in m.IN_TASK
-        if told == f"exit:{SHORT}" and not had_worked:
+        if cause_of_end == f"exit:{SHORTAGE}" and not had_worked:
             slot.postponed(now_s, *backoff)
         else:
             slot.died(had_worked, ended.status == 0 and bank[m.B_PHASE] == m.PHASE_LEAVING, now_s, *backoff)
@@ -152,7 +152,7 @@ class Children:
         fields = {
             "slot": slot.number,
             "pid": pid,
-            "status": told.removeprefix("signal:").replace(":", " "),
+            "status": cause_of_end.removeprefix("signal:").replace(":", " "),
             "job_id": bank.get_id(m.B_TASK) if bank[m.B_PHASE] in m.IN_TASK else None,
             "peak_rss_mb": round(ended.peak_rss_kib / 1024),
         }
@@ -163,7 +163,7 @@ class Children:
         if slot.is_surplus or not slot.may_fork(now_s):
             return
         bank = self._memory.bank(slot.number, slot.generation + 1)
-        if bank.is_owed:  # the sidecar has still to account for the generation before the last
+        if bank.is_unconfirmed:  # the sidecar has still to account for the generation before the last
             return
         slot.generation += 1
         slot.bank = bank
@@ -173,7 +173,7 @@ class Children:
         link = ChildLink(self._memory, slot.number, slot.generation)
         try:
             slot.pid = spawn(lambda: self._run(link), self._signals)
-        except Exception as error:  # noqa: BLE001 (told, and the slot waits)
+        except Exception as error:  # noqa: BLE001 (logged, and the slot waits)
             self._not_forked(slot, bank, error)
             return
         bank[m.B_PID] = slot.pid
@@ -181,7 +181,7 @@ class Children:
         log.info("child.started", extra={"slot": slot.number, "pid": slot.pid, "generation": slot.generation})
 
     def _run(self, link: ChildLink) -> int:
-        self._outputs.take_place(link.slot)
+        self._outputs.redirect(link.slot)
         link.arrive()
         return self._programs.child(link)
 
@@ -201,7 +201,7 @@ class Children:
             if self._with_room(number + 1) > number:
                 self.slots.append(self._fresh(number))
         elif by < 0 and sum(1 for slot in self.slots if not slot.is_surplus) > 1:
-            _dismiss([slot for slot in self.slots if not slot.is_surplus][-1])
+            _retire([slot for slot in self.slots if not slot.is_surplus][-1])
         self._memory.header[m.H_SLOTS] = sum(1 for slot in self.slots if not slot.is_surplus)
         log.info("worker.resized", extra={"slots": self._memory.header[m.H_SLOTS]})
 
@@ -233,7 +233,7 @@ class Children:
         )
 
 
-def _dismiss(slot: Slot) -> None:
+def _retire(slot: Slot) -> None:
     slot.is_surplus = True
     if slot.bank is not None:
-        slot.bank[m.B_ORDERS] = 1
+        slot.bank[m.B_DRAIN] = 1

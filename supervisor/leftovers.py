@@ -33,7 +33,7 @@ def mark_of(worker: str, slot: int, generation: int) -> str:
     return f"{worker}:{slot}:{generation}"
 
 
-def bear(mark: str) -> None:
+def mark_descendants(mark: str) -> None:
     """Have everything that this process starts from now on carry the mark, and not one that it was started with."""
     global _mapped
     os.environ[MARK] = mark

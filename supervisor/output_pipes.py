@@ -37,13 +37,13 @@ class OutputPipes:
 
     def __init__(self) -> None:
         self._pipes: dict[int, Pipe] = {}
-        self._is_told = False
+        self._is_logged = False
 
     @classmethod
-    def handed_over(cls, told: str) -> OutputPipes:
+    def handed_over(cls, handover: str) -> OutputPipes:
         """Those of this process's earlier program, by the words of its `handover`."""
         outputs = cls()
-        for word in told.split():
+        for word in handover.split():
             slot, *ends = map(int, word.split(":"))
             pipe = Pipe(*ends)
             if all(_is_pipe(end) for end in pipe):
@@ -75,12 +75,12 @@ class OutputPipes:
         try:
             self._pipes[slot] = _new_pipe(max(_LEAST_BYTES, min(_PIPE_BYTES, _ALL_BYTES // max(1, slots))))
         except OSError as error:
-            if not self._is_told:
-                self._is_told = True
+            if not self._is_logged:
+                self._is_logged = True
                 text = f"no pipe ({error.strerror}): what its jobs write past Python's streams is not told as lines"
                 log.warning("output.unpiped", extra={"slot": slot, "text": text})
 
-    def take_place(self, slot: int) -> None:
+    def redirect(self, slot: int) -> None:
         """In a forked child: from here on 1 and 2 lead into this slot's pipe."""
         pipe = self._pipes.get(slot)
         if pipe is not None:

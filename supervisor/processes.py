@@ -19,10 +19,10 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from typing import NamedTuple
 
 from supervisor.leftovers import descendants
-from supervisor.signals import Signals, block_all, settle_in_child, signal_name
+from supervisor.signals import Signals, block_all, signal_name, take_signals_in_child
 
 FAILED = 1  # exit status: the function raised
-SHORT = 75  # exit status: it raised for want of descriptors, memory or processes; try again later
+SHORTAGE = 75  # exit status: it raised for want of descriptors, memory or processes; try again later
 UNKNOWN = 1 << 16  # wait status of a child that somebody else has reaped
 _ORPHAN = 72  # exit status: the parent was gone before this process could tie itself to it
 _PR_SET_PDEATHSIG = 1
@@ -63,12 +63,12 @@ def _become_child(run: Callable[[], int], parent: int, signals: Signals, mask: C
         if os.getppid() != parent:
             os._exit(_ORPHAN)
         os.setpgid(0, 0)
-        signals.leave_to_child()
+        signals.hand_to_child()
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         faulthandler.register(signal.SIGUSR1, file=2, all_threads=True, chain=False)
         status = run()
     except BaseException as error:  # noqa: BLE001 (the last frame of this process)
-        status = SHORT if is_shortage(error) else FAILED
+        status = SHORTAGE if is_shortage(error) else FAILED
         with contextlib.suppress(Exception):
             traceback.print_exc()
     finally:
@@ -78,11 +78,11 @@ def _become_child(run: Callable[[], int], parent: int, signals: Signals, mask: C
         os._exit(status)
 
 
-def take_back() -> None:
+def restore_child_state() -> None:
     """After code that is not ours, in a child: signals, timers and the standard descriptors as a child has them."""
     for timer in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF):
         signal.setitimer(timer, 0)
-    settle_in_child()
+    take_signals_in_child()
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     faulthandler.register(signal.SIGUSR1, file=2, all_threads=True, chain=False)
     fill_standard_descriptors()
@@ -101,7 +101,7 @@ def fill_standard_descriptors() -> None:
 
 
 @contextlib.contextmanager
-def unheard() -> Iterator[None]:
+def discarding_output() -> Iterator[None]:
     """What is printed meanwhile goes nowhere, and nothing of it is left for every child to print again."""
     kept: list[tuple[int, int]] = []
     try:
@@ -128,23 +128,23 @@ def execute(command: Sequence[str], output: int, kept: int) -> int:
     os.execv(command[0], list(command))  # noqa: S606
 
 
-def become(told: Mapping[str, str], kept: Iterable[int], signals: Signals) -> None:
-    """Execute this very program anew in this process, with these descriptors, and this in its environment.
+def reexecute(environment: Mapping[str, str], kept: Iterable[int], signals: Signals) -> None:
+    """Execute this very program again in this process, with these descriptors, and this in its environment.
 
     Raises OSError if that fails, with all as it was.
     """
     descriptors = list(kept)
     for descriptor in descriptors:
         os.set_inheritable(descriptor, True)
-    os.environ.update(told)
-    signals.keep_for_next_program()
+    os.environ.update(environment)
+    signals.hold_for_next_program()
     try:
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606
     finally:  # reached only if that failed
         signals.install()
         for descriptor in descriptors:
             os.set_inheritable(descriptor, False)
-        for name in told:
+        for name in environment:
             del os.environ[name]
 
 
@@ -214,7 +214,7 @@ def kill_leftovers(pid: int) -> None:
         os.killpg(pid, signal.SIGKILL)
 
 
-def reap_strangers(own: Collection[int | None]) -> None:
+def reap_orphans(own: Collection[int | None]) -> None:
     """Reap what nobody here waits for: orphans that end at PID 1, and what was given up. `own` are reaped elsewhere."""
     with contextlib.suppress(ChildProcessError):
         while True:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from supervisor.children import Children
 from supervisor.output_pipes import OutputPipes
-from supervisor.processes import become, execute, spawn
+from supervisor.processes import execute, reexecute, spawn
 from supervisor.shared import layout as m
 from supervisor.shared.banks import Bank
 from supervisor.shared.file import Memory
@@ -37,7 +37,7 @@ class Handover(NamedTuple):
     outputs: str
 
 
-class Attempt(NamedTuple):
+class TrialCommand(NamedTuple):
     """The command that tries settings and handlers, its time, and the exit status that says that all is well.
 
     It prints one line of what is wrong; the number of the descriptor for its report is its last argument.
@@ -63,7 +63,7 @@ class Reload:
         self,
         shared: Memory,
         handover: Handover,
-        attempt: Attempt,
+        command: TrialCommand,
         signals: Signals,
         outputs: OutputPipes,
         *,
@@ -72,7 +72,7 @@ class Reload:
         self.is_continued = is_continued
         self._memory = shared
         self._handover = handover
-        self._attempt = attempt
+        self._command = command
         self._signals = signals
         self._outputs = outputs
         self._trial: Trial | None = None
@@ -84,11 +84,11 @@ class Reload:
         return self._trial.pid if self._trial is not None else None
 
     def request(self, now_s: float) -> None:
-        """Begin the trial; the loop goes on meanwhile. Asked again, it begins anew with what is there now."""
+        """Begin the trial; the loop goes on meanwhile. Asked again, it restarts with what is there now."""
         log.info("worker.reloading", extra={"text": "trying the new code"})
         self.cancel()
         try:
-            self._trial = self._attempt.begin(self._signals, now_s)
+            self._trial = self._command.begin(self._signals, now_s)
         except OSError as error:
             _refuse(f"the trial cannot be started: {error}")
 
@@ -104,12 +104,12 @@ class Reload:
             self._verdict = self._trial.verdict(now_s)
             if self._verdict is not None:
                 self._trial = None
-        if self._verdict is not None and children.are_settled:  # the next program would not know who is suspected
+        if self._verdict is not None and children.are_settled:  # the next program would not know of a pending kill
             verdict, self._verdict = self._verdict, None
-            self._take_over(verdict)
+            self._reexecute(verdict)
         _replace_next(children.slots)
 
-    def _take_over(self, verdict: Verdict) -> None:
+    def _reexecute(self, verdict: Verdict) -> None:
         """Become the new program. Children, their memory and its lock stay."""
         verdict.tell()
         if verdict.reason:
@@ -121,9 +121,9 @@ class Reload:
         try:
             with in_memory(verdict.report) as report:
                 descriptor, outputs = self._memory.descriptor, self._outputs
-                told = Handover(str(descriptor), str(report), outputs.handover())
-                become(
-                    dict(zip(self._handover, told, strict=True)),
+                values = Handover(str(descriptor), str(report), outputs.handover())
+                reexecute(
+                    dict(zip(self._handover, values, strict=True)),
                     [descriptor, report, *outputs.descriptors],
                     self._signals,
                 )
@@ -136,9 +136,6 @@ def _refuse(reason: str) -> None:
     log.error("worker.reload_refused", extra={"text": f"all stays as it is: {reason}"})
 
 
-# After
-
-
 def _replace_next(slots: list[Slot]) -> None:
     """Ask one old child to leave: one that is idle if there is one; never while another is missing or starting."""
     staying = [slot for slot in slots if not slot.is_surplus]
@@ -147,12 +144,12 @@ def _replace_next(slots: list[Slot]) -> None:
         return
     idle = [bank for bank, is_busy in old if not is_busy]
     for bank, is_busy in old:
-        if bank[m.B_ORDERS]:
+        if bank[m.B_DRAIN]:
             # It may be on its way out already, unless it is in the midst of a long task.
             if not (idle and is_busy and now_ns() - bank[m.B_STARTED] > _LONG_TASK_S * 1e9):
                 return
-            bank[m.B_ORDERS] = 0
-    (idle[0] if idle else old[0][0])[m.B_ORDERS] = 1
+            bank[m.B_DRAIN] = 0
+    (idle[0] if idle else old[0][0])[m.B_DRAIN] = 1
 
 
 def _is_busy(bank: Bank) -> bool:

@@ -14,7 +14,7 @@ from taskhub.logs import get_logger
 log = get_logger(__name__)
 
 DRAINED, GAVE_UP = 0, 1
-BEGIN_ANEW = -1  # not an exit status: the caller re-executes the program
+RESTART = -1  # not an exit status: the caller re-executes the program
 
 _SIDECAR_LEAVES_S = 1.5
 
@@ -29,7 +29,7 @@ class Shutdown:
         self._status: int | None = None
         self._kill_at_s = 0.0
         self._is_killed = False
-        self._is_dismissed = False
+        self._is_sidecar_stopped = False
 
     @property
     def is_begun(self) -> bool:
@@ -52,16 +52,16 @@ class Shutdown:
         self._status = GAVE_UP
         self._kill(m.REASON_NONE)
 
-    def leave_to_others(self, why: str, now_s: float) -> None:
+    def kill_and_restart(self, why: str, now_s: float) -> None:
         """PostgreSQL knows this worker as dead, or its records are lost: all that it holds is for others to run."""
-        if self._is_dismissed or self._status == BEGIN_ANEW:
+        if self._is_sidecar_stopped or self._status == RESTART:
             return
         what_next = "a new worker begins" if self._status is None else "it was ending"
         log.error("worker.begins_anew", extra={"text": f"{why}; children are killed, {what_next}"})
-        self._status = BEGIN_ANEW if self._status is None else self._status
+        self._status = RESTART if self._status is None else self._status
         self._kill(m.REASON_FENCED)
         self._sidecar.kill(now_s)
-        self._is_dismissed = True
+        self._is_sidecar_stopped = True
 
     def step(self, now_s: float) -> int | None:
         """One step further; returns the status at the end, None before."""
@@ -71,11 +71,11 @@ class Shutdown:
             if now_s >= self._kill_at_s:
                 self._kill(m.REASON_DRAIN)
             else:
-                self._sidecar.keep(now_s)
+                self._sidecar.ensure_running(now_s)
             return None
-        if not self._is_dismissed:
-            self._is_dismissed = True
-            self._sidecar.dismiss(now_s + _SIDECAR_LEAVES_S, now_s)
+        if not self._is_sidecar_stopped:
+            self._is_sidecar_stopped = True
+            self._sidecar.stop(now_s + _SIDECAR_LEAVES_S, now_s)
         return self._status if self._sidecar.is_gone(now_s) else None
 
     def _kill(self, reason: int) -> None:

@@ -16,7 +16,7 @@ from supervisor.shared import layout as m
 from supervisor.shared.file import Memory
 from supervisor.shared.layout import now_ns
 from supervisor.shared.sidecar_link import SidecarLink
-from supervisor.signals import MEANINGLESS, Signals, tell_once
+from supervisor.signals import IGNORED, Signals, log_once
 from taskhub.logs import get_logger
 
 log = get_logger(__name__)
@@ -50,7 +50,7 @@ class SidecarProcess:
         self._deaths = 0  # in a row, without a healthy life between them
         self._is_replaced = False
         self._killed_at_s: float | None = None
-        self._leave_by_s: float | None = None
+        self._stop_by_s: float | None = None
         self._tick = 0
         self._ticked_at_s = self._looked_at_s = 0.0
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -61,7 +61,7 @@ class SidecarProcess:
         with contextlib.suppress(BlockingIOError):
             os.write(self._wake_write, b"x")
 
-    def keep(self, now_s: float) -> None:
+    def ensure_running(self, now_s: float) -> None:
         """Start it if it is missing, kill it if it hangs."""
         if self.pid is None:
             if now_s >= self._start_at_s:
@@ -83,7 +83,7 @@ class SidecarProcess:
                 return
             log.error("sidecar.unkillable", extra={"pid": self.pid, "text": "SIGKILL does not end it"})
         self.pid = self._killed_at_s = None
-        is_meant, self._is_replaced = self._is_replaced or self._leave_by_s is not None, False
+        is_meant, self._is_replaced = self._is_replaced or self._stop_by_s is not None, False
         if is_meant:
             return
         self._header[m.H_SIDECAR_RESTARTS] += 1
@@ -96,7 +96,7 @@ class SidecarProcess:
             kill_group(self.pid)
             self._killed_at_s = now_s
 
-    def leave_old(self, now_s: float) -> None:
+    def replace_old(self, now_s: float) -> None:
         """After a re-execution of the supervisor: the old one still runs the old code."""
         self.pid = self._header[m.H_SIDECAR_PID] or None
         self._is_replaced = self.pid is not None
@@ -108,17 +108,17 @@ class SidecarProcess:
         wait_s = min(_RESTART_CAP_S, _RESTART_S * 2.0 ** min(self._deaths - 1, 16))
         self._start_at_s = now_s + wait_s * random.uniform(0.75, 1.0)  # noqa: S311 (spreads the workers)
 
-    def dismiss(self, until_s: float, now_s: float) -> None:
+    def stop(self, until_s: float, now_s: float) -> None:
         """Have it account for the last children, then leave; no longer than until then."""
-        self._leave_by_s = until_s
+        self._stop_by_s = until_s
         if self.pid is None:
             self._start(now_s)
-        self._header[m.H_LEAVE_BY] = now_ns() + int((until_s - now_s) * 1e9)
+        self._header[m.H_SIDECAR_STOP_BY] = now_ns() + int((until_s - now_s) * 1e9)
         self.wake()
 
     def is_gone(self, now_s: float) -> bool:
         """Once dismissed or killed: True as soon as there is none any more."""
-        if self._leave_by_s is not None and now_s >= self._leave_by_s + _KILL_AFTER_S:
+        if self._stop_by_s is not None and now_s >= self._stop_by_s + _KILL_AFTER_S:
             self.kill(now_s)
         return self.pid is None
 
@@ -135,7 +135,7 @@ class SidecarProcess:
         self._header[m.H_SIDECAR_PID] = self.pid
 
     def _run(self, link: SidecarLink) -> int:
-        tell_once(MEANINGLESS)
+        log_once(IGNORED)
         self._memory.join()
         return self._program(link)
 

@@ -49,9 +49,9 @@ STRAY = (
     _SIGSTKFLT,
 )
 REAL_TIME = tuple(range(signal.SIGRTMIN, signal.SIGRTMAX + 1))
-MEANINGLESS = (*STRAY, *REAL_TIME)
-_CAUGHT = (*HANDLED, *MEANINGLESS)
-_told: set[int] = set()  # by this process
+IGNORED = (*STRAY, *REAL_TIME)
+_CAUGHT = (*HANDLED, *IGNORED)
+_logged: set[int] = set()  # by this process
 _OF_THE_C_LIBRARY = (32, 33)  # which takes them only in programs that need them, and lets nobody else have them
 _SIGACTION = {"x86_64": 13, "aarch64": 134}.get(platform.machine())
 
@@ -90,7 +90,7 @@ class Signals:
         """Take every signal; again after code that is not ours may have changed that."""
         signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
         for number in _CAUGHT:
-            signal.signal(number, self._note)
+            signal.signal(number, self._enqueue)
         _ignore_of_the_c_library()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _CAUGHT)  # blocked if a re-execution brought us here
 
@@ -125,7 +125,7 @@ class Signals:
         """True if one that stops has come; for a start that takes long. It stays in the queue."""
         return any(number in STOPPING for number in tuple(self._queue))  # a handler may append meanwhile
 
-    def keep_for_next_program(self) -> None:
+    def hold_for_next_program(self) -> None:
         """Call last before this process executes another program, whose `install` then receives what came meanwhile.
 
         Blocked signals stay pending over an exec; those that are in the queue already are raised again.
@@ -134,13 +134,13 @@ class Signals:
         while self._queue:
             os.kill(os.getpid(), self._queue.popleft())
 
-    def leave_to_child(self) -> None:
+    def hand_to_child(self) -> None:
         """In a forked child: none of this is its own. Signals sent to the whole group mean nothing to it."""
         signal.set_wakeup_fd(-1)
-        settle_in_child()
+        take_signals_in_child()
         os.close(self._read)
         os.close(self._write)
-        os.register_at_fork(after_in_child=_leave_to_stranger)
+        os.register_at_fork(after_in_child=_reset_in_grandchild)
 
     def _sleep(self, timeout_s: float) -> None:
         try:
@@ -150,22 +150,22 @@ class Signals:
         except (OSError, ValueError):  # not ours any more: without it, a signal is seen a turn later
             select.select([], [], [], timeout_s)
 
-    def _note(self, number: int, _frame: FrameType | None) -> None:
+    def _enqueue(self, number: int, _frame: FrameType | None) -> None:
         self._queue.append(number)
         if self._interrupts and number in (*STOPPING, signal.SIGALRM):
             self._interrupts = False
             raise Interrupted
 
 
-def _leave_to_stranger() -> None:
+def _reset_in_grandchild() -> None:
     """In what a handler forks: an ordinary process, which those signals end as they end any other."""
     faulthandler.unregister(signal.SIGUSR1)
     for number in _CAUGHT:
-        if signal.getsignal(number) in (_ignore, _say_once):
+        if signal.getsignal(number) in (_ignore, _on_ignored):
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 
-def settle_in_child() -> None:
+def take_signals_in_child() -> None:
     """What is not meant for a child neither ends it nor what it runs.
 
     Real-time signals stay deadly: only somebody who means this very process sends one, and its end is told.
@@ -174,28 +174,28 @@ def settle_in_child() -> None:
         signal.signal(number, signal.SIG_DFL if number == signal.SIGCHLD else _ignore)
     for real_time in REAL_TIME:
         signal.signal(real_time, signal.SIG_DFL)
-    tell_once(STRAY)
+    log_once(STRAY)
 
 
-def tell_once(numbers: Collection[int]) -> None:
+def log_once(numbers: Collection[int]) -> None:
     """Outlive these signals, and say so at the first of each.
 
     By a function and not SIG_IGN: programs that a handler starts must not inherit deafness.
     """
     for number in numbers:
-        signal.signal(number, _say_once)
+        signal.signal(number, _on_ignored)
 
 
-def say_meaningless(number: int) -> None:
+def log_ignored(number: int) -> None:
     """That a signal came which nobody acts on."""
     fields = {"signal": signal_name(number), "pid": os.getpid(), "text": "ignored: nothing is meant by this signal"}
     log.warning("signal.ignored", extra=fields)
 
 
-def _say_once(number: int, _frame: FrameType | None) -> None:
-    if number not in _told:
-        _told.add(number)
-        say_meaningless(number)
+def _on_ignored(number: int, _frame: FrameType | None) -> None:
+    if number not in _logged:
+        _logged.add(number)
+        log_ignored(number)
 
 
 def _ignore(_number: int, _frame: FrameType | None) -> None:

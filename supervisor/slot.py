@@ -11,10 +11,10 @@ BOOT_DEATHS_LIMIT = 5
 
 
 @dataclass(frozen=True)
-class Suspect:
-    """A child that was told to stand still, and is judged as soon as it does."""
+class PendingKill:
+    """A child that got SIGSTOP, and is killed once it has stopped, if the reason still applies then."""
 
-    is_guilty: Callable[[], bool]
+    still_applies: Callable[[], bool]
     reason: int
     since_s: float
 
@@ -23,7 +23,7 @@ class Suspect:
 class Slot:
     """One stable place for children, one at a time. `bank` is the present (or last) generation's.
 
-    A child runs; is asked to end its task; is suspected (SIGSTOP was sent); then goes on, or is killed;
+    A child runs; is asked to end its task; has a kill pending (SIGSTOP was sent); then is continued, or killed;
     is reaped. One such step a turn: nothing here waits.
     """
 
@@ -37,15 +37,15 @@ class Slot:
     waits: int = 0  # before a fork, one longer than the other
     forked_at_s: float = 0.0
     fork_at_s: float = 0.0
-    asked: tuple[bytes, int] | None = None  # the task and start that were asked to stop
-    asked_at_s: float = 0.0
-    suspect: Suspect | None = None
+    interrupted: tuple[bytes, int] | None = None  # the task that was asked to end, and its start
+    interrupted_at_s: float = 0.0
+    pending_kill: PendingKill | None = None
     killed_at_s: float | None = None
     is_unkillable: bool = False
 
     def killed(self, now_s: float) -> None:
         """SIGKILL was sent: all that is left to do is to reap it."""
-        self.suspect = None
+        self.pending_kill = None
         if self.killed_at_s is None:
             self.killed_at_s = now_s
 
@@ -70,7 +70,7 @@ class Slot:
         self._wait(now_s, base_s, cap_s)
 
     def _is_gone(self) -> None:
-        self.pid = self.asked = self.suspect = self.killed_at_s = None
+        self.pid = self.interrupted = self.pending_kill = self.killed_at_s = None
         self.is_old_code = self.is_unkillable = False
 
     def _wait(self, now_s: float, base_s: float, cap_s: float) -> None:

@@ -12,14 +12,14 @@ import threading
 
 from supervisor.children import Children, Programs
 from supervisor.output_pipes import OutputPipes
-from supervisor.processes import reap_strangers, send
+from supervisor.processes import reap_orphans, send
 from supervisor.reload import Reload
 from supervisor.shared import layout as m
 from supervisor.shared.file import Memory
 from supervisor.shared.layout import now_ns
 from supervisor.shutdown import Shutdown
 from supervisor.sidecar_process import SidecarProcess
-from supervisor.signals import MEANINGLESS, Signals, say_meaningless
+from supervisor.signals import IGNORED, Signals, log_ignored
 from supervisor.steps import LongestTurn, Steps
 from supervisor.watchdog import Watchdog
 from taskhub import clock
@@ -30,12 +30,12 @@ log = get_logger(__name__)
 
 
 _TURN_S = 0.1
-_SHORT_TURN_S = 0.01  # while a child is between two states
-_FORKS_S = 0.05  # then the next turn, at once, has the rest
+_SHORT_TURN_S = 0.01  # while a kill is pending
+_FORK_BUDGET_S = 0.05  # then the next turn, at once, has the rest
 
 
 class Supervisor:
-    """One worker. `run` returns the exit status, or BEGIN_ANEW once this worker was declared dead."""
+    """One worker. `run` returns the exit status, or RESTART once this worker was declared dead."""
 
     def __init__(
         self,
@@ -58,82 +58,82 @@ class Supervisor:
         self._children = Children(shared, programs, signals, settings.timers, outputs, self._sidecar.wake)
         self._shutdown = Shutdown(shared, self._children, self._sidecar)
         self._status: int | None = None
-        self._told: set[int] = set()
-        self._is_hurried = False
+        self._logged: set[int] = set()
+        self._has_more_to_start = False
 
     def run(self) -> int:
         """Supervise until told to stop, or until no child can be started at all."""
         if threading.active_count() > 1:
             log.error("worker.has_threads", extra={"text": "a module has started threads here, which children lack"})
         self._children.begin(self._settings.worker_processes, is_continued=self._reload.is_continued)
-        self._sidecar.leave_old(clock.monotonic_s())
+        self._sidecar.replace_old(clock.monotonic_s())
         while self._status is None:
-            came: list[int] = []
-            self._steps.run("wait", self._wait, came)
+            received: list[int] = []
+            self._steps.run("wait", self._wait, received)
             began_s = clock.monotonic_s()
-            self._turn(came, began_s)
+            self._turn(received, began_s)
             self._header[m.H_LONGEST_TURN_NS] = int(self._longest.add(began_s) * 1e9)
             self._header[m.H_STEP_FAILURES] = self._steps.failures
         return self._status
 
-    def _wait(self, came: list[int]) -> None:
+    def _wait(self, received: list[int]) -> None:
         wait_s = _TURN_S if self._children.are_settled else _SHORT_TURN_S
-        came += self._signals.wait(0.0 if self._is_hurried else wait_s)
+        received += self._signals.wait(0.0 if self._has_more_to_start else wait_s)
 
-    def _turn(self, came: list[int], now_s: float) -> None:
-        self._steps.run("memory", self._look_at_memory, now_s)
+    def _turn(self, received: list[int], now_s: float) -> None:
+        self._steps.run("memory", self._check_memory, now_s)
         self._header[m.H_PARENT_TICK] = now_ns()
-        self._is_hurried = False
+        self._has_more_to_start = False
         run, slots = self._steps.run, list(self._children.slots)
         for slot in slots:
             run(f"reap.w{slot.number}", self._children.reap, slot, is_vital=True)
         run("sidecar.reap", self._sidecar.reap, now_s)
-        run("strangers", self._reap_strangers)
+        run("orphans", self._reap_orphans)
         self._children.forget_surplus()
-        for number in came:  # by what is there now
-            run("signal", self._act_on, number, now_s)
+        for number in received:  # by what is there now
+            run("signal", self._handle, number, now_s)
         self._guard.look(self._children.slots, now_s)
         if self._header[m.H_FENCED]:
-            run("fenced", self._shutdown.leave_to_others, "declared dead", now_s)
+            run("fenced", self._shutdown.kill_and_restart, "declared dead", now_s)
         if self._shutdown.is_begun:
-            run("shutdown", self._go_on_ending, now_s)
+            run("shutdown", self._shut_down, now_s)
         else:
-            self._go_on_working(now_s)
+            self._supervise(now_s)
         if not self._steps.end_turn() and not self._shutdown.is_begun:
             self._shutdown.give_up("no child can be looked after any more; see supervisor.step_failed above")
 
-    def _look_at_memory(self, now_s: float) -> None:
+    def _check_memory(self, now_s: float) -> None:
         """Before anything of it is touched. What somebody else has done to it is charged to no job."""
         if not self._memory.is_whole():
             self._memory.make_whole()
             why = "somebody has cut its state file short"
-        elif not self._memory.is_ours or not self._children.are_recorded:
+        elif not self._memory.is_valid or not self._children.are_recorded:
             why = "somebody has written into its state file"
         else:
             return
-        self._memory.disown()
-        self._shutdown.leave_to_others(why, now_s)
+        self._memory.invalidate()
+        self._shutdown.kill_and_restart(why, now_s)
 
-    def _go_on_working(self, now_s: float) -> None:
-        self._steps.run("sidecar.keep", self._sidecar.keep, now_s)
+    def _supervise(self, now_s: float) -> None:
+        self._steps.run("sidecar.ensure_running", self._sidecar.ensure_running, now_s)
         for slot in self._children.slots:
-            if self._is_hurried:
+            if self._has_more_to_start:
                 break
             self._steps.run(f"start.w{slot.number}", self._children.start, slot, now_s)
-            self._is_hurried = clock.monotonic_s() - now_s > _FORKS_S
+            self._has_more_to_start = clock.monotonic_s() - now_s > _FORK_BUDGET_S
         self._header[m.H_BACKOFF] = sum(1 for slot in self._children.slots if slot.is_in_backoff(now_s))
         self._steps.run("reload", self._reload.step, self._children, now_s)
-        if self._children.are_hopeless:
+        if self._children.are_crash_looping:
             self._shutdown.give_up("no child lives to run a job; see child.exited above")
 
-    def _go_on_ending(self, now_s: float) -> None:
+    def _shut_down(self, now_s: float) -> None:
         self._reload.cancel()
         self._status = self._shutdown.step(now_s)
 
-    def _reap_strangers(self) -> None:
-        reap_strangers({self._sidecar.pid, self._reload.trial_pid, *self._children.pids})
+    def _reap_orphans(self) -> None:
+        reap_orphans({self._sidecar.pid, self._reload.trial_pid, *self._children.pids})
 
-    def _act_on(self, number: int, now_s: float) -> None:
+    def _handle(self, number: int, now_s: float) -> None:
         is_ending = self._shutdown.is_begun
         if number in (signal.SIGTERM, signal.SIGINT):
             self._shutdown.drain(self._settings.drain_s, now_s)
@@ -151,9 +151,9 @@ class Supervisor:
             log.info("worker.resumed")
         elif number == signal.SIGUSR1:
             self._dump()
-        elif number in MEANINGLESS and number not in self._told:
-            self._told.add(number)
-            say_meaningless(number)
+        elif number in IGNORED and number not in self._logged:
+            self._logged.add(number)
+            log_ignored(number)
 
     def _dump(self) -> None:
         """Tell the log everything about everybody; the children print their stacks."""

@@ -1,9 +1,9 @@
 """Stop a task whose time is over, that is cancelled, or that outgrew its memory; replace a child that hangs.
 
-First an exception inside the task, then the end of its process group. The kill is blind unless the child
-stands still: so it is stopped, its record is read again, and only if it still runs the very same task is
-it killed. A child that had moved on to its next, innocent task is let go. Nothing waits for the standstill:
-each look takes every child one step further, and the looks follow closely while one is suspected.
+First an exception inside the task, then the end of its process group. A kill would be blind unless the child
+is stopped: so it gets SIGSTOP, its record is read again, and only if it still runs the very same task is it
+killed. A child that has moved on to its next task is continued. Nothing waits for it to stop: each look takes
+every child one step further, and the looks follow closely while a kill is pending.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from supervisor.processes import is_stopped, kill_group, rss_mb, send
 from supervisor.shared import layout as m
 from supervisor.shared.banks import Bank
 from supervisor.shared.layout import now_ns
-from supervisor.slot import Slot, Suspect
+from supervisor.slot import PendingKill, Slot
 from supervisor.steps import Steps
 from taskhub.logs import get_logger
 from taskhub.settings.fields import Settings
@@ -44,11 +44,11 @@ class Watchdog:
         self._soft_rss_mb = settings.max_rss_mb
         self._rss_at_s = 0.0
         self._looked_at_s = 0.0
-        self._forgives_until_s = 0.0
+        self._grace_until_s = 0.0
 
     def look(self, slots: Sequence[Slot], now_s: float) -> None:
         if now_s - self._looked_at_s > _LONG_GAP_S:  # this process itself stood still: so may the children have
-            self._forgives_until_s = now_s + self._stall_s
+            self._grace_until_s = now_s + self._stall_s
             self._stop_again(slots, now_s)
         self._looked_at_s = now_s
         for slot in slots:
@@ -59,11 +59,11 @@ class Watchdog:
             self._steps.run("memory", self._check_memory, slots, now_s)
 
     def _look_at(self, slot: Slot, bank: Bank, now_s: float) -> None:
-        if slot.suspect is not None:
-            self._judge(slot, bank, slot.suspect, now_s)
+        if slot.pending_kill is not None:
+            self._kill_or_continue(slot, bank, slot.pending_kill, now_s)
             return
         self._check_task(slot, bank, now_s)
-        if slot.suspect is None and now_s >= self._forgives_until_s:
+        if slot.pending_kill is None and now_s >= self._grace_until_s:
             self._check_stall(slot, bank, now_s)
 
     def _check_task(self, slot: Slot, bank: Bank, now_s: float) -> None:
@@ -74,11 +74,11 @@ class Watchdog:
         is_cancelled = bytes(bank.bytes[m.B_CANCEL * 8 : m.B_CANCEL * 8 + 16]) == task[0]
         if not (is_overdue or is_cancelled):
             return
-        if slot.asked != task:
-            slot.asked, slot.asked_at_s = task, now_s
-        if now_s - slot.asked_at_s >= self._grace_s:
+        if slot.interrupted != task:
+            slot.interrupted, slot.interrupted_at_s = task, now_s
+        if now_s - slot.interrupted_at_s >= self._grace_s:
             reason = m.REASON_CANCEL if is_cancelled else m.REASON_TIMEOUT
-            self._suspect(slot, lambda: runs(bank, task), reason, now_s)
+            self._stop_to_check(slot, lambda: runs(bank, task), reason, now_s)
             return
         assert slot.pid is not None
         send(slot.pid, INTERRUPT)  # again at every look: the first may have come too early
@@ -86,57 +86,59 @@ class Watchdog:
     def _check_memory(self, slots: Sequence[Slot], now_s: float) -> None:
         may_recycle = all(map(_is_at_work, slots))
         for slot in slots:
-            if slot.pid is None or slot.bank is None or slot.suspect is not None or slot.killed_at_s is not None:
+            if slot.pid is None or slot.bank is None or slot.pending_kill is not None or slot.killed_at_s is not None:
                 continue
             bank, task = slot.bank, _task(slot.bank)  # before it is measured: else the task after is blamed
             used_mb = rss_mb(slot.pid)
             if self._hard_rss_mb and used_mb > self._hard_rss_mb and runs(bank, task):
                 log.warning("child.too_large", extra={"slot": slot.number, "rss_mb": round(used_mb)})
-                self._suspect(slot, partial(runs, bank, task), m.REASON_MEMORY, now_s)
+                self._stop_to_check(slot, partial(runs, bank, task), m.REASON_MEMORY, now_s)
             elif self._soft_rss_mb and used_mb > self._soft_rss_mb and bank[m.B_TASKS_DONE] and may_recycle:
                 log.info("child.recycled", extra={"slot": slot.number, "rss_mb": round(used_mb)})
-                bank[m.B_ORDERS] = 1
+                bank[m.B_DRAIN] = 1
                 may_recycle = False
 
     def _check_stall(self, slot: Slot, bank: Bank, now_s: float) -> None:
         if self._is_stalled(bank):
             tick = bank[m.B_TICK]
             log.warning("child.stalled", extra={"slot": slot.number, "silent_s": round((now_ns() - tick) / 1e9, 1)})
-            self._suspect(slot, lambda: bank[m.B_TICK] == tick and self._is_stalled(bank), m.REASON_STALLED, now_s)
+            self._stop_to_check(
+                slot, lambda: bank[m.B_TICK] == tick and self._is_stalled(bank), m.REASON_STALLED, now_s
+            )
 
     def _is_stalled(self, bank: Bank) -> bool:
         patience = _PATIENCE.get(bank[m.B_PHASE])
         return patience is not None and (now_ns() - bank[m.B_TICK]) / 1e9 >= self._stall_s * patience
 
-    def _suspect(self, slot: Slot, is_guilty: Callable[[], bool], reason: int, now_s: float) -> None:
-        """Tell the child to stand still; judge it if it does so at once."""
+    def _stop_to_check(self, slot: Slot, still_applies: Callable[[], bool], reason: int, now_s: float) -> None:
+        """Stop the child; decide at once if it has stopped already."""
         assert slot.pid is not None
         assert slot.bank is not None
-        slot.suspect = Suspect(is_guilty, reason, now_s)
+        slot.pending_kill = PendingKill(still_applies, reason, now_s)
         send(slot.pid, signal.SIGSTOP)
-        self._judge(slot, slot.bank, slot.suspect, now_s)
+        self._kill_or_continue(slot, slot.bank, slot.pending_kill, now_s)
 
     def _stop_again(self, slots: Sequence[Slot], now_s: float) -> None:
-        """Whoever let this process go on may have let the suspects go on as well."""
+        """Whoever let this process go on may have continued the children that a kill is pending for as well."""
         for slot in slots:
-            if slot.suspect is not None and slot.pid is not None:
-                slot.suspect = replace(slot.suspect, since_s=now_s)
+            if slot.pending_kill is not None and slot.pid is not None:
+                slot.pending_kill = replace(slot.pending_kill, since_s=now_s)
                 send(slot.pid, signal.SIGSTOP)
 
-    def _judge(self, slot: Slot, bank: Bank, suspect: Suspect, now_s: float) -> None:
-        """Once the child stands still: kill its group if what it was found to do still holds; else let it go on.
+    def _kill_or_continue(self, slot: Slot, bank: Bank, pending: PendingKill, now_s: float) -> None:
+        """Once the child has stopped: kill its group if the reason still applies, else continue it.
 
-        One that does not stand still for so long is in a system call, and would stop before it left that.
+        One that does not stop for so long is in a system call, and would stop before it left that.
         """
         assert slot.pid is not None
-        if not is_stopped(slot.pid) and now_s - suspect.since_s < _STOP_WAIT_S:
+        if not is_stopped(slot.pid) and now_s - pending.since_s < _STOP_WAIT_S:
             return
-        if suspect.is_guilty():
-            bank[m.B_DEATH_REASON] = suspect.reason
+        if pending.still_applies():
+            bank[m.B_DEATH_REASON] = pending.reason
             kill_group(slot.pid)
             slot.killed(now_s)
         else:
-            slot.asked = slot.suspect = None
+            slot.interrupted = slot.pending_kill = None
             send(slot.pid, signal.SIGCONT)
 
 
@@ -156,5 +158,5 @@ def _is_at_work(slot: Slot) -> bool:
         slot.bank is not None
         and slot.pid is not None
         and slot.bank[m.B_PHASE] != m.PHASE_BOOT
-        and not slot.bank[m.B_ORDERS]
+        and not slot.bank[m.B_DRAIN]
     )

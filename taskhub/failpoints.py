@@ -35,7 +35,9 @@ class _Point:
 
 
 _points: dict[str, _Point] = {}
-_shared: dict[str, memoryview] = {}  # hits left of the parts with `**`: a fork that arms anew finds them again
+_shared: dict[
+    str, memoryview
+] = {}  # hits left of the parts with `**`: a fork that arms them once more finds them again
 
 
 def arm(specification: str) -> None:

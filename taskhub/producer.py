@@ -45,7 +45,7 @@ class _Connections(NamedTuple):
 
 
 class Producer:
-    """Submits jobs; for all threads of a process. One that was used before a fork connects anew in the child.
+    """Submits jobs; for all threads of a process. One that was used before a fork reconnects in the child.
 
     database_url, redis_url: None takes TASKHUB_DATABASE_URL and TASKHUB_REDIS_URL.
     Options of a submission are those of POST /jobs: queue, priority, max_attempts, timeout_s, delay_s,

@@ -181,7 +181,7 @@ def empty_redis(world: World) -> str:
 
 
 def restart_postgres(world: World) -> str:
-    """What runs goes on; what was not accepted is repeated by the client; no container starts anew."""
+    """What runs goes on; what was not accepted is repeated by the client; no container starts again."""
     before = _starts(world)
     ids = world.start_sleepers(4, 8)
     with Load(world.client, "demo", value=3) as load:
@@ -191,7 +191,7 @@ def restart_postgres(world: World) -> str:
         wait_until(lambda: len(load.ids) > back + 10, 30, "submissions after the restart")
     world.client.wait([*ids, *load.ids], 40)
     world.require_undisturbed([*ids, *load.ids])
-    require(_starts(world) == before, "a container was started anew")
+    require(_starts(world) == before, "a container was started again")
     return f"4 running jobs and {len(load.ids)} submissions, each run once; no container restarted"
 
 
@@ -212,7 +212,7 @@ def reload_handlers(world: World) -> str:
     seconds = time.monotonic() - began
     world.client.wait(ids, 30)
     world.require_undisturbed(ids)
-    require(_starts(world) == before, "a container was started anew")
+    require(_starts(world) == before, "a container was started again")
     return f"only the new edition after {seconds:.1f} s; 2 running jobs undisturbed, same containers"
 
 

@@ -73,7 +73,7 @@ SABOTAGES = [
     Sabotage(
         "nobody looks whether the state file is still whole",
         "tests/process/test_worker_state_file.py",
-        [("supervisor/supervisor.py", '        self._steps.run("memory", self._look_at_memory, now_s)\n', "")],
+        [("supervisor/supervisor.py", '        self._steps.run("memory", self._check_memory, now_s)\n', "")],
     ),
     Sabotage(
         "what a damaged state file does not tell of is left to those who charge",
@@ -151,9 +151,9 @@ SABOTAGES = [
         [("taskhub/masking.py", 'return _short.sub("***", text) if _short else text', "return text")],
     ),
     Sabotage(
-        "a worker that was declared dead begins anew blindly",
-        "tests/process/test_worker_upgrade.py::test_a_worker_that_was_declared_dead_waits_for_files_to_begin_anew",
-        [("supervisor/anew.py", "            reason = verdict.reason\n", '            reason = ""\n')],
+        "a worker that was declared dead restarts blindly",
+        "tests/process/test_worker_upgrade.py::test_a_worker_that_was_declared_dead_waits_for_files_to_restart",
+        [("supervisor/restart.py", "            reason = verdict.reason\n", '            reason = ""\n')],
     ),
     Sabotage(
         "silence counts up to the moment in which the server comes to the declaration",
@@ -211,7 +211,7 @@ SABOTAGES = [
         [
             (
                 "supervisor/boot.py",
-                "with unheard(), signals.interrupting(within_s):",
+                "with discarding_output(), signals.interrupting(within_s):",
                 "with signals.interrupting(within_s):",
             )
         ],
@@ -437,7 +437,7 @@ SABOTAGES = [
     Sabotage(
         "a fork of a handler is deaf to signals",
         LEFTOVERS + "test_a_process_that_a_handler_forks_is_an_ordinary_one",
-        [("supervisor/signals.py", "        os.register_at_fork(after_in_child=_leave_to_stranger)\n", "")],
+        [("supervisor/signals.py", "        os.register_at_fork(after_in_child=_reset_in_grandchild)\n", "")],
     ),
     Sabotage(
         "what a killed job left in a session of its own lives on",
@@ -452,7 +452,7 @@ SABOTAGES = [
     Sabotage(
         "a start says nothing while an import takes long",
         "tests/unit/test_trial.py::test_a_start_that_waits_long_for_an_import_names_the_module",
-        [("supervisor/boot.py", "told_at_s = began_s + _LONG_S", "told_at_s = math.inf")],
+        [("supervisor/boot.py", "logged_at_s = began_s + _LONG_S", "logged_at_s = math.inf")],
     ),
     Sabotage(
         "a child whose handlers took sys.stderr away does not start",
@@ -807,13 +807,13 @@ SABOTAGES = [
         ],
     ),
     Sabotage(
-        "the loop waits until a suspected child stands still",
+        "the loop waits until a child that a kill is pending for has stopped",
         "tests/process/test_supervisor_children.py::"
         "test_no_turn_is_long_though_sixty_four_children_are_to_be_killed_that_do_not_stand_still",
         [
             (
                 "supervisor/watchdog.py",
-                "        if not is_stopped(slot.pid) and now_s - suspect.since_s < _STOP_WAIT_S:\n            return\n",
+                "        if not is_stopped(slot.pid) and now_s - pending.since_s < _STOP_WAIT_S:\n            return\n",
                 "        import time\n\n        time.sleep(0.0 if is_stopped(slot.pid) else 0.5)\n",
             )
         ],
@@ -839,7 +839,7 @@ SABOTAGES = [
         [
             (
                 "supervisor/watchdog.py",
-                "        if suspect.is_guilty():\n",
+                "        if pending.still_applies():\n",
                 "        if True:\n",
             )
         ],
@@ -1156,7 +1156,7 @@ SABOTAGES = [
     Sabotage(
         "children write past Python's streams where the worker does",
         "tests/process/test_worker_output.py::test_what_is_written_past_pythons_streams_is_told_with_its_slot_and_job",
-        [("supervisor/children.py", "        self._outputs.take_place(link.slot)\n", "")],
+        [("supervisor/children.py", "        self._outputs.redirect(link.slot)\n", "")],
     ),
     Sabotage(
         "a reload closes the pipes under those who write",

@@ -73,7 +73,7 @@ class Bank(Words):
         return self[B_DEATH] != 0
 
     @property
-    def is_owed(self) -> bool:
+    def is_unconfirmed(self) -> bool:
         """Used, and not yet accounted for."""
         return self[B_GENERATION] != 0 and not self[B_CONFIRMED]
 

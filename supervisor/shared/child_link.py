@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 
-from supervisor.leftovers import bear, mark_of
+from supervisor.leftovers import mark_descendants, mark_of
 from supervisor.shared import layout as m
 from supervisor.shared.banks import Bank
 from supervisor.shared.file import Memory
@@ -39,11 +39,11 @@ class ChildLink:
     def arrive(self) -> None:
         """First of all in the child: be one of the worker's processes, and have all that it starts known as its own."""
         self._memory.join()
-        bear(mark_of(self.worker, self.slot, self.generation))
+        mark_descendants(mark_of(self.worker, self.slot, self.generation))
 
     def is_wanted(self) -> bool:
         """False once this child is to finish what it holds and leave."""
-        return not self._words[m.B_ORDERS] and self._header[m.H_MODE] != m.MODE_DRAIN and not self._header[m.H_FENCED]
+        return not self._words[m.B_DRAIN] and self._header[m.H_MODE] != m.MODE_DRAIN and not self._header[m.H_FENCED]
 
     def has_supervisor(self) -> bool:
         """False in an orphan (the kernel kills those; this is the second wall)."""
@@ -61,7 +61,7 @@ class ChildLink:
         """True while one task after the other may begin: wanted, allowed, and nothing cancelled since that serial."""
         words, header = self._words, self._header
         return (
-            not words[m.B_ORDERS]
+            not words[m.B_DRAIN]
             and words[m.B_CANCEL_SERIAL] == cancel_serial
             and header[m.H_MODE] != m.MODE_DRAIN
             and not header[m.H_FENCED]
@@ -106,7 +106,7 @@ class ChildLink:
 
     def relieved(self, is_needed: bool) -> None:
         """Say that the helper has just looked after the batch (or that there is none)."""
-        self._words[m.B_RELIEVED] = time.clock_gettime_ns(_BOOTTIME) if is_needed else 0
+        self._words[m.B_HELPER_TICK] = time.clock_gettime_ns(_BOOTTIME) if is_needed else 0
 
     def hold(self, token: bytes) -> None:
         """From here on, tasks run under this token."""

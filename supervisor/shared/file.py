@@ -42,7 +42,7 @@ from supervisor.shared.layout import (
 )
 
 PREFIX = "worker-"
-NASCENT = "new-"  # a name that no successor looks for
+UNFINISHED = "new-"  # a name that no successor looks for
 SCRATCH = ".shared"
 _BOOT_ID = "/proc/sys/kernel/random/boot_id"
 _DELETED = " (deleted)"  # how the kernel names an open file without a path
@@ -64,20 +64,20 @@ class Memory:
     def create(cls, folder: Path, worker: str, slots: int) -> Memory:
         """Make and lock the file of a new worker. Raises OSError if the folder cannot be used, or lacks the room."""
         folder.mkdir(parents=True, exist_ok=True)
-        nascent = folder / f"{NASCENT}{worker}"
-        descriptor = os.open(nascent, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        unfinished = folder / f"{UNFINISHED}{worker}"
+        descriptor = os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             os.posix_fallocate(descriptor, 0, needed_bytes(slots))
             os.ftruncate(descriptor, FILE_BYTES)
             memory = cls(folder / f"{PREFIX}{worker}", descriptor)
-            memory._found(slots)
-            nascent.rename(memory.path)
+            memory._initialize(slots)
+            unfinished.rename(memory.path)
         except OSError:
-            nascent.unlink(missing_ok=True)
+            unfinished.unlink(missing_ok=True)
             raise
         return memory
 
-    def _found(self, slots: int) -> None:
+    def _initialize(self, slots: int) -> None:
         self.join()
         header = self.header
         header[H_PARENT_PID] = os.getpid()
@@ -128,11 +128,11 @@ class Memory:
         os.posix_fallocate(self.descriptor, 0, self._needed)
 
     @property
-    def is_ours(self) -> bool:
+    def is_valid(self) -> bool:
         """False once somebody else has written over the file's head."""
         return self.header[H_MAGIC] == MAGIC
 
-    def disown(self) -> None:
+    def invalidate(self) -> None:
         """It was damaged: whoever inherits it is to believe none of it."""
         self.header[H_MAGIC] = 0
 

@@ -28,7 +28,7 @@ H_SLOTS = 6  # parent: how many slots are wanted
 H_PEERS = 7  # sidecar: children at work in all workers
 H_SIDECAR_TICK = 9  # sidecar
 H_BOOT = 10  # parent: boot-time ns of this worker's start
-H_LEAVE_BY = 11  # parent: boot-time ns by which the sidecar is to be gone, once all children are; 0 before
+H_SIDECAR_STOP_BY = 11  # parent: boot-time ns by which the sidecar is to be gone, once all children are; 0 before
 H_SIDECAR_PID = 13  # parent
 H_USED_SLOTS = 14  # parent: no slot from this number on was ever used (reading would cost memory)
 H_BACKOFF = 12  # parent: slots that wait before their next fork
@@ -44,7 +44,7 @@ MODE_RUN, MODE_QUIET, MODE_DRAIN = range(3)
 # Bank words. An id or token is two words.
 B_GENERATION = 0  # parent: 0 means that the bank was never used
 B_PID = 1  # parent
-B_ORDERS = 2  # parent: 1 asks this child to finish what it holds and exit
+B_DRAIN = 2  # parent: 1 asks this child to finish what it holds and exit
 B_DEATH = 3  # parent: 0 alive; else wait status + 1
 B_DEATH_REASON = 4  # parent: one of REASON_*, set before it kills
 B_DEATH_RSS_KIB = 5  # parent
@@ -60,7 +60,7 @@ B_TOKEN = 16  # child: 16 bytes, token under which it runs
 B_CANCEL = 18  # sidecar: 16 bytes, id of a task to stop
 B_CANCEL_SERIAL = 20  # sidecar: rises when something that this child holds is to be cancelled
 B_REVOKED = 22  # sidecar: 16 bytes, token whose unstarted tasks were taken away from outside
-B_RELIEVED = 24  # child: boot-time ns when its helper last looked after the batch; 0 without a batch
+B_HELPER_TICK = 24  # child: boot-time ns when its helper last looked after the batch; 0 without a batch
 B_SPARED = 26  # child: 16 bytes, id of a task that runs while what an earlier one has left ends the process
 
 PHASE_BOOT, PHASE_IDLE, PHASE_HANDLER, PHASE_SETTLING, PHASE_WAITING, PHASE_LEAVING, PHASE_FINISHING = range(7)

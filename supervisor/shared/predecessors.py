@@ -19,14 +19,14 @@ from pathlib import Path
 
 from supervisor.shared import layout as m
 from supervisor.shared.banks import Bank, Words
-from supervisor.shared.file import NASCENT, PREFIX, SCRATCH, boot_id, remove_files
+from supervisor.shared.file import PREFIX, SCRATCH, UNFINISHED, boot_id, remove_files
 from supervisor.shared.layout import BANK_BYTES, BANKS, bank_offset
 from taskhub import clock, ids
 
 DAMAGED = "damaged-"
 _REASON = ".reason"
 _KEPT = 8
-_NASCENT_LASTS_S = 60.0
+_UNFINISHED_LASTS_S = 60.0
 
 
 class Predecessor:
@@ -134,11 +134,11 @@ def older_files(folder: Path, worker: str) -> list[Path]:
     return []
 
 
-def sweep_nascent(folder: Path) -> None:
+def remove_unfinished(folder: Path) -> None:
     """Remove what a worker left behind that was killed while it made its file."""
     with contextlib.suppress(OSError):
-        for path in folder.glob(f"{NASCENT}*"):
-            if _is_file(path) and clock.wall_ms() / 1000 - path.stat().st_mtime > _NASCENT_LASTS_S:
+        for path in folder.glob(f"{UNFINISHED}*"):
+            if _is_file(path) and clock.wall_ms() / 1000 - path.stat().st_mtime > _UNFINISHED_LASTS_S:
                 unfinished = Predecessor.take(path)
                 if unfinished is not None:
                     path.unlink(missing_ok=True)

@@ -68,8 +68,8 @@ class RecordView:
         return self._bank.is_dead
 
     @property
-    def is_owed(self) -> bool:
-        return self._bank.is_owed
+    def is_unconfirmed(self) -> bool:
+        return self._bank.is_unconfirmed
 
     @property
     def token(self) -> str | None:
@@ -99,7 +99,7 @@ class RecordView:
         """It is dead, and did not leave in order: what its jobs have started is nobody's any more."""
         bank = self._bank
         left_in_order = bank[m.B_DEATH] == 1 and bank[m.B_PHASE] == m.PHASE_LEAVING
-        return self.is_of_this_boot and bank.is_owed and not left_in_order
+        return self.is_of_this_boot and bank.is_unconfirmed and not left_in_order
 
     def end_leftovers(self) -> int:
         """Kill what its jobs still have running; returns how many processes that were."""
@@ -134,9 +134,9 @@ class RecordView:
         return (now_ns() - self._bank[m.B_TICK]) / 1e9
 
     @property
-    def unrelieved_for_s(self) -> float:
+    def helper_silent_for_s(self) -> float:
         """How long its own helper thread has not looked after the batch; 0 without a batch."""
-        last = self._bank[m.B_RELIEVED]
+        last = self._bank[m.B_HELPER_TICK]
         return (now_ns() - last) / 1e9 if last else 0.0
 
     def journal_bytes(self) -> bytes:

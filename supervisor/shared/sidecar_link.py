@@ -13,14 +13,14 @@ from supervisor.leftovers import Leftovers
 from supervisor.shared import layout as m
 from supervisor.shared.file import Memory
 from supervisor.shared.layout import now_ns
-from supervisor.shared.predecessors import Predecessor, keep_bytes, names_a_worker, older_files, sweep_nascent
+from supervisor.shared.predecessors import Predecessor, keep_bytes, names_a_worker, older_files, remove_unfinished
 from supervisor.shared.records import RecordView
 from taskhub.logs import get_logger
 
 log = get_logger(__name__)
 
 
-class InheritedRecords:
+class PredecessorRecords:
     """What a dead worker of this state folder has left, as far as it can be read."""
 
     def __init__(self, predecessor: Predecessor, leftovers: Leftovers) -> None:
@@ -28,7 +28,7 @@ class InheritedRecords:
         self.worker = predecessor.worker
         self.is_stuck = False  # seen to, and still there
         self._records = [RecordView(bank, leftovers, predecessor.is_of_this_boot) for bank in predecessor.banks()]
-        _announce(leftovers, self._records)
+        _look_for_leftovers(leftovers, self._records)
         self._doubts: list[str] = []
 
     def all(self) -> Iterator[RecordView]:
@@ -73,7 +73,7 @@ class SidecarLink:
     def all(self) -> Iterator[RecordView]:
         leftovers = self._leftovers_of(self.worker)
         records = [RecordView(bank, leftovers) for bank in self._memory.banks()]
-        _announce(leftovers, [record for record in records if record.is_dead])
+        _look_for_leftovers(leftovers, [record for record in records if record.is_dead])
         yield from records
 
     def latest_task(self, slot: int) -> str | None:
@@ -141,11 +141,11 @@ class SidecarLink:
 
     def is_wanted(self) -> bool:
         """False once the children are all gone and this process is to leave too."""
-        return not self._header[m.H_LEAVE_BY] and os.getppid() == self._parent
+        return not self._header[m.H_SIDECAR_STOP_BY] and os.getppid() == self._parent
 
     def has_time_left(self) -> bool:
         """True while leaving and not late."""
-        return now_ns() < self._header[m.H_LEAVE_BY] and os.getppid() == self._parent
+        return now_ns() < self._header[m.H_SIDECAR_STOP_BY] and os.getppid() == self._parent
 
     def tick(self) -> None:
         self._header[m.H_SIDECAR_TICK] = now_ns()
@@ -155,7 +155,7 @@ class SidecarLink:
         self._header[m.H_VALID_UNTIL] = int(until_s * 1e9)
 
     def fence(self) -> None:
-        """PostgreSQL says that this worker was declared dead: nothing may start, the supervisor begins anew."""
+        """PostgreSQL says that this worker was declared dead: nothing may start, the supervisor restarts."""
         self._header[m.H_VALID_UNTIL] = 0
         self._header[m.H_FENCED] = 1
 
@@ -177,15 +177,15 @@ class SidecarLink:
             with contextlib.suppress(BlockingIOError):
                 os.read(self._wake, 4096)
 
-    def older(self) -> Iterator[InheritedRecords]:
+    def predecessors(self) -> Iterator[PredecessorRecords]:
         """Older workers of this state folder whose processes are all gone. One thread at a time."""
         folder = self._memory.path.parent
-        sweep_nascent(folder)
+        remove_unfinished(folder)
         for path in older_files(folder, self.worker):
             predecessor = Predecessor.take(path) if path not in self._stuck else None
             if predecessor is None:
                 continue
-            records = InheritedRecords(predecessor, self._leftovers_of(predecessor.worker))
+            records = PredecessorRecords(predecessor, self._leftovers_of(predecessor.worker))
             try:
                 if names_a_worker(path):
                     yield records
@@ -197,7 +197,7 @@ class SidecarLink:
                 self._stuck.add(path)
 
 
-def _announce(leftovers: Leftovers, dead: list[RecordView]) -> None:
+def _look_for_leftovers(leftovers: Leftovers, dead: list[RecordView]) -> None:
     """One look around is enough for all that are dead by now."""
     for record in dead:
         if record.may_have_leftovers:

@@ -90,7 +90,7 @@ def pre_fork(server: Any, worker: Any) -> None:
 
 def post_fork(server: Any, worker: Any) -> None:
     """In the worker, before the application and with it any metric is imported."""
-    slot_files.become(f"api{worker.taskhub_slot}")
+    slot_files.set_identity(f"api{worker.taskhub_slot}")
 
 
 def post_worker_init(worker: Any) -> None:

@@ -1,6 +1,6 @@
 """Whole lines to one descriptor, whatever its reader does: nothing here ever waits for long, or raises OSError.
 
-- The descriptor is private: pipes and terminals are opened anew, so that only this process's writing does
+- The descriptor is private: pipes and terminals are opened again, so that only this process's writing does
   not block and those who share the old one notice nothing; sockets are sent to without waiting; files are
   written to as they are.
 - A line is at most PIPE_BUF bytes, so a pipe takes all of it or none. Elsewhere what was written half is

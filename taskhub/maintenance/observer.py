@@ -2,7 +2,7 @@
 
 PostgreSQL's clock decides who is silent. An outage of PostgreSQL silences everybody, so this one first
 makes sure of its own contact: it declares others dead only after a time of faultless passes, close
-together by both clocks, on one and the same start of the server. Any failure at all begins that time anew.
+together by both clocks, on one and the same start of the server. Any failure at all starts that time from zero.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Invariants:
 - Each such row was written at a moment that lies ahead now, so it tells how long it was to wait; it waits so long from
   now on. A time that a sender named is left as it is.
-- Small statements, for a quarter of a second at a time; begun anew whenever the clock goes back again.
+- Small statements, for a quarter of a second at a time; started again whenever the clock goes back once more.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class SetBack:
     def begin(self) -> None:
         """The clock has gone back."""
         log.warning(
-            "clock.set_back", extra={"text": "PostgreSQL's clock has gone back; what waits is given its time anew"}
+            "clock.set_back", extra={"text": "PostgreSQL's clock has gone back; each wait is started again from now"}
         )
         self._rounds, self._after, self._count = _ROUNDS, _START, 0
 
@@ -52,4 +52,4 @@ class SetBack:
             return
         self._rounds, self._after = self._rounds - 1, _START
         if not self._rounds:
-            log.info("clock.goes_on", extra={"count": self._count, "text": "jobs that were given their time anew"})
+            log.info("clock.goes_on", extra={"count": self._count, "text": "jobs whose wait was started again"})

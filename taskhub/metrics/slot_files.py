@@ -37,7 +37,7 @@ def prepare(folder: Path, identity: str, *, wipe: bool) -> None:
         shutil.rmtree(folder, ignore_errors=True)
     _folder = folder  # made with the first file in it
     os.environ[_FOLDER_VARIABLE] = str(folder)
-    become(identity)
+    set_identity(identity)
     vars(values)["MmapedDict"] = CountsFile  # the library's own maps holes, which kills on a full disk
     # The library names this class as its own extension point; it has no setter for it.
     values.ValueClass = values.MultiProcessValue(process_identifier=_current_identity)  # type: ignore[no-untyped-call]
@@ -49,7 +49,7 @@ def leave() -> None:
     values.ValueClass = values.MutexValue
 
 
-def become(identity: str) -> None:
+def set_identity(identity: str) -> None:
     """Be another process of the group from now on: right after a fork, before anything is counted.
 
     identity: like `w0` or `sidecar`; no underscore, which the library's file names use.

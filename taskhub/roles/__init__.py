@@ -1,1 +1,1 @@
-"""The one contract of what lives long: a thread each, made anew after anything unexpected, watched for hanging."""
+"""The one contract of what lives long: a thread each, recreated after anything unexpected, watched for hanging."""

@@ -1,9 +1,9 @@
-"""The one contract of all roles: a thread each, made anew after anything unexpected, watched for standing still.
+"""The one contract of all roles: a thread each, recreated after anything unexpected, watched for standing still.
 
 Invariants:
 - A step is one bounded pass that may be repeated from the start. Whatever it raises ends neither its thread nor
   another role: a dependency that is away is one line and a wait; anything else, of any class, is counted, and
-  the role is made anew by its factory after a jittered wait, so no half-broken state survives.
+  the role is recreated by its factory after a jittered wait, so no half-broken state survives.
 - A role gives a sign of life before and after each step and each call to a server, and says with it when the next
   is due at the latest. One that is late hangs: first its connection is shut, then this process ends.
 - Nothing here waits for a role. The keeper's turn starts threads, compares times, and cannot block.
@@ -33,7 +33,7 @@ WAITS = (UnavailableError, SchemaOutdatedError)  # of a dependency, and not of t
 _LONG_GAP_S = 1.0  # the keeper itself stood still so long: so may the roles have
 _LAST_WORD_S = 0.5  # from shutting a late role's connection to the end of the process
 _FIRST_RETRY_S, _LAST_RETRY_S = 1.0, 30.0
-_FAREWELL_RETRY_S = 0.1
+_LAST_STEP_RETRY_S = 0.1
 _THREADLESS_S = 10.0
 
 
@@ -43,11 +43,11 @@ def _nothing() -> None:
 
 @dataclass(frozen=True)
 class Role:
-    """What a role does. on_stop: before it is made anew. farewell: the last step, repeated until it says True."""
+    """What a role does. on_stop: before it is recreated. last_step: repeated until it returns True."""
 
     step: Callable[[], None]
     on_stop: Callable[[], None] = _nothing
-    farewell: Callable[[], bool] = lambda: True
+    last_step: Callable[[], bool] = lambda: True
 
 
 @dataclass(frozen=True)
@@ -59,12 +59,12 @@ class RolePlan:
     make: Callable[[RoleState], Role]
     limit_s: float
     retry_cap_s: float = _LAST_RETRY_S
-    has_farewell: bool = False
+    has_last_step: bool = False
     wait: Callable[[float], None] | None = None
 
 
 class Wanted(Protocol):
-    """Whether this process is to go on; after that, whether there is time for a farewell."""
+    """Whether this process is to go on; after that, whether there is time for a last step."""
 
     def is_wanted(self) -> bool: ...
     def has_time_left(self) -> bool: ...
@@ -75,7 +75,7 @@ class RoleThread:
 
     def __init__(self, plan: RolePlan, state: RoleState, wanted: Wanted, end: threading.Event) -> None:
         self.state = state
-        self.is_done = not plan.has_farewell  # nobody waits for the others' end
+        self.is_done = not plan.has_last_step  # nobody waits for the others' end
         self._plan = plan
         self._wanted = wanted
         self._wait = plan.wait or end.wait
@@ -114,7 +114,7 @@ class RoleThread:
         while self._wanted.is_wanted():
             self._rest(self._guarded(self._step))
         while not self.is_done and self._wanted.has_time_left():
-            self._rest(min(self._guarded(self._leave), _FAREWELL_RETRY_S))
+            self._rest(min(self._guarded(self._leave), _LAST_STEP_RETRY_S))
 
     def _step(self) -> None:
         failpoints.hit("role.", self._plan.name)
@@ -123,10 +123,10 @@ class RoleThread:
         self._role.step()
 
     def _leave(self) -> None:
-        failpoints.hit("farewell.", self._plan.name)
+        failpoints.hit("last_step.", self._plan.name)
         if self._role is None:
             self._role = self._plan.make(self.state)
-        self.is_done = self._role.farewell()
+        self.is_done = self._role.last_step()
 
     def _guarded(self, action: Callable[[], None]) -> float:
         """Do it, whatever may come of it; returns how long to wait."""
@@ -147,7 +147,7 @@ class RoleThread:
 
     def _failed(self, error: BaseException) -> None:
         is_news = self.state.fails(error) == 1
-        fields = {"role": self._plan.name, "text": f"{type(error).__name__}; the role is made anew"}
+        fields = {"role": self._plan.name, "text": f"{type(error).__name__}; the role is recreated"}
         log.error("maintenance.failed", extra=fields, exc_info=error if is_news else None)
 
     def _close(self) -> None:
@@ -190,7 +190,7 @@ class RoleKeeper:
         return not late
 
     def dismiss(self) -> bool:
-        """Wake whoever sleeps: this process is unwanted. True once every role has said its farewell."""
+        """Wake whoever sleeps: this process is unwanted. True once every role has done its last step."""
         self._end.set()
         return all(thread.is_done for thread in self._threads)
 

@@ -45,7 +45,7 @@ class BlockedChild:
         token = record.token
         if record.is_dead or not token or self._relieved.get(record.slot) == token:
             return False
-        return bool(record.running) and min(record.runs_for_s, record.unrelieved_for_s) > self._hold_s
+        return bool(record.running) and min(record.runs_for_s, record.helper_silent_for_s) > self._hold_s
 
     def _relieve(self, record: Record) -> None:
         token = record.token

@@ -70,7 +70,7 @@ class ChildRecovery:
 
     def step(self) -> None:
         """Recover this worker's dead children."""
-        dead = [record for record in self._link.all() if record.is_dead and record.is_owed]
+        dead = [record for record in self._link.all() if record.is_dead and record.is_unconfirmed]
         self._isolation.each(
             dead, lambda record: (record.slot, record.generation), self._recover_own, self._recover_unread
         )
@@ -80,13 +80,13 @@ class ChildRecovery:
 
     def inherit(self) -> None:
         """Recover older workers of this state folder whose processes are all gone."""
-        for records in self._link.older():
+        for records in self._link.predecessors():
             self._recover_older(records)
 
-    def farewell(self) -> bool:
+    def deregister(self) -> bool:
         """The children are gone: leave nothing for others to find. True once that is so."""
         self.step()
-        if len(self._returns) or any(record.is_dead and record.is_owed for record in self._link.all()):
+        if len(self._returns) or any(record.is_dead and record.is_unconfirmed for record in self._link.all()):
             return False
         expire_worker(self._store, self._link.worker)
         delete_worker(self._store, self._link.worker)
@@ -95,7 +95,7 @@ class ChildRecovery:
 
     def _resume(self) -> None:
         """After a sidecar's own death: lists that its predecessor had still to return."""
-        owed = {(record.slot, record.generation) for record in self._link.all() if record.is_owed}
+        owed = {(record.slot, record.generation) for record in self._link.all() if record.is_unconfirmed}
         for slot in slots_of_worker(self._store, self._link.worker):
             if (slot.number, slot.generation) not in owed:
                 self._returns.add(slot, [])
@@ -121,7 +121,7 @@ class ChildRecovery:
             return records.worker, record.slot, record.generation
 
         sound = list(records.all())
-        owed = [record for record in sound if record.is_owed]
+        owed = [record for record in sound if record.is_unconfirmed]
         self._isolation.each([r for r in owed if key(r) not in self._inherited], key, recover, set_aside)
         if all(key(record) in self._inherited for record in owed):
             recorded = {(record.slot, record.generation) for record in sound}

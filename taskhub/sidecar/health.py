@@ -2,7 +2,7 @@
 
 `/livez` is 503 only for what a restart of the whole worker can mend: its supervisor's loop or all of its
 children stand still, or a role without which no job starts or comes back has failed unexpectedly for a minute,
-which making it anew has not mended. An absent dependency never makes it so.
+which recreating it has not mended. An absent dependency never makes it so.
 """
 
 from __future__ import annotations

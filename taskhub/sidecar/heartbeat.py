@@ -3,7 +3,7 @@
 Each heartbeat that changes the worker's row extends the validity in shared memory, counted from before it
 was sent; never while the supervisor itself does not turn, nor on a schema that does not allow this code (any
 more). A heartbeat that changes no row means that somebody has declared this worker dead: everything it holds is
-being run elsewhere, so it must begin anew.
+being run elsewhere, so it must restart.
 
 It depends on nothing but its connection: what it says of itself is found before the fork, so it beats on while
 the package is being replaced, or the machine forgets its name.
@@ -58,7 +58,10 @@ class Heartbeat:
             self._register()
         open_slots = heartbeat(self._store, self._link.worker, self._link.is_draining, timeout_s=self._validity_s / 2)
         if open_slots is None:
-            log.error("worker.fenced", extra={"worker": self._link.worker, "text": "declared dead; beginning anew"})
+            log.error(
+                "worker.fenced",
+                extra={"worker": self._link.worker, "text": "declared dead; it restarts under another id"},
+            )
             self._link.fence()
             return
         self._link.set_peers(open_slots)

@@ -90,12 +90,12 @@ class _Plans:
         return [
             RolePlan("heartbeat", timers.heartbeat_s, self._heartbeat, limit_s / 2, retry_cap_s=2.0, wait=beat),
             RolePlan(
-                "child_recovery", 0.25, self._child_recovery, limit_s, retry_cap_s=5.0, has_farewell=True, wait=wake
+                "child_recovery", 0.25, self._child_recovery, limit_s, retry_cap_s=5.0, has_last_step=True, wait=wake
             ),
             RolePlan("returner", 0.5, self._returner, limit_s, wait=news),
             RolePlan("blocked_child", 0.2, self._blocked_child, limit_s),
             RolePlan("cancellation", 0.5, self._cancellation, limit_s),
-            RolePlan("output", EVERY_S, self._output, limit_s, retry_cap_s=2.0, has_farewell=True),
+            RolePlan("output", EVERY_S, self._output, limit_s, retry_cap_s=2.0, has_last_step=True),
             RolePlan("predecessor_recovery", timers.recover_s, self._registered(self._predecessor_recovery), limit_s),
             RolePlan("observer", timers.recover_s, self._registered(self._observer), limit_s),
             RolePlan("recoverer", timers.recover_s, self._registered(self._recoverer), limit_s),
@@ -127,12 +127,12 @@ class _Plans:
         recovery = self._make_recovery(state)
         returner = self._make_returner(state)
 
-        def farewell() -> bool:
+        def last_step() -> bool:
             recovery.step()
             returner.step()
-            return recovery.farewell()
+            return recovery.deregister()
 
-        return Role(recovery.step, farewell=farewell)
+        return Role(recovery.step, last_step=last_step)
 
     def _make_returner(self, state: RoleState) -> Returner:
         return Returner(self._access.store(state), self._access.broker(state), self._returns, Isolation(state))
@@ -150,7 +150,7 @@ class _Plans:
 
     def _output(self, _: RoleState) -> Role:
         output = RawOutput(self._link.outputs, self._link.latest_task)
-        return Role(output.step, farewell=output.farewell)
+        return Role(output.step, last_step=output.drain)
 
     def _predecessor_recovery(self, state: RoleState) -> Role:
         return Role(self._make_recovery(state).inherit)

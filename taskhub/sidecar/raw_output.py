@@ -43,7 +43,7 @@ class RawOutput:
         for lines in self._lines.values():
             lines.look(now_s)
 
-    def farewell(self) -> bool:
+    def drain(self) -> bool:
         """The children are gone: tell what they have left."""
         for _ in range(_LAST_ROUNDS):
             if not self._read(0):

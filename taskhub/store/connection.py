@@ -5,7 +5,7 @@ Invariants:
   asynchronously and this side holds the deadline. A connection that missed it is closed for good.
 - Autocommit: each statement is its own transaction, on one round trip, as a prepared statement.
 - A lost connection raises StoreUnavailableError; `outcome_unknown` tells if the statement had been sent.
-  The next call connects anew. Nothing is ever repeated here: the caller knows what may be.
+  The next call reconnects. Nothing is ever repeated here: the caller knows what may be.
 - Not shared between processes (made after fork) nor used by two threads at once.
 """
 

@@ -19,7 +19,7 @@ _LOOK_AGAIN_S = 0.05
 
 
 class Closable(Protocol):
-    """Something over a connection; after `close` the next use connects anew."""
+    """Something over a connection; after `close` the next use reconnects."""
 
     def close(self) -> None: ...
 

@@ -66,6 +66,6 @@ def expire_jobs(store: Store, ids: list[str]) -> list[ExpiredJob]:
 def revive_jobs(
     store: Store, after_queue: str, after_priority: int, after: str, skip: int, amount: int
 ) -> Revived | None:
-    """After the clock was set back: what lies ahead waits anew. None: there was nothing to read."""
+    """After the clock was set back: what lies ahead waits again. None: there was nothing to read."""
     rows = store.run("revive_jobs", after_queue, after_priority, after, skip, amount)
     return Revived._make(rows[0]) if rows else None

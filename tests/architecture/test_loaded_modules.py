@@ -20,7 +20,7 @@ print(json.dumps([[name, getattr(sys.modules[name], "__file__", None) or ""] for
 """
 _COMMAND = "import taskhub.cli.main, taskhub.cli.programs.{}"
 _WORKER = """
-import supervisor.__main__, supervisor.targets
+import supervisor.__main__, supervisor.programs
 from taskhub import installation
 from taskhub.handlers import registry
 installation.read_for_worker()

@@ -142,7 +142,7 @@ LOOP = (
 def test_the_supervisors_loop_leaves_what_could_block_to_one_module(name: str) -> None:
     [source] = [source for source in sources("supervisor") if source.path.stem == name]
     found = {called for called, _ in source.calls} & BLOCKING
-    assert found <= ({"os.kill"} if name == "signals" else set())  # to itself, before it is executed anew
+    assert found <= ({"os.kill"} if name == "signals" else set())  # to itself, before it is executed again
 
 
 def test_every_wait_of_the_supervisor_returns_at_once() -> None:

@@ -53,9 +53,9 @@ FLOORS: list[dict[str, tuple[str, ...]]] = [
             "taskhub.testing",  # a whole taskhub for users' tests
             "taskhub.contrib",  # the faces wired into others' frameworks
             "supervisor.__main__",
-            "supervisor.targets",
+            "supervisor.programs",
             "supervisor.boot",
-            "supervisor.targets",
+            "supervisor.programs",
             "taskhub",
         )
     },

@@ -11,7 +11,7 @@ from tests.architecture.sources import ROOT
 
 SNAPSHOT = ROOT / "db" / "schema.sql"
 HEADER = """-- The schema that all migrations together make. Generated, never edited: tests/architecture/test_schema.py
--- says so when it is out of date, and how to make it anew.
+-- says so when it is out of date, and how to make it again.
 """
 
 

@@ -115,7 +115,7 @@ def test_a_lost_hosts_jobs_run_again_on_another(
 
 
 @pytest.mark.long
-def test_a_frozen_worker_that_wakes_after_its_time_settles_nothing_and_comes_back_anew(
+def test_a_frozen_worker_that_wakes_after_its_time_settles_nothing_and_comes_back_as_another(
     worker: MakeWorker, ledger: Ledger, rows: Rows, store: Connection, broker: Broker
 ) -> None:
     with worker("frozen", **QUICK) as frozen:
@@ -130,8 +130,8 @@ def test_a_frozen_worker_that_wakes_after_its_time_settles_nothing_and_comes_bac
             settled = rows.job(job)
             for pid in reversed(members):
                 os.kill(pid, signal.SIGCONT)
-            anew = "SELECT count(*) FROM workers WHERE host = (SELECT min(host) FROM workers) AND NOT expired"
-            wait_until(lambda: rows.value(anew) == 2, 15, "the frozen worker is registered under a new name")
+            again = "SELECT count(*) FROM workers WHERE host = (SELECT min(host) FROM workers) AND NOT expired"
+            wait_until(lambda: rows.value(again) == 2, 15, "the frozen worker is registered under a new name")
             again = submit(store, broker, "ledger.noop", 20)
             rows.wait_counts({"completed": 21}, 15)
             assert before not in {row["id"] for row in rows.sql("SELECT id FROM workers WHERE NOT expired")}

@@ -181,14 +181,14 @@ def test_w29_the_kill_arrives_after_the_child_has_moved_on(
     """The decision is about one job, and when it is carried out the child runs the next, innocent one."""
     child = stage.child(job_timeout_s=60)
     watchdog, slot = stage.watchdog(internal_kill_grace_s=0), stage.slot_of(child)
-    [guilty] = submit(store, broker, "ledger.sleep", seconds=0.3)
-    wait_until(ledger.starts, 10, "the guilty job runs")
+    [cause] = submit(store, broker, "ledger.sleep", seconds=0.3)
+    wait_until(ledger.starts, 10, "the cause job runs")
     task = bytes(child.bank.bytes[m.B_TASK * 8 : m.B_TASK * 8 + 16]), child.bank[m.B_STARTED]
     [innocent] = submit(store, broker, "ledger.sleep", seconds=0.5)
     wait_until(lambda: ledger.starts() == 2, 10, "the innocent job runs")
-    stage.judge(watchdog, slot, lambda: runs(child.bank, task), m.REASON_TIMEOUT)
+    stage.kill_if(watchdog, slot, lambda: runs(child.bank, task), m.REASON_TIMEOUT)
     rows.wait_counts({"completed": 2}, 10)
-    assert ledger.executions() == Counter([guilty, innocent])
+    assert ledger.executions() == Counter([cause, innocent])
     assert rows.value("SELECT count(*) FROM job_errors") == 0
     assert alive(child.pid)
 
@@ -201,6 +201,6 @@ def test_w29_a_child_that_wakes_as_it_is_about_to_be_replaced_lives(
     watchdog, slot = stage.watchdog(internal_stall_s=0.2), stage.slot_of(child)
     [job] = submit(store, broker, "ledger.sleep", seconds=0.5)
     wait_until(ledger.starts, 10, "the job runs")
-    stage.judge(watchdog, slot, lambda: watchdog._is_stalled(child.bank), m.REASON_STALLED)
+    stage.kill_if(watchdog, slot, lambda: watchdog._is_stalled(child.bank), m.REASON_STALLED)
     rows.wait_counts({"completed": 1}, 10)
     assert (ledger.starts(), rows.job(job)["crashes"], alive(child.pid)) == (1, 0, True)

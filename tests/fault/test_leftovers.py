@@ -67,10 +67,10 @@ def test_a_thread_that_ends_the_process_during_its_own_job_is_its_jobs(
     stage: PlayedWorker, store: Connection, broker: Broker, rows: Rows, ledger: Ledger
 ) -> None:
     child = stage.child()
-    [guilty] = submit(store, broker, "litter.end_later", seconds=0.05, stays=10, by="exit")
+    [cause] = submit(store, broker, "litter.end_later", seconds=0.05, stays=10, by="exit")
     assert os.waitstatus_to_exitcode(stage.reap(child)) == 7
     stage.recover()
-    assert (rows.job(guilty)["crashes"], rows.job(guilty)["interruptions"]) == (1, 0)
+    assert (rows.job(cause)["crashes"], rows.job(cause)["interruptions"]) == (1, 0)
 
 
 def test_a_child_whose_builtins_a_job_has_replaced_serves_the_next(
@@ -167,9 +167,9 @@ def test_what_a_killed_job_left_in_sessions_of_its_own_is_gone_before_it_runs_ag
     wait_until(lambda: len(ledger.entries("daemon")) == 2, 10, "both jobs have daemons")
     job_of = {entry.pid: entry.job for entry in ledger.entries("start")}
     theirs = [left_by(ledger, job_of[child.pid]) for child in children]
-    guilty, other = children
-    os.kill(guilty.pid, signal.SIGKILL)
-    stage.reap(guilty)
+    cause, other = children
+    os.kill(cause.pid, signal.SIGKILL)
+    stage.reap(cause)
     assert all(map(alive, theirs[0])), "the kernel does not do it"
     stage.recover()
     assert not any(map(alive, theirs[0]))

@@ -187,7 +187,7 @@ def test_w14_a_stopped_supervisors_children_start_nothing_new(
     rows.wait_counts({"completed": 1}, 10)
 
 
-def test_w15_a_frozen_hosts_jobs_are_taken_over_and_it_begins_anew(
+def test_w15_a_frozen_hosts_jobs_are_taken_over_and_it_restarts(
     stage: PlayedWorker,
     store: Connection,
     broker: Broker,

@@ -2,7 +2,7 @@
 
 What a child does is in the file `slot-<n>` of the folder that the environment names, read once a turn:
 `idle`, `busy` (a task without end), `exit:<status>`, `hang` (silent for ever), `stuck` (overdue where no
-SIGSTOP is heard), `orphan` (leaves strangers).
+SIGSTOP is heard), `orphan` (leaves orphans).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import uuid
 from pathlib import Path
 
 from supervisor.output_pipes import OutputPipes
-from supervisor.reload import Attempt, Handover, Reload
+from supervisor.reload import Handover, Reload, TrialCommand
 from supervisor.shared.child_link import ChildLink
 from supervisor.shared.file import Memory
 from supervisor.shared.sidecar_link import SidecarLink
@@ -88,7 +88,7 @@ def sidecar(link: SidecarLink) -> int:
     output = RawOutput(link.outputs, link.latest_task, wait_s=0)
     while link.is_wanted():
         for record in link.all():
-            if record.is_dead and record.is_owed:
+            if record.is_dead and record.is_unconfirmed:
                 record.confirm()
         link.tick()
         link.wait(0.05)
@@ -112,7 +112,7 @@ def main() -> int:
     if report := os.environ.pop(_REPORT, None):
         os.close(int(report))
     outputs = OutputPipes.handed_over(os.environ.pop(_OUTPUTS, ""))
-    names, attempt = Handover(_HANDOVER, _REPORT, _OUTPUTS), Attempt(trial, 60.0, 0)
+    names, attempt = Handover(_HANDOVER, _REPORT, _OUTPUTS), TrialCommand(trial, 60.0, 0)
     reload = Reload(memory, names, attempt, signals, outputs, is_continued=bool(handover))
     return Supervisor(settings, memory, Programs(target, sidecar), reload, signals, outputs).run()
 

@@ -129,11 +129,11 @@ class DummySupervisor(Program):
             os.kill(pid, number)
 
 
-MakeTroupe = Callable[..., DummySupervisor]
+MakeDummies = Callable[..., DummySupervisor]
 
 
 @pytest.fixture
-def dummies(tmp_path: Path) -> Iterator[MakeTroupe]:
+def dummies(tmp_path: Path) -> Iterator[MakeDummies]:
     """Makes a dummies that is still to be started: `with dummies() as running:`."""
     made: list[DummySupervisor] = []
 

@@ -112,7 +112,7 @@ def kill_self(job: Any) -> None:
 
 @recorded("ledger.exit")
 def exit_process(job: Any) -> None:
-    """End the process with `code`, without any farewell."""
+    """End the process with `code`, without a word."""
     os._exit(job.payload["code"])
 
 

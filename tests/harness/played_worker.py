@@ -141,10 +141,10 @@ class PlayedWorker:
     def watchdog(self, **settings: object) -> Watchdog:
         return Watchdog(self._settings(**settings), Steps())
 
-    def judge(self, watchdog: Watchdog, slot: Slot, is_guilty: Callable[[], bool], reason: int) -> None:
-        """Have the watchdog suspect a child, and look at it as the supervisor does until it has decided."""
-        watchdog._suspect(slot, is_guilty, reason, now_s())
-        wait_until(lambda: watchdog.look([slot], now_s()) or slot.suspect is None, 5, "the watchdog has decided")
+    def kill_if(self, watchdog: Watchdog, slot: Slot, still_applies: Callable[[], bool], reason: int) -> None:
+        """Have the watchdog stop a child, and look at it as the supervisor does until it has decided."""
+        watchdog._stop_to_check(slot, still_applies, reason, now_s())
+        wait_until(lambda: watchdog.look([slot], now_s()) or slot.pending_kill is None, 5, "the watchdog has decided")
 
     # The sidecar's part
 

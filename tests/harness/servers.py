@@ -135,7 +135,7 @@ class Postgres(_Server):
         self._end(signal.SIGINT)
 
     def kill(self) -> None:
-        """SIGQUIT: every backend leaves at once without a farewell, and nothing of the cluster stays behind."""
+        """SIGQUIT: every backend leaves at once without a word, and nothing of the cluster stays behind."""
         self._end(signal.SIGQUIT)
 
     def freeze(self) -> None:

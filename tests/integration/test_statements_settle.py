@@ -214,7 +214,7 @@ def test_a_job_of_an_unknown_type_waits_for_another_worker_for_an_hour(
     assert row["unknown_since"] is not None
 
 
-def test_the_hour_of_an_unknown_type_begins_anew_once_a_worker_has_run_the_job(
+def test_the_hour_of_an_unknown_type_starts_again_once_a_worker_has_run_the_job(
     store: Connection, rows: Rows, child: Child
 ) -> None:
     job = rows.one(unknown_since="=clock_timestamp() - interval '59 m'")
@@ -411,7 +411,7 @@ def test_a_retry_that_would_come_after_the_expiry_fails_at_once(store: Connectio
 
 
 def test_no_execution_started_in_the_future(store: Connection, rows: Rows, child: Child) -> None:
-    """Times of a clock that began anew, as a host's after a reboot."""
+    """Times of a clock that began again, as a host's after a reboot."""
     done, failed = rows.add(2)
     lease, _ = claim(store, child, [done, failed])
     times: dict[str, Any] = {"started_ago": [-9000.0]}

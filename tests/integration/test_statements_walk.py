@@ -205,7 +205,7 @@ def test_a_clock_that_was_set_back_takes_the_mark_with_it(store: Connection, row
     assert rows.value("SELECT horizon_id <= taskhub_id_floor(clock_timestamp() - interval '5 s') FROM walk")
 
 
-def test_a_horizon_of_another_server_is_taken_anew(store: Connection, rows: Rows) -> None:
+def test_a_horizon_of_another_server_is_taken_again(store: Connection, rows: Rows) -> None:
     rows.sql("UPDATE walk SET horizon_xid = '9000000000000'")
     turn(store)
     assert rows.value("SELECT horizon_xid < pg_snapshot_xmax(pg_current_snapshot()) FROM walk")

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness.dummy_supervisor import MakeTroupe
+from tests.harness.dummy_supervisor import MakeDummies
 from tests.harness.processes import alive, children_of
 from tests.waiting import pause, stretched, wait_until
 
 
-def test_a_killed_child_that_had_worked_is_replaced_at_once_and_its_sibling_never_notices(dummies: MakeTroupe) -> None:
+def test_a_killed_child_that_had_worked_is_replaced_at_once_and_its_sibling_never_notices(dummies: MakeDummies) -> None:
     with dummies() as running:
         running.order(0, "busy")
         victim, sibling = running.member(0), running.member(1)
@@ -31,7 +31,7 @@ def test_a_killed_child_that_had_worked_is_replaced_at_once_and_its_sibling_neve
 
 
 def test_children_that_die_before_their_first_task_are_forked_ever_more_slowly_and_then_the_worker_gives_up(
-    dummies: MakeTroupe,
+    dummies: MakeDummies,
 ) -> None:
     running = dummies(2, TASKHUB_INTERNAL_BOOT_BACKOFF_S="0.1", TASKHUB_INTERNAL_BOOT_BACKOFF_CAP_S="0.4")
     running.order(0, "exit:3")
@@ -46,7 +46,7 @@ def test_children_that_die_before_their_first_task_are_forked_ever_more_slowly_a
     assert [wait >= least for wait, least in zip(waits, (0.1, 0.2, 0.4, 0.4), strict=True)] == [True] * 4, waits
 
 
-def test_a_child_that_exits_with_zero_unasked_before_its_first_task_backs_off_too(dummies: MakeTroupe) -> None:
+def test_a_child_that_exits_with_zero_unasked_before_its_first_task_backs_off_too(dummies: MakeDummies) -> None:
     running = dummies(1)
     running.order(0, "exit:0")
     running.start()
@@ -54,7 +54,7 @@ def test_a_child_that_exits_with_zero_unasked_before_its_first_task_backs_off_to
     assert running.exits() == ["exit 0"] * 5
 
 
-def test_one_slot_whose_children_die_never_ends_a_worker_whose_other_slot_works(dummies: MakeTroupe) -> None:
+def test_one_slot_whose_children_die_never_ends_a_worker_whose_other_slot_works(dummies: MakeDummies) -> None:
     running = dummies()
     running.order(0, "exit:3")
     running.start()
@@ -67,7 +67,7 @@ def test_one_slot_whose_children_die_never_ends_a_worker_whose_other_slot_works(
     assert running.stop() == 0
 
 
-def test_a_child_that_is_silent_without_a_task_is_replaced_and_a_busy_one_is_not(dummies: MakeTroupe) -> None:
+def test_a_child_that_is_silent_without_a_task_is_replaced_and_a_busy_one_is_not(dummies: MakeDummies) -> None:
     with dummies() as running:
         running.order(1, "busy")
         silent, busy = running.member(0), running.member(1)
@@ -83,7 +83,7 @@ def test_a_child_that_is_silent_without_a_task_is_replaced_and_a_busy_one_is_not
 
 
 @pytest.mark.slow
-def test_a_supervisor_that_stood_still_itself_blames_no_child_for_the_silence(dummies: MakeTroupe) -> None:
+def test_a_supervisor_that_stood_still_itself_blames_no_child_for_the_silence(dummies: MakeDummies) -> None:
     with dummies() as running:
         before = running.all_members()
         running.group_signal(signal.SIGSTOP)
@@ -94,7 +94,7 @@ def test_a_supervisor_that_stood_still_itself_blames_no_child_for_the_silence(du
         assert running.events("child.stalled") == []
 
 
-def test_a_killed_sidecar_is_replaced_within_a_second_and_no_child_notices(dummies: MakeTroupe) -> None:
+def test_a_killed_sidecar_is_replaced_within_a_second_and_no_child_notices(dummies: MakeDummies) -> None:
     with dummies() as running:
         before, sidecar = running.all_members(), running.sidecar()
         began = time.monotonic()
@@ -105,7 +105,7 @@ def test_a_killed_sidecar_is_replaced_within_a_second_and_no_child_notices(dummi
 
 
 @pytest.mark.slow
-def test_a_sidecar_that_hangs_is_replaced(dummies: MakeTroupe) -> None:
+def test_a_sidecar_that_hangs_is_replaced(dummies: MakeDummies) -> None:
     with dummies() as running:
         before, sidecar = running.all_members(), running.sidecar()
         os.kill(sidecar, signal.SIGSTOP)
@@ -113,7 +113,7 @@ def test_a_sidecar_that_hangs_is_replaced(dummies: MakeTroupe) -> None:
         assert running.members() == before
 
 
-def test_a_sidecar_that_cannot_start_is_tried_again_after_pauses_that_double(dummies: MakeTroupe) -> None:
+def test_a_sidecar_that_cannot_start_is_tried_again_after_pauses_that_double(dummies: MakeDummies) -> None:
     with dummies(TASKHUB_FAILPOINTS="dummy.sidecar=exit:1") as running:
         before = running.all_members()
         ends = wait_until(lambda: ends if len(ends := running.events("sidecar.exited")) > 4 else None, 20, "it ends")
@@ -125,7 +125,7 @@ def test_a_sidecar_that_cannot_start_is_tried_again_after_pauses_that_double(dum
 
 
 def test_children_and_sidecar_are_gone_a_tenth_of_a_second_after_their_supervisor_was_killed(
-    dummies: MakeTroupe,
+    dummies: MakeDummies,
 ) -> None:
     with dummies(3) as running:
         running.order(0, "busy")
@@ -139,14 +139,14 @@ def test_children_and_sidecar_are_gone_a_tenth_of_a_second_after_their_superviso
 
 
 STEPS = (
-    "wait", "signal", "reap.w0", "reap.w1", "sidecar.reap", "sidecar.keep", "strangers", "watchdog.w0", "start.w0",
-    "reload",
+    "wait", "signal", "reap.w0", "reap.w1", "sidecar.reap", "sidecar.ensure_running", "orphans", "watchdog.w0",
+    "start.w0", "reload",
 )  # fmt: skip
 
 
 @pytest.mark.parametrize("step", STEPS)
 def test_a_step_of_the_loop_that_fails_unexpectedly_is_told_once_and_tried_again(
-    dummies: MakeTroupe, step: str
+    dummies: MakeDummies, step: str
 ) -> None:
     with dummies(TASKHUB_FAILPOINTS=f"supervisor.{step}=raise*3") as running:
         for slot, pid in running.all_members().items():
@@ -162,7 +162,7 @@ def test_a_step_of_the_loop_that_fails_unexpectedly_is_told_once_and_tried_again
 
 
 def test_without_descriptors_a_reload_is_refused_and_dead_children_are_back_once_there_are_some(
-    dummies: MakeTroupe,
+    dummies: MakeDummies,
 ) -> None:
     with dummies() as running:
         running.order(0, "idle")  # read from a file
@@ -184,13 +184,13 @@ def test_without_descriptors_a_reload_is_refused_and_dead_children_are_back_once
 
 @pytest.mark.slow
 def test_no_turn_is_long_though_sixty_four_children_are_to_be_killed_that_do_not_stand_still(
-    dummies: MakeTroupe,
+    dummies: MakeDummies,
 ) -> None:
     # Others may use the processors, too: these children alone are many.
     assert any(0 < _longest_turn_over_the_stuck(dummies) < stretched(0.2) for _ in range(3))
 
 
-def _longest_turn_over_the_stuck(dummies: MakeTroupe) -> float:
+def _longest_turn_over_the_stuck(dummies: MakeDummies) -> float:
     with dummies(64) as running:
         running.make_fifo()
         before = running.all_members()
@@ -202,7 +202,7 @@ def _longest_turn_over_the_stuck(dummies: MakeTroupe) -> float:
         return running.longest_turn_s()
 
 
-def test_a_hundred_kills_leave_no_zombie_and_no_descriptor(dummies: MakeTroupe) -> None:
+def test_a_hundred_kills_leave_no_zombie_and_no_descriptor(dummies: MakeDummies) -> None:
     with dummies(4) as running:
         for slot in range(4):
             running.order(slot, "busy")
@@ -237,7 +237,7 @@ def _seconds(timestamp: str) -> float:
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="mounting a small disk needs root")
-def test_a_slot_that_the_disk_has_no_room_for_is_refused_and_the_others_work_on(dummies: MakeTroupe) -> None:
+def test_a_slot_that_the_disk_has_no_room_for_is_refused_and_the_others_work_on(dummies: MakeDummies) -> None:
     running = dummies(2)
     mount = 'mkdir -p "$TASKHUB_STATE_DIR" && mount -t tmpfs -o size=512k none "$TASKHUB_STATE_DIR" && exec "$@"'
     running.run_in("unshare", "--mount", "sh", "-c", mount, "sh")

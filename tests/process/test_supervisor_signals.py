@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness.dummy_supervisor import DummySupervisor, MakeTroupe
+from tests.harness.dummy_supervisor import DummySupervisor, MakeDummies
 from tests.harness.processes import alive
 from tests.waiting import pause, stretched, wait_until
 
@@ -21,7 +21,7 @@ from tests.waiting import pause, stretched, wait_until
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_stop_waits_for_the_running_task_and_ends_with_zero(dummies: MakeTroupe, number: signal.Signals) -> None:
+def test_a_stop_waits_for_the_running_task_and_ends_with_zero(dummies: MakeDummies, number: signal.Signals) -> None:
     with dummies(TASKHUB_DRAIN_S="20") as running:
         running.order(0, "busy")
         busy, idle = running.member(0), running.member(1)
@@ -36,7 +36,7 @@ def test_a_stop_waits_for_the_running_task_and_ends_with_zero(dummies: MakeTroup
 
 
 def test_a_task_that_outlasts_the_drain_is_killed_and_the_worker_ends_within_two_seconds_after(
-    dummies: MakeTroupe,
+    dummies: MakeDummies,
 ) -> None:
     with dummies(TASKHUB_DRAIN_S="1") as running:
         running.order(0, "busy")
@@ -50,7 +50,7 @@ def test_a_task_that_outlasts_the_drain_is_killed_and_the_worker_ends_within_two
 @pytest.mark.parametrize(
     "numbers", [(signal.SIGTERM, signal.SIGTERM), (signal.SIGINT, signal.SIGINT), (signal.SIGQUIT,)]
 )
-def test_asked_twice_or_by_quit_the_worker_ends_now(dummies: MakeTroupe, numbers: tuple[signal.Signals, ...]) -> None:
+def test_asked_twice_or_by_quit_the_worker_ends_now(dummies: MakeDummies, numbers: tuple[signal.Signals, ...]) -> None:
     with dummies(TASKHUB_DRAIN_S="60") as running:
         running.order(0, "busy")
         wait_until(lambda: running.phase(0) == "running", 10, "the task runs")
@@ -63,7 +63,7 @@ def test_asked_twice_or_by_quit_the_worker_ends_now(dummies: MakeTroupe, numbers
         assert running.exits(0) == ["SIGKILL"]
 
 
-def test_a_stop_sent_to_every_process_kills_no_running_task(dummies: MakeTroupe) -> None:
+def test_a_stop_sent_to_every_process_kills_no_running_task(dummies: MakeDummies) -> None:
     with dummies(TASKHUB_DRAIN_S="20") as running:
         running.order(0, "busy")
         wait_until(lambda: running.phase(0) == "running", 10, "the task runs")
@@ -81,7 +81,7 @@ def test_a_stop_sent_to_every_process_kills_no_running_task(dummies: MakeTroupe)
 # Sizes
 
 
-def test_ttin_and_ttou_change_the_number_of_children_one_by_one_and_never_below_one(dummies: MakeTroupe) -> None:
+def test_ttin_and_ttou_change_the_number_of_children_one_by_one_and_never_below_one(dummies: MakeDummies) -> None:
     with dummies() as running:
         running.signal(signal.SIGTTIN)
         wait_until(lambda: set(running.members()) == {0, 1, 2}, 5, "a third child runs")
@@ -94,7 +94,7 @@ def test_ttin_and_ttou_change_the_number_of_children_one_by_one_and_never_below_
         assert running.exits() == ["exit 0"] * 2
 
 
-def test_a_slot_that_is_still_leaving_is_not_taken_by_the_next_child(dummies: MakeTroupe) -> None:
+def test_a_slot_that_is_still_leaving_is_not_taken_by_the_next_child(dummies: MakeDummies) -> None:
     with dummies(TASKHUB_DRAIN_S="5") as running:
         for slot in range(3):
             running.order(slot, "busy" if slot == 1 else "idle")
@@ -120,7 +120,7 @@ def test_a_slot_that_is_still_leaving_is_not_taken_by_the_next_child(dummies: Ma
 # Looking
 
 
-def test_usr1_writes_the_state_of_every_slot_and_everybodys_stack_into_the_log(dummies: MakeTroupe) -> None:
+def test_usr1_writes_the_state_of_every_slot_and_everybodys_stack_into_the_log(dummies: MakeDummies) -> None:
     with dummies() as running:
         running.order(0, "busy")
         wait_until(lambda: running.phase(0) == "running", 10, "the task runs")
@@ -136,7 +136,7 @@ def test_usr1_writes_the_state_of_every_slot_and_everybodys_stack_into_the_log(d
 # Reload
 
 
-def test_a_reload_whose_trial_fails_leaves_everything_as_it_is_and_says_why_on_one_line(dummies: MakeTroupe) -> None:
+def test_a_reload_whose_trial_fails_leaves_everything_as_it_is_and_says_why_on_one_line(dummies: MakeDummies) -> None:
     trial = "import sys; print('x' * 200_000); sys.exit('no module named\\nshop_handlers')"
     with dummies(DUMMY_TRIAL=trial) as running:
         before = (running.pid, running.all_members(), running.sidecar())
@@ -147,7 +147,7 @@ def test_a_reload_whose_trial_fails_leaves_everything_as_it_is_and_says_why_on_o
         assert (running.pid, running.members(), running.sidecar()) == before
 
 
-def test_a_reload_keeps_pid_and_running_task_and_never_lacks_more_than_one_child(dummies: MakeTroupe) -> None:
+def test_a_reload_keeps_pid_and_running_task_and_never_lacks_more_than_one_child(dummies: MakeDummies) -> None:
     with dummies(3, TASKHUB_DRAIN_S="5") as running:
         running.order(0, "busy")
         before = {slot: running.member(slot) for slot in range(3)}
@@ -167,7 +167,7 @@ def test_a_reload_keeps_pid_and_running_task_and_never_lacks_more_than_one_child
         assert _fewest_at_work(running, 3) >= 2
 
 
-def test_reloads_one_upon_the_other_end_with_every_child_replaced(dummies: MakeTroupe) -> None:
+def test_reloads_one_upon_the_other_end_with_every_child_replaced(dummies: MakeDummies) -> None:
     with dummies(3, TASKHUB_DRAIN_S="5") as running:
         before = set(running.members().values())
         for times in (1, 2, 3):
@@ -179,7 +179,7 @@ def test_reloads_one_upon_the_other_end_with_every_child_replaced(dummies: MakeT
         assert running.stop() == 0
 
 
-def test_a_stop_during_a_reload_stops(dummies: MakeTroupe) -> None:
+def test_a_stop_during_a_reload_stops(dummies: MakeDummies) -> None:
     with dummies(TASKHUB_DRAIN_S="5", DUMMY_TRIAL="import time; time.sleep(1)") as running:
         running.signal(signal.SIGHUP)
         wait_until(lambda: running.events("worker.reloading"), 5, "the trial runs")
@@ -205,7 +205,7 @@ in_namespaces = pytest.mark.skipif(not works(*NAMESPACE, "--pid", "--fork", "tru
 
 
 @in_namespaces
-def test_as_pid_1_it_reaps_strangers_refuses_a_bad_reload_and_ends_with_zero(dummies: MakeTroupe) -> None:
+def test_as_pid_1_it_reaps_orphans_refuses_a_bad_reload_and_ends_with_zero(dummies: MakeDummies) -> None:
     running = dummies(DUMMY_TRIAL="import time, sys; time.sleep(0.3); sys.exit('bad code')")
     running.run_in(*NAMESPACE, "--pid", "--fork", "--mount-proc", "--kill-child")
     with running:

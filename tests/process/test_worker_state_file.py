@@ -1,4 +1,4 @@
-"""Somebody cuts or overwrites the state file of a living worker: it begins anew, and charges no job."""
+"""Somebody cuts or overwrites the state file of a living worker: it restarts, and charges no job."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def turned(pid: int, *, only_if: threading.Event) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
-def test_a_worker_whose_state_file_is_damaged_begins_anew_and_charges_no_job(
+def test_a_worker_whose_state_file_is_damaged_restarts_and_charges_no_job(
     worker: MakeWorker, ledger: Ledger, rows: Rows, broker: Broker, damage: Callable[[Path], None]
 ) -> None:
     running = worker(**SOON, TASKHUB_FAILPOINTS="supervisor.wait=stop")

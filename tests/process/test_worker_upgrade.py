@@ -79,7 +79,7 @@ def test_a_worker_whose_files_are_gone_goes_on(
 
 
 @pytest.mark.long
-def test_a_worker_that_was_declared_dead_waits_for_files_to_begin_anew(
+def test_a_worker_that_was_declared_dead_waits_for_files_to_restart(
     worker: MakeWorker, rows: Rows, broker: Broker, tmp_path: Path
 ) -> None:
     (tmp_path / "shop.py").write_text("import tests.harness.handlers\n")

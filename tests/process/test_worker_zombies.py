@@ -30,8 +30,8 @@ def send(number: signal.Signals, pids: list[int]) -> None:
         os.kill(pid, number)
 
 
-def wait_anew(running: Worker, rows: Rows, old: str) -> None:
-    wait_until(lambda: running.events("worker.begins_anew"), 15, f"it begins anew\n{running.tail()}")
+def wait_restarted(running: Worker, rows: Rows, old: str) -> None:
+    wait_until(lambda: running.events("worker.begins_anew"), 15, f"it restarts\n{running.tail()}")
     wait_until(lambda: len(living(rows)) == 2 and old not in living(rows), 15, "it is back under another name")
     running.wait_ready()
 
@@ -59,7 +59,7 @@ def test_w10_a_stopped_worker_that_goes_on_settles_nothing_counts_that_and_comes
             own = {entry.pid for entry in ledger.entries("start") if entry.job in made}
             assert not own & set(members), "it starts nothing"
             send(signal.SIGCONT, [zombie.pid])
-            wait_anew(zombie, rows, old)
+            wait_restarted(zombie, rows, old)
             wait_until(lambda: zombie.metrics().get("taskhub_stale_writes_total") == 1, 10, "the count goes on")
             more = place(rows, broker, "ledger.sleep", {"seconds": 0.2}, count=12)
             rows.wait_counts({"completed": 33}, 15)
@@ -84,7 +84,7 @@ def test_w14_a_supervisor_stopped_alone_takes_its_children_out_of_service_and_co
             rows.wait_counts({"completed": 44}, 15)
             assert not {entry.pid for entry in ledger.entries("start") if entry.job in made} & set(members)
             send(signal.SIGCONT, [headless.pid])
-            wait_anew(headless, rows, old)
+            wait_restarted(headless, rows, old)
             made += place(rows, broker, "ledger.sleep", {"seconds": 0.2}, count=12)
             rows.wait_counts({"completed": 56}, 15)
     counted = ledger.executions()
@@ -108,5 +108,5 @@ def test_w11_a_worker_stopped_between_claim_and_start_never_starts_what_it_had_c
             pause(1)
             assert {entry.pid for entry in ledger.entries("start")} & {child} == set()
             send(signal.SIGCONT, family_of(frozen.pid))
-            wait_anew(frozen, rows, old)
+            wait_restarted(frozen, rows, old)
     assert ledger.executions() == Counter([job])

@@ -24,7 +24,7 @@ from tests.waiting import wait_until
 
 _BANK = m.bank_offset(0, 1)  # of the first generation of the first slot
 _HEADER_BORDERS = [8 * word for word in range(m.H_BOOT_ID + 3)]
-_BANK_BORDERS = [_BANK + 8 * word for word in range(m.B_RELIEVED + 2)]
+_BANK_BORDERS = [_BANK + 8 * word for word in range(m.B_HELPER_TICK + 2)]
 _BORDERS = [*_HEADER_BORDERS, m.HEADER_BYTES, *_BANK_BORDERS, _BANK + 4096, _BANK + m.BANK_BYTES, m.FILE_BYTES]
 _chance = rng("state files")
 

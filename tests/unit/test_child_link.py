@@ -38,7 +38,7 @@ def test_a_child_is_wanted_until_it_is_ordered_away_or_the_worker_drains_or_is_f
 ) -> None:
     assert link.is_wanted()
     for words, word, value in (
-        (bank, m.B_ORDERS, 1),
+        (bank, m.B_DRAIN, 1),
         (memory.header, m.H_MODE, m.MODE_DRAIN),
         (memory.header, m.H_FENCED, 1),
     ):

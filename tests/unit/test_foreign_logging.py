@@ -92,7 +92,7 @@ HOSTILE: dict[str, Callable[[], object]] = {
     "shut down": logging.shutdown,
     "another class of loggers": lambda: logging.setLoggerClass(Broken),
     "a factory that raises": lambda: logging.setLogRecordFactory(broken_factory),
-    "forced anew": lambda: logging.basicConfig(force=True, level=100),
+    "forced again": lambda: logging.basicConfig(force=True, level=100),
     "other names of levels": lambda: [logging.addLevelName(level, "X") for level in range(60)],
     "no manager": lambda: logging.root.manager.loggerDict.clear(),
     "warnings as records": warnings_as_records,

@@ -27,12 +27,12 @@ def test_health_is_the_time_of_faultless_passes() -> None:
         (99.0, 1104.0, 7.0),  # this host's own clock went back
     ],
 )
-def test_any_gap_or_another_start_begins_it_anew(fault: tuple[float, float, float]) -> None:
+def test_any_gap_or_another_start_starts_it_again(fault: tuple[float, float, float]) -> None:
     healthy = [(float(now), now + 1000.0, 7.0) for now in range(100, 104)]
     assert after(*healthy, fault) == 0
 
 
-def test_a_failed_pass_begins_it_anew() -> None:
+def test_a_failed_pass_starts_it_again() -> None:
     health = StoreContact()
     for now in range(100, 110):
         health.observe(now, now + 1000, 7)

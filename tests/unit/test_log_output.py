@@ -59,7 +59,7 @@ PRINTED: dict[str, tuple[Callable[[], object], list[str]]] = {
     "steering": (lambda: print("a\r\x1b[31m"), ["a\r\x1b[31m"]),
     "surrogate": (lambda: print("\ud800"), ["\ud800"]),
     "after a close": (lambda: (sys.stdout.close(), print("x")), ["x"]),
-    "set up anew": (lambda: (sys.stdout.reconfigure(encoding="ascii"), print("é")), ["é"]),  # type: ignore[attr-defined]
+    "set up again": (lambda: (sys.stdout.reconfigure(encoding="ascii"), print("é")), ["é"]),  # type: ignore[attr-defined]
     "like a log line": (lambda: print('{"timestamp": 1, "event": "job.completed"}'), None),  # type: ignore[dict-item]
 }
 

@@ -32,7 +32,7 @@ def test_what_one_process_writes_another_reads_though_the_first_was_killed(memor
     os.waitpid(child, 0)
     [bank] = memory.banks()
     assert (bank.slot, bank.generation, bank.get_id(m.B_TASK)) == (3, 1, task)
-    assert bank.is_owed
+    assert bank.is_unconfirmed
     assert not bank.is_dead
 
 

@@ -21,7 +21,7 @@ from taskhub.metrics import definitions
 from taskhub.metrics.recorder import JobRecorder, seed
 seed([("default", "demo"), ("low", "echo")])
 def child(slot, generation):
-    slot_files.become(f"w{slot}")
+    slot_files.set_identity(f"w{slot}")
     recorder = JobRecorder()
     for _ in range(5):
         recorder.record("default", "demo", "completed", None, 0.004)
@@ -134,4 +134,4 @@ def test_an_identity_may_not_break_the_file_names(tmp_path: Path) -> None:
 
     for identity in ("", "w_0", "../w0"):
         with pytest.raises(ValueError, match="identity"):
-            slot_files.become(identity)
+            slot_files.set_identity(identity)

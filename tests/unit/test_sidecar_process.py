@@ -21,7 +21,7 @@ def test_the_pause_before_another_sidecar_doubles_up_to_five_seconds(tmp_path: P
     for _ in range(9):
         began_s = now_s
         while sidecar.pid is None:
-            sidecar.keep(now_s)
+            sidecar.ensure_running(now_s)
             now_s += TURN_S
         pauses.append(now_s - began_s)
 

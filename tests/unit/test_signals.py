@@ -12,7 +12,7 @@ from supervisor.signals import Signals
 signals = Signals()
 signals.install()
 os.kill(os.getpid(), signal.SIGTERM)  # noted in the queue, and never looked at
-signals.keep_for_next_program()
+signals.hold_for_next_program()
 os.kill(os.getpid(), signal.SIGHUP)  # comes later still
 os.execv(sys.executable, [sys.executable, "-c", sys.argv[1]])
 """

@@ -51,7 +51,7 @@ def leave_behind(folder: Path) -> Path:
 
 def found(successor: SidecarLink) -> dict[str, list[int]]:
     """What a successor sees of each dead worker: the generations that it can rely upon."""
-    return {records.worker: [record.generation for record in records.all()] for records in successor.older()}
+    return {records.worker: [record.generation for record in records.all()] for records in successor.predecessors()}
 
 
 def names(folder: Path) -> set[str]:
@@ -161,19 +161,19 @@ def test_an_inheritance_that_failed_half_way_can_be_taken_up_again(tmp_path: Pat
     leave_behind(tmp_path)
 
     def fail() -> None:
-        for _ in successor.older():
+        for _ in successor.predecessors():
             raise ConnectionError("PostgreSQL is away")
 
     for _ in range(3):
         with pytest.raises(ConnectionError):
             fail()
-    assert len(list(successor.older())) == 1
+    assert len(list(successor.predecessors())) == 1
 
 
 def test_inheriting_leaves_nothing_open_and_nothing_behind(tmp_path: Path, successor: SidecarLink) -> None:
     paths = [leave_behind(tmp_path) for _ in range(3)]
     before = len(os.listdir("/proc/self/fd"))
-    for records in successor.older():
+    for records in successor.predecessors():
         records.remove()
         del records
     assert len(os.listdir("/proc/self/fd")) <= before
@@ -187,7 +187,7 @@ def test_times_of_another_boot_are_not_believed(tmp_path: Path, successor: Sidec
         file.write(uuid.uuid4().bytes)
         file.seek(m.bank_offset(1, 0) + m.B_STARTED * 8)
         file.write((2**62).to_bytes(8, "little"))
-    [records] = [[*records.all()] for records in successor.older()]
+    [records] = [[*records.all()] for records in successor.predecessors()]
     assert [record.is_of_this_boot for record in records] == [False, False]
     assert records[1].started_s <= m.now_ns() / 1e9
 
@@ -207,7 +207,7 @@ def test_a_file_that_was_cut_anywhere_is_set_aside_and_its_worker_named(tmp_path
     path = leave_behind(tmp_path)
     for cut in cuts():
         os.truncate(path, cut)
-        for records in successor.older():
+        for records in successor.predecessors():
             assert (records.worker, [*records.all()]) == (path.name.removeprefix("worker-"), []), cut
             records.remove()
         kept = tmp_path / path.name.replace("worker-", "damaged-")
@@ -223,12 +223,12 @@ def successor_file(successor: SidecarLink) -> str:
 
 def test_no_flipped_bit_stops_a_successor(tmp_path: Path, successor: SidecarLink) -> None:
     path = leave_behind(tmp_path)
-    words = [*range(m.H_BOOT_ID + 3), *((m.bank_offset(1, 0) // 8 + word) for word in range(m.B_RELIEVED + 2))]
+    words = [*range(m.H_BOOT_ID + 3), *((m.bank_offset(1, 0) // 8 + word) for word in range(m.B_HELPER_TICK + 2))]
     with path.open("r+b") as file:
         for word in words:
             for bit in random.sample(range(64), 8):
                 flip(file.fileno(), word * 8 + bit // 8, 1 << bit % 8)
-                for records in successor.older():
+                for records in successor.predecessors():
                     assert len([*records.all()]) <= 2
                 flip(file.fileno(), word * 8 + bit // 8, 1 << bit % 8)
     assert [*found(successor).values()] == [[1, 4]]
@@ -258,7 +258,7 @@ def test_a_record_that_cannot_be_is_not_believed_and_its_bytes_are_kept(
     with path.open("r+b") as file:
         file.seek(m.bank_offset(1, 0) + word * 8)
         file.write(value.to_bytes(8, "little"))
-    for records in successor.older():
+    for records in successor.predecessors():
         assert [record.generation for record in records.all()] == [1], "the other record is as good as before"
         records.remove()
     kept = path.name.replace("worker-", "damaged-")
@@ -297,7 +297,7 @@ def test_what_is_kept_is_bounded(tmp_path: Path, successor: SidecarLink) -> None
         path.write_bytes(b"x")
         os.utime(path, (number, number))
     os.truncate(path, 10**12)  # a hole that would be a terabyte
-    for records in successor.older():
+    for records in successor.predecessors():
         records.remove()
     kept = [name for name in names(tmp_path) if name.startswith("damaged-")]
     assert len(kept) == 16, "eight, and the reason of each"

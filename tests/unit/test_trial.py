@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from supervisor import boot
-from supervisor.processes import reap, spawn, take_back
+from supervisor.processes import reap, restore_child_state, spawn
 from supervisor.signals import Signals
 from supervisor.trial import Trial, Verdict
 from taskhub import clock
@@ -151,7 +151,7 @@ def test_a_report_that_is_not_whole_is_not_believed() -> None:
 def test_a_child_goes_on_whatever_a_module_has_made_of_the_streams(stream: io.StringIO | None) -> None:
     def run() -> int:
         sys.stdout = sys.stderr = stream  # type: ignore[assignment]
-        take_back()
+        restore_child_state()
         return import_check.WELL
 
     child = spawn(run, Signals())
@@ -169,7 +169,7 @@ def test_a_start_that_waits_long_for_an_import_names_the_module(
     limit = {"TASKHUB_ENV": "test", "TASKHUB_INTERNAL_IMPORT_S": "2"}
     settings = Settings.load({**servers, **limit, "TASKHUB_HANDLERS": "tried_slow"})
     with caplog.at_level(logging.WARNING):
-        assert boot.first_trial(settings, Signals()) is None
+        assert boot.try_handlers(settings, Signals()) is None
     told = [record.message for record in caplog.records if record.message.startswith("handlers.slow")]
     assert len(told) == 1
     assert "still importing handler module" in told[0]

@@ -86,7 +86,7 @@ def watchdog(**settings: str) -> Watchdog:
 def decided(watcher: Watchdog, child: Ward, now_s: float) -> None:
     """Have the watchdog look, at this moment, until the child is either killed or let go."""
     watcher.look([child.slot], now_s)
-    wait_until(lambda: child.slot.suspect is None or watcher.look([child.slot], now_s), 5, "it has decided")
+    wait_until(lambda: child.slot.pending_kill is None or watcher.look([child.slot], now_s), 5, "it has decided")
 
 
 def test_an_overdue_task_is_asked_first_and_killed_after_the_grace(ward: MakeWard) -> None:
@@ -108,7 +108,7 @@ def test_a_task_that_is_in_time_is_left_alone(ward: MakeWard) -> None:
     for now_s in range(100, 160):
         watcher.look([child.slot], now_s)
     assert child.is_alive()
-    assert child.slot.asked is None
+    assert child.slot.interrupted is None
 
 
 def test_a_child_that_went_on_to_its_next_task_in_the_last_moment_is_let_go(ward: MakeWard) -> None:
@@ -116,18 +116,18 @@ def test_a_child_that_went_on_to_its_next_task_in_the_last_moment_is_let_go(ward
     child, watcher = ward(), watchdog(internal_kill_grace_s="1")
     child.link.begin(TASK, 0)
     watcher.look([child.slot], 100)
-    stale = child.slot.asked
+    stale = child.slot.interrupted
     assert stale is not None
     child.link.end()
     child.link.begin(NEXT, 3600)
-    watcher._suspect(child.slot, lambda: runs(child.bank, stale), m.REASON_TIMEOUT, 100)
+    watcher._stop_to_check(child.slot, lambda: runs(child.bank, stale), m.REASON_TIMEOUT, 100)
     decided(watcher, child, 100)
     wait_until(lambda: not is_stopped(child.process.pid), 5, "it goes on")
     assert child.is_alive()
     assert child.bank[m.B_DEATH_REASON] == m.REASON_NONE
 
 
-def test_the_same_job_begun_anew_has_its_whole_time_again(ward: MakeWard) -> None:
+def test_the_same_job_begun_again_has_its_whole_time_again(ward: MakeWard) -> None:
     child, watcher = ward(), watchdog(internal_kill_grace_s="1")
     child.link.begin(TASK, 0)
     watcher.look([child.slot], 100)
@@ -182,10 +182,10 @@ def test_of_two_children_that_grew_too_large_one_is_asked_to_leave_at_a_time(war
         each.link.end()
     for now_s in (100.0, 101.0, 102.0):
         watcher.look([first.slot, second.slot], now_s)
-    assert [first.bank[m.B_ORDERS], second.bank[m.B_ORDERS]] == [1, 0]
+    assert [first.bank[m.B_DRAIN], second.bank[m.B_DRAIN]] == [1, 0]
     first.slot.pid = None
     watcher.look([first.slot, second.slot], 103)
-    assert second.bank[m.B_ORDERS] == 0, "not while the first is missing"
+    assert second.bank[m.B_DRAIN] == 0, "not while the first is missing"
 
 
 def test_a_child_beyond_the_hard_limit_is_killed_in_mid_task(ward: MakeWard) -> None:

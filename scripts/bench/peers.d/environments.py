@@ -16,7 +16,7 @@ _INSTALL_S = 900
 
 
 def prepare() -> None:
-    """Make it, or make it anew when the requirements have changed; a minute or two."""
+    """Make it, or make it again when the requirements have changed; a minute or two."""
     wanted = f"{sys.version}\n{hashlib.sha256(_REQUIREMENTS.read_bytes()).hexdigest()}\n{VENV}\n"
     mark = VENV / ".installed"
     if mark.exists() and mark.read_text() == wanted:

@@ -1,4 +1,4 @@
-"""When a program that died is started again: after 0.5 s, doubling to 30 s, anew after a minute of health."""
+"""When a program that died is started again: after 0.5 s, doubling to 30 s, from the start after a minute of health."""
 
 from __future__ import annotations
 

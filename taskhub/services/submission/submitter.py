@@ -70,7 +70,7 @@ class Submitter:
         return [_as_of(results[place], new_job) for place, new_job in zip(places, new_jobs, strict=True)]
 
     def close(self) -> None:
-        """Leave the connections, those in use when their submission has ended. The next connects anew."""
+        """Leave the connections, those in use when their submission has ended. The next reconnects."""
         for each in (self._together, self._alone, self._large):
             each.close()
 

@@ -82,7 +82,7 @@ class Cluster:
 
     @property
     def rows(self) -> Rows:
-        """The database; a connection that was lost is made anew."""
+        """The database; a connection that was lost is made again."""
         try:
             if self._rows is not None:
                 self._rows.sql("SELECT 1")

@@ -49,7 +49,7 @@ def flush_redis(cluster: Cluster, rng: random.Random) -> int:
 
 
 def kill_postgres(cluster: Cluster, rng: random.Random) -> int:
-    """PostgreSQL ends without a farewell, and recovers at its next start."""
+    """PostgreSQL ends without a word, and recovers at its next start."""
     cluster.postgres.kill()
     pause(rng.uniform(0, 2))
     cluster.postgres.start()

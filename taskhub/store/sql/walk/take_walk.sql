@@ -5,7 +5,7 @@
 --
 -- Commits alone, before the work: an answer that its reader is too slow for would keep the row locked. The mark is
 -- never nearer than `lag_s` to now: one that is was set by a clock that has gone back since, or by another server's
--- (its transactions' numbers mean nothing here); then the horizon is taken anew as well. An INSERT of ours that is slow
+-- (its transactions' numbers mean nothing here); then the horizon is taken again as well. An INSERT of ours that is slow
 -- to commit lies at most 10 s before what was seen.
 WITH moment AS MATERIALIZED (
     SELECT clock_timestamp() AS now

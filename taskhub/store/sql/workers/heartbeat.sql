@@ -1,4 +1,4 @@
--- A supervisor is alive, and perhaps on its way out. No row back: somebody declared it dead, and it must begin anew.
+-- A supervisor is alive, and perhaps on its way out. No row back: somebody declared it dead, and it must restart.
 -- params: worker uuid, stopping bool
 -- returns: open_slots; of all workers
 UPDATE workers SET heartbeat_at = clock_timestamp(), stopping = :stopping

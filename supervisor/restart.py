@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from supervisor.processes import become
-from supervisor.reload import Attempt
+from supervisor.processes import reexecute
+from supervisor.reload import TrialCommand
 from supervisor.signals import Signals
 from supervisor.trial import Verdict
 from taskhub import clock
@@ -21,28 +21,28 @@ log = get_logger("supervisor")
 _LOOK_S = 0.05
 
 
-def begin_anew(attempt: Attempt, told: Mapping[str, str], signals: Signals) -> None:
-    """Become the new program, with this in its environment. Returns only once a stop was asked for."""
+def restart_program(command: TrialCommand, environment: Mapping[str, str], signals: Signals) -> None:
+    """Re-execute, with this in the environment, once a trial has gone well. Returns only if a stop was asked for."""
     outage = Outage(log, "worker.cannot_begin", "worker.begins", base_s=0.5, cap_s=30.0)
     while not signals.is_stop_wanted():
         try:
-            verdict = _tried(attempt, signals)
+            verdict = _tried(command, signals)
             if verdict is None:
                 return
             reason = verdict.reason
             if not reason:
-                become(told, [], signals)
+                reexecute(environment, [], signals)
         except Exception as error:  # noqa: BLE001 (no file, no descriptors, no memory: it may pass)
             reason = f"{type(error).__name__}: {error}"
-        pause_s = outage.lost(f"the program cannot be executed again, which is tried now and then: {reason}")
+        pause_s = outage.lost(f"this worker cannot restart yet; it is tried again after a pause: {reason}")
         ends_s = clock.monotonic_s() + pause_s
         while clock.monotonic_s() < ends_s and not signals.is_stop_wanted():
             signals.sleep(_LOOK_S)
 
 
-def _tried(attempt: Attempt, signals: Signals) -> Verdict | None:
+def _tried(command: TrialCommand, signals: Signals) -> Verdict | None:
     """How the trial ended; None if a stop came first."""
-    trial = attempt.begin(signals, clock.monotonic_s())
+    trial = command.begin(signals, clock.monotonic_s())
     while (verdict := trial.verdict(clock.monotonic_s())) is None:
         signals.sleep(_LOOK_S)
         if signals.is_stop_wanted():
