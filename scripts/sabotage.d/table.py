@@ -255,8 +255,53 @@ SABOTAGES = [
     ),
     Sabotage(
         "a locked row of a claim in doubt is left out",
-        CLAIMS + "test_a_locked_row_of_a_claim_that_may_have_been_carried_out_is_not_left_out",
-        [("taskhub/services/execution/claim.py", "        if sending.is_in_doubt:\n            return sending\n", "")],
+        CLAIMS + "test_a_locked_row_of_a_claim_that_may_have_been_carried_out_ends_its_slot_alone[carried_out]",
+        [
+            (
+                "taskhub/services/execution/claim.py",
+                "        if sending.is_in_doubt:\n            return sending\n",
+                "",
+            ),
+            (
+                "taskhub/services/execution/claim.py",
+                "elif isinstance(error, BlockedError) and sending",
+                "elif False and sending",
+            ),
+        ],
+    ),
+    Sabotage(
+        "a claim in doubt is sent again for as long as a row of it is locked",
+        CLAIMS + "test_a_locked_row_of_a_claim_that_may_have_been_carried_out_ends_its_slot_alone[never_arrived]",
+        [
+            (
+                "taskhub/services/execution/claim.py",
+                "elif isinstance(error, BlockedError) and sending",
+                "elif False and sending",
+            )
+        ],
+    ),
+    Sabotage(
+        "a pause hides what a claim in doubt has got",
+        CLAIMS + "test_what_a_claim_in_doubt_has_got_runs_although_its_queue_was_paused_meanwhile",
+        [
+            (
+                SQL + "claims/settle_and_claim.sql",
+                "RETURNING s.lease IS DISTINCT FROM :claim_lease AS",
+                "RETURNING p.yes AS",
+            ),
+        ],
+    ),
+    Sabotage(
+        "a claim without Redis whose answer was lost is forgotten",
+        CLAIMS
+        + "test_what_a_claim_without_redis_has_got_whose_answer_was_lost_is_given_back_though_nothing_else_waits",
+        [
+            (
+                "taskhub/services/execution/store_claim.py",
+                "self.is_in_doubt = self.is_in_doubt or error.outcome_unknown",
+                "pass",
+            )
+        ],
     ),
     Sabotage(
         "the completion goes to whatever table the handler made",
@@ -549,6 +594,11 @@ SABOTAGES = [
             ("taskhub/services/submission/submitter.py", "_GROUP_LOCK_S = 0.1", "_GROUP_LOCK_S = 4.0"),
             ("taskhub/services/submission/submitter.py", "_GROUP_STATEMENT_S = 0.6", "_GROUP_STATEMENT_S = 5.0"),
         ],
+    ),
+    Sabotage(
+        "the file of a worker that was stopped is read as that of one that was lost",
+        LIVENESS + "test_a_successor_charges_nobody_for_what_a_stop_has_cut_off",
+        [("taskhub/sidecar/child_recovery.py", " or record.was_stopped\n", "\n")],
     ),
     Sabotage(
         "a worker does not say that it is stopping",

@@ -63,9 +63,9 @@ class ChildLoop:
                     log.warning("child.broken", extra={"text": f"{self._batch_run.spoilt}; leaving what was in hand"})
                     return LEFT_BROKEN  # others settle the journal and release the rest
                 self._troubles.wait_out(self._batch_run.finish)
-        except SlotClosedError:
+        except SlotClosedError as error:
             self._settler.abandon()
-            log.warning("child.fenced", extra={"text": "a rescuer closed this slot; leaving what was in hand to it"})
+            log.warning("child.fenced", extra={"text": f"{error}; leaving what was in hand to the rescue"})
             return SLOT_WAS_CLOSED
         if self._batch_run.must_leave:  # the journal is settled by others, once this process and its locks are gone
             log.warning("child.locked", extra={"text": "a job left a transaction of its own open; leaving, to end it"})

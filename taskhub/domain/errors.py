@@ -124,12 +124,12 @@ class LeaseLostError(TaskhubError):
 
 
 class SlotClosedError(TaskhubError):
-    """This generation of the slot was closed by a rescuer: whatever it holds is no longer its own."""
+    """This generation of the slot was closed by a rescuer, or only a rescue can tell what it holds: it ends."""
 
     code = "slot_closed"
 
-    def __init__(self) -> None:
-        super().__init__("this slot was closed by a rescuer")
+    def __init__(self, why: str = "this slot was closed by a rescuer") -> None:
+        super().__init__(why)
 
 
 class TransactionStateError(TaskhubError):

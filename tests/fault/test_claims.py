@@ -17,9 +17,10 @@ from tests.harness.ledger import Ledger
 from tests.harness.played_worker import PlayedWorker
 from tests.harness.proxy import Proxy
 from tests.harness.rows import Rows, submit
-from tests.waiting import wait_until
+from tests.waiting import pause, wait_until
 
 CLAIM = b"EXECUTE settle_and_claim"
+NO_REDIS = "redis://127.0.0.1:1/0"
 KILLED = Death("signal:SIGKILL", "the process was killed")
 
 
@@ -217,7 +218,8 @@ def test_a_row_that_somebody_has_locked_holds_up_no_other_of_its_batch(
     assert rows.job(locked)["attempts"] == 1
 
 
-def test_a_locked_row_of_a_claim_that_may_have_been_carried_out_is_not_left_out(
+@pytest.mark.parametrize("is_carried_out", [True, False], ids=["carried_out", "never_arrived"])
+def test_a_locked_row_of_a_claim_that_may_have_been_carried_out_ends_its_slot_alone(
     stage: PlayedWorker,
     store: Connection,
     broker: Broker,
@@ -226,24 +228,79 @@ def test_a_locked_row_of_a_claim_that_may_have_been_carried_out_is_not_left_out(
     pg_proxy: Proxy,
     proxied_pg_url: str,
     pg_url: str,
+    is_carried_out: bool,
 ) -> None:
-    """The slot must name it for as long as it may be this child's."""
-    lost = pg_proxy.lose_answer(CLAIM)
-    child = stage.child(database_url=proxied_pg_url, failpoints="store.settle_and_claim=stop*2")
+    """The slot must name it for as long as it may be this child's; so only a rescue can let the others go on."""
+    lost = (pg_proxy.lose_answer if is_carried_out else pg_proxy.lose_request)(CLAIM)
+    stops = "store.settle_and_claim=stop*2"
+    leaving = stage.child(database_url=proxied_pg_url, failpoints=stops, internal_pg_lock_s=0.5)
     [job] = submit(store, broker, "ledger.noop")
-    child.wait_stopped()
-    child.go_on()
+    leaving.wait_stopped()
+    leaving.go_on()
     lost.wait()
-    child.wait_stopped()  # before it sends the same again
+    leaving.wait_stopped()  # before it sends the same again
     other = Rows(pg_url)
     other.sql("BEGIN")
     other.sql("SELECT FROM jobs WHERE id = %s FOR UPDATE", job)
-    child.go_on()
-    wait_until(lambda: pg_proxy.statements["settle_and_claim"] > 2, 10, "that was refused for the lock")
+    leaving.go_on()
+    stage.reap(leaving)
+    if is_carried_out:  # its rescue waits for the row
+        other.sql("ROLLBACK")
+    stage.recover()
+    [neighbour] = submit(store, broker, "ledger.noop")
+    stage.child(internal_pg_lock_s=0.5)
+    rows.wait_counts({"completed": 2} if is_carried_out else {"completed": 1, "queued": 1}, 10)
     other.sql("ROLLBACK")
     other.close()
-    rows.wait_counts({"completed": 1}, 15)
-    assert ledger.executions() == Counter([job])
+    broker.push("default", 4, [job])  # it is found as one whose push was lost
+    rows.wait_counts({"completed": 2}, 10)
+    assert ledger.executions() == Counter([job, neighbour])
+    assert rows.job(job)["crashes"] == 0
+
+
+def test_what_a_claim_in_doubt_has_got_runs_although_its_queue_was_paused_meanwhile(
+    stage: PlayedWorker,
+    store: Connection,
+    broker: Broker,
+    rows: Rows,
+    ledger: Ledger,
+    pg_proxy: Proxy,
+    proxied_pg_url: str,
+) -> None:
+    """Nobody else would ever take it up: it is running, and no other claim need come."""
+    lost = [pg_proxy.lose_answer(CLAIM) for _ in range(5)]
+    stage.child(database_url=proxied_pg_url)
+    [job] = submit(store, broker, "ledger.noop")
+    lost[0].wait()
+    rows.sql("UPDATE queues SET paused = true WHERE name = 'default'")
+    lost[-1].wait()
+    rows.wait_counts({"completed": 1}, 10)
+    assert (rows.job(job)["attempts"], ledger.starts()) == (1, 1)
+
+
+def test_what_a_claim_without_redis_has_got_whose_answer_was_lost_is_given_back_though_nothing_else_waits(
+    stage: PlayedWorker,
+    store: Connection,
+    broker: Broker,
+    rows: Rows,
+    ledger: Ledger,
+    pg_proxy: Proxy,
+    proxied_pg_url: str,
+) -> None:
+    """PostgreSQL stays away for longer than what waited in it is remembered."""
+    lost = pg_proxy.lose_answer(b"EXECUTE claim_from_store")
+    leaving = stage.child(database_url=proxied_pg_url, redis_url=NO_REDIS, internal_pg_connect_s=0.3)
+    [job] = submit(store, broker, "ledger.noop")
+    lost.wait()
+    pg_proxy.become_hole()
+    pause(1.2)
+    pg_proxy.pass_again()
+    stage.reap(leaving)
+    assert rows.job(job)["status"] == "running"
+    stage.recover()
+    stage.child()
+    rows.wait_counts({"completed": 1}, 10)
+    assert (rows.job(job)["attempts"], ledger.starts()) == (1, 1)
 
 
 def test_while_there_is_work_a_batch_costs_one_message_to_postgresql(

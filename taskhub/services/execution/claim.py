@@ -3,7 +3,8 @@
 Invariants:
 - A claim whose answer was lost is sent again with the same lease: rows that it already got count as got.
 - A row that somebody's transaction holds locked is left out of its batch: it waits for that, and nothing else does.
-- A slot that was closed claims nothing ever again: SlotClosedError.
+- A slot that was closed claims nothing ever again: SlotClosedError. So does one whose claim may have been carried out
+  and cannot be sent again, for somebody has locked a row of it since: its rescue gives back what it got.
 - A batch's payloads take MAX_BATCH_BYTES and one more at most, whatever was expected of them.
 - A queue whose claims PostgreSQL refuses, whatever for, pauses by itself: one line, and growing pauses between tries.
 """
@@ -101,6 +102,8 @@ class Claimer:
     def _claim(self, queue: str, want: int, peers: int, finished: list[Completed]) -> Claim:
         if self._unresolved is not None:
             return self._claim_taken(self._unresolved, finished)
+        if self._from_store.is_in_doubt:  # whatever Redis says by now
+            return NothingWaits() if finished else self._claim_from_store(queue, want)
         if self._paused_until.get(queue, 0.0) > clock.monotonic_s():
             return NothingWaits()
         taken = self._redis.take(queue, want, peers)
@@ -152,8 +155,10 @@ class Claimer:
                 valid = [job_id for job_id in sending.ids if ids.is_id(job_id)]  # somebody's junk in the list
                 sending = sending._replace(ids=valid)
             except StoreUnavailableError as error:
-                if not isinstance(error, BlockedError):
+                if error.outcome_unknown:
                     sending = self._unresolved
+                elif isinstance(error, BlockedError) and sending.is_in_doubt:
+                    raise SlotClosedError(f"it is not known whether a claim was carried out: {error}") from error
                 self._unresolved = sending
                 if attempt == _SENDINGS - 1 or clock.monotonic_s() > until_s:
                     raise

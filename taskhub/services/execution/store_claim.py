@@ -2,14 +2,15 @@
 
 Invariants:
 - The slot bears the lease of each statement that was carried out, also of one that found nothing.
-- A claim of unknown outcome closes this slot in effect: the next one is refused.
+- A claim of unknown outcome closes this slot in effect: the next one, which is sent although nothing may wait any
+  more, is refused.
 """
 
 from __future__ import annotations
 
 from taskhub import clock, ids
 from taskhub.domain.errors import SlotClosedError, StoreUnavailableError
-from taskhub.domain.job import MAX_BATCH_BYTES, WorkerSlot
+from taskhub.domain.job import DEFAULT_PRIORITY, MAX_BATCH_BYTES, WorkerSlot
 from taskhub.services.execution.claimed import Jobs, NothingWaits, Paused
 from taskhub.store.claims import claim_from_store, waiting_places
 from taskhub.store.connection import Connection
@@ -26,6 +27,7 @@ class StoreClaim:
         self._slot = slot
         self._priorities: dict[str, list[int]] = {}
         self._priorities_at = -_PRIORITIES_LAST_S
+        self.is_in_doubt = False  # it may hold what it has not heard of
 
     def claim(self, queue: str, want: int, lease: str | None) -> tuple[Jobs | Paused | NothingWaits, str | None]:
         """A batch of the highest priority that waits, and the lease that the slot bears since.
@@ -33,16 +35,18 @@ class StoreClaim:
         Raises as `Claimer.claim`.
         """
         is_first = True
-        for priority in self._known_priorities(queue):
+        for priority in self._known_priorities(queue) or [DEFAULT_PRIORITY] * self.is_in_doubt:
             mine = ids.new_token()
             try:
                 answer = claim_from_store(self._store, self._slot, queue, priority, want, lease, mine, MAX_BATCH_BYTES)
-            except StoreUnavailableError:
+            except StoreUnavailableError as error:
+                self.is_in_doubt = self.is_in_doubt or error.outcome_unknown
                 if is_first:
                     raise
                 break  # the next claim will tell
             if not answer.slot_open:
-                raise SlotClosedError
+                raise SlotClosedError("the answer to a claim was lost") if self.is_in_doubt else SlotClosedError()
+            self.is_in_doubt = False
             lease, is_first = mine, False
             if answer.jobs or answer.withheld:
                 return Jobs(queue, mine, sorted(answer.jobs), withheld=answer.withheld), lease

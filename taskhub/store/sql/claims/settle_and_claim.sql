@@ -8,7 +8,7 @@
 -- a claim either is seen by the rescue or does not happen. It must still bear the lease of this child's
 -- last claim, so a statement that was delayed on its way cannot overwrite a later one. `claim_lease` in
 -- the slot, or in a running row, means that an earlier sending of this very claim was carried out and its
--- answer lost.
+-- answer lost: then it has got what it got, also if the queue was paused meanwhile.
 WITH moment AS MATERIALIZED (
     SELECT clock_timestamp() AS now
 ), settled AS (
@@ -23,12 +23,12 @@ WITH moment AS MATERIALIZED (
     SELECT EXISTS (SELECT FROM queues WHERE name = :queue AND paused) AS yes
 ), open_slot AS (
     UPDATE slots s
-    SET ids = CASE WHEN p.yes THEN s.ids ELSE :claim END,
+    SET ids = CASE WHEN p.yes AND s.lease IS DISTINCT FROM :claim_lease THEN s.ids ELSE :claim END,
         lease = CASE WHEN p.yes THEN s.lease ELSE :claim_lease END
     FROM paused p
     WHERE s.worker = :worker AND s.slot = :slot AND s.generation = :generation AND NOT s.closed
         AND (s.lease IS NOT DISTINCT FROM :lease OR s.lease = :claim_lease)
-    RETURNING p.yes AS paused
+    RETURNING s.lease IS DISTINCT FROM :claim_lease AS paused
 ), claimed AS (
     UPDATE jobs j
     SET status = 'running', lease = :claim_lease, worker = :worker, slot = :slot, run_at = NULL,
@@ -43,7 +43,7 @@ WITH moment AS MATERIALIZED (
     SELECT id, sum(octet_length(payload)) OVER (ROWS UNBOUNDED PRECEDING) - octet_length(payload) AS before FROM claimed
 )
 SELECT (SELECT count(*)::int FROM settled) AS settled, EXISTS (SELECT FROM open_slot) AS slot_open,
-    (SELECT yes FROM paused) AS paused, NULL::uuid AS id, NULL::text AS type, NULL::int AS attempt, NULL::int AS max_attempts,
+    coalesce((SELECT paused FROM open_slot), false) AS paused, NULL::uuid AS id, NULL::text AS type, NULL::int AS attempt, NULL::int AS max_attempts,
     NULL::int AS interruptions, NULL::int AS crashes, NULL::float8 AS timeout_s, NULL::text AS payload
 UNION ALL
 SELECT NULL, NULL, NULL, id, type, attempts, max_attempts, interruptions, crashes, timeout_s,
