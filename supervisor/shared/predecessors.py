@@ -40,7 +40,7 @@ class Predecessor:
         self.worker = path.name.removeprefix(PREFIX)
         self._descriptor = descriptor
         self._banks: list[Bank] = []
-        self.is_of_this_boot = False
+        self.is_of_this_boot = self.was_stopping = False
         self.flaw = self._read()
 
     @classmethod
@@ -94,6 +94,7 @@ class Predecessor:
             if header[m.H_MAGIC] != m.MAGIC:
                 return "it is of another layout, or none"
             self.is_of_this_boot = header.get_id(m.H_BOOT_ID) == boot_id() is not None
+            self.was_stopping = header[m.H_MODE] == m.MODE_DRAIN
             self._banks = list(self._used_banks())
         except OSError as error:
             return f"it cannot be read: {error.strerror}"

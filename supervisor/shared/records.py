@@ -42,11 +42,14 @@ _POSSIBLE: dict[str, Callable[[Bank], bool]] = {
 class RecordView:
     """What is known of one generation of a slot."""
 
-    def __init__(self, bank: Bank, leftovers: Leftovers, is_of_this_boot: bool = True) -> None:
+    def __init__(
+        self, bank: Bank, leftovers: Leftovers, is_of_this_boot: bool = True, was_stopping: bool = False
+    ) -> None:
         self._bank = bank
         self._leftovers = leftovers
         self.slot = bank.slot
         self.is_of_this_boot = is_of_this_boot
+        self._was_stopping = was_stopping
 
     @property
     def generation(self) -> int:
@@ -93,6 +96,11 @@ class RecordView:
         if not self._bank[m.B_DEATH]:
             return "worker_lost"
         return cause(self._bank[m.B_DEATH] - 1)
+
+    @property
+    def was_stopped(self) -> bool:
+        """Its worker was lost on its way out, and this process with it: nobody was there to reap it."""
+        return self._was_stopping and not self._bank[m.B_DEATH]
 
     @property
     def may_have_leftovers(self) -> bool:

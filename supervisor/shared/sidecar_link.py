@@ -27,7 +27,10 @@ class PredecessorRecords:
         self._predecessor = predecessor
         self.worker = predecessor.worker
         self.is_stuck = False  # seen to, and still there
-        self._records = [RecordView(bank, leftovers, predecessor.is_of_this_boot) for bank in predecessor.banks()]
+        self._records = [
+            RecordView(bank, leftovers, predecessor.is_of_this_boot, predecessor.was_stopping)
+            for bank in predecessor.banks()
+        ]
         _look_for_leftovers(leftovers, self._records)
         self._doubts: list[str] = []
 

@@ -12,7 +12,7 @@ from taskhub.maintenance.link import WorkerLink
 from taskhub.maintenance.rescue_events import rescued_events
 from taskhub.maintenance.returner import Returns
 from taskhub.roles.isolation import Isolation
-from taskhub.services.recovery.rescue import Death, Held, rescue
+from taskhub.services.recovery.rescue import STOPPED, Death, Held, rescue
 from taskhub.store.connection import Store
 from taskhub.store.slots import LeftBehind, slots_to_rescue
 from taskhub.store.workers import delete_worker
@@ -23,7 +23,6 @@ _PAGES = 8  # in one pass
 
 _FIRST = WorkerSlot("00000000-0000-0000-0000-000000000000", -1, -1)
 _LOST = "the worker that ran the job was lost"
-_STOPPED = "the worker that ran the job was stopped, and could not give it back"
 
 
 class Recoverer:
@@ -53,7 +52,7 @@ class Recoverer:
         slot = left.slot
         if left.worker == self._link.worker or slot in self._returns:
             return  # our own last hour, which child_recovery sees to; or rescued, and its lists wait for Redis
-        death = Death("worker_lost", _STOPPED if left.stopping else _LOST, interrupted=left.stopping)
+        death = Death("worker_lost", STOPPED if left.stopping else _LOST, interrupted=left.stopping)
         rescued = rescue(self._store, Held(slot, record_is_lost=True), death)
         for event in rescued_events(rescued, death):
             self._teller.tell(event, slot.worker, slot.number)

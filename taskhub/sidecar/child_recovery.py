@@ -22,7 +22,7 @@ from taskhub.maintenance.link import Record, Records, WorkerLink
 from taskhub.maintenance.rescue_events import rescued_events, settled_events
 from taskhub.maintenance.returner import Returns
 from taskhub.roles.isolation import Isolation
-from taskhub.services.recovery.rescue import Death, Held, rescue
+from taskhub.services.recovery.rescue import STOPPED, Death, Held, rescue
 from taskhub.settings.fields import Settings
 from taskhub.store.connection import Store
 from taskhub.store.jobs import job_states
@@ -192,7 +192,9 @@ def _death(record: Record) -> Death:
     if record.is_spared:
         message = f"a thread that an earlier job has left in the process ended it: {record.cause}"
         log.warning("job.spared", extra={"job_id": record.running, "slot": record.slot, "text": message})
-    is_innocent = record.death_reason == "drain" or record.is_spared
+    if record.was_stopped:
+        message = STOPPED
+    is_innocent = record.death_reason == "drain" or record.is_spared or record.was_stopped
     return Death(record.cause, message, record.peak_rss_mb, interrupted=is_innocent)
 
 

@@ -240,6 +240,25 @@ def test_what_was_held_by_a_worker_that_was_lost_on_its_way_out_is_charged_to_no
     assert (taken_back["crashes"], taken_back["interruptions"], rows.errors(job)) == (0, 1, [])
 
 
+def test_a_successor_charges_nobody_for_what_a_stop_has_cut_off(
+    stage: PlayedWorker, store: Connection, broker: Broker, rows: Rows, ledger: Ledger
+) -> None:
+    """As a container's end, whose grace is shorter than the drain: all of it is killed in the midst of a job."""
+    dying = stage.child()
+    [job] = submit(store, broker, "ledger.sleep", seconds=60)
+    wait_until(ledger.starts, 10, "the job runs")
+    stage.drain()
+    dying.kill()
+    os.waitpid(dying.pid, 0)
+    stage.forget(dying)
+    successor = stage.successor()
+    stage.lose()
+    successor.inherit()
+    taken_back = rows.job(job)
+    assert (taken_back["status"], taken_back["crashes"], taken_back["interruptions"]) == ("queued", 0, 1)
+    assert rows.errors(job) == []
+
+
 def test_a_stop_is_told_with_the_next_beat_at_once(stage: PlayedWorker, link: SidecarLink) -> None:
     began = time.monotonic()
     waiting = Background(wait_for_beat, link, 60.0)

@@ -25,6 +25,8 @@ from taskhub.store.claims import release_jobs
 from taskhub.store.connection import Store
 from taskhub.store.slots import RescuedJob, close_slot, rescue_jobs
 
+STOPPED = "the worker that ran the job was stopped, and could not give it back"
+
 
 @dataclass(frozen=True)
 class Death:
