@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 from taskhub import clock
+from taskhub.domain.asked import plain_options, plain_payload, typed_payload
 from taskhub.domain.errors import TaskhubError, UnavailableError
 from taskhub.domain.job import TERMINAL
 
@@ -42,7 +43,7 @@ class Client:
     """The API at `url`, for all threads of one process.
 
     key: an API key. timeout_s: for one request. retry_s: how long a request whose answer was lost, or that
-    was told to come again, is repeated; requests that are not safe to repeat never are.
+    was told to come again, is repeated: all of them are safe to repeat.
     """
 
     def __init__(self, url: str, key: str | None = None, *, timeout_s: float = 10.0, retry_s: float = 10.0) -> None:
@@ -66,11 +67,12 @@ class Client:
         idempotency_key: str | None = None,
         **options: Any,
     ) -> str:
-        """Submit a job and return its id, the holder's if `unique_key` is held. Options are those of POST /jobs.
+        """Submit a job and return its id, the holder's if `unique_key` is held. Options and values as for `Producer`.
 
         idempotency_key: the same key is the same job, also from another process; None makes one for this call.
+        Raises InvalidInputError for what could not be sent, ClientError for what the API refuses, UnavailableError.
         """
-        body = {"payload": {"type": type, **(payload or {})}, **options}
+        body = {"payload": plain_payload(typed_payload(type, payload or {})), **plain_options(options)}
         headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
         return str(self._ask("POST", "/jobs", body, headers)["id"])
 
@@ -90,11 +92,6 @@ class Client:
     def cancel(self, job_id: str) -> dict[str, Any]:
         """Cancel a job; if it is running, its worker is asked to stop it."""
         return self._ask("POST", f"/jobs/{quote(job_id, safe='')}/cancel", {})
-
-    def replay(self, job_id: str, payload: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Run a failed job again, with another payload if one is given. Never repeated by itself."""
-        body = {} if payload is None else {"payload": payload}
-        return self._ask("POST", f"/jobs/{quote(job_id, safe='')}/replay", body, is_repeatable=False)
 
     def close(self) -> None:
         """Leave the idle connections."""
@@ -117,7 +114,6 @@ class Client:
         headers: Mapping[str, str] | None = None,
         *,
         patience_s: float = 0.0,
-        is_repeatable: bool = True,
     ) -> dict[str, Any]:
         """One answer. Raises ClientError; UnavailableError when the time for repeating is over."""
         data = None if body is None else json.dumps(body, allow_nan=False).encode()
@@ -135,7 +131,7 @@ class Client:
                 if status not in (429, 502, 503, 504):
                     raise ClientError(status, answer)
                 failure = UnavailableError(str(answer.get("detail") or status))
-            if not is_repeatable or clock.monotonic_s() + pause_s >= deadline:
+            if clock.monotonic_s() + pause_s >= deadline:
                 raise failure
             clock.sleep(pause_s)
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)

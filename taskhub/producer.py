@@ -16,7 +16,8 @@ import orjson
 
 from taskhub.broker.opening import open_broker
 from taskhub.domain import strict_json
-from taskhub.domain.errors import FieldProblem, InvalidPayloadError, InvalidRequestError, JobRefusedError
+from taskhub.domain.asked import plain_options, typed_payload
+from taskhub.domain.errors import JobRefusedError
 from taskhub.domain.job import TERMINAL
 from taskhub.domain.job_request import JobRequest, read_job_request
 from taskhub.domain.job_view import job_view
@@ -49,7 +50,8 @@ class Producer:
 
     database_url, redis_url: None takes TASKHUB_DATABASE_URL and TASKHUB_REDIS_URL.
     Options of a submission are those of POST /jobs: queue, priority, max_attempts, timeout_s, delay_s,
-    run_at, expires_at, unique_key, tags.
+    run_at, expires_at, unique_key, tags. In options and payloads a datetime stands for its text, a timedelta for its
+    seconds, UUIDs and Decimals for their texts, an enum for its value, a dataclass for its fields.
     """
 
     def __init__(self, database_url: str | None = None, redis_url: str | None = None) -> None:
@@ -92,7 +94,7 @@ class Producer:
         while chunk := list(islice(waiting, _CHUNK)):
             for type in {type for type, _ in chunk}:
                 _job_request(type, {}, {})
-            requests = [JobRequest(_payload(type, payload), type, *model[2:]) for type, payload in chunk]
+            requests = [JobRequest(typed_payload(type, payload), type, *model[2:]) for type, payload in chunk]
             submitted += self._commit(self._validator.validate_all(requests, first=len(submitted)))
         return submitted
 
@@ -136,13 +138,4 @@ class Producer:
 
 def _job_request(type: str, payload: Mapping[str, Any], options: Mapping[str, Any]) -> JobRequest:
     """The same checks as a client's JSON gets; the payload's own are made where it is encoded."""
-    if "payload" in options:
-        raise InvalidRequestError("payload is not an option", [FieldProblem("payload", "is given twice")])
-    listed = {name: list(value) if isinstance(value, tuple) else value for name, value in options.items()}
-    return read_job_request({"payload": _payload(type, payload), **listed})
-
-
-def _payload(type: str, payload: Mapping[str, Any]) -> dict[str, Any]:
-    if payload.get("type", type) != type:
-        raise InvalidPayloadError("the payload names another type", [FieldProblem("payload.type", f"must be {type}")])
-    return {"type": type, **payload}
+    return read_job_request({"payload": typed_payload(type, payload), **plain_options(options)})

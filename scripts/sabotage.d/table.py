@@ -143,7 +143,7 @@ SABOTAGES = [
     Sabotage(
         "NaN in a dataclass is kept as null",
         "tests/unit/test_strict_json.py::test_what_is_not_finite_is_refused_wherever_it_stands",
-        [("taskhub/domain/strict_json.py", "                storable.require_finite(value)", "                pass")],
+        [("taskhub/domain/strict_json.py", "                storable.plain(value)", "                pass")],
     ),
     Sabotage(
         "a short password is told",
@@ -360,7 +360,12 @@ SABOTAGES = [
     Sabotage(
         "a time's own zone is asked by orjson",
         f"{GATE}test_a_value_that_is_not_what_its_class_promises_ends_its_job_and_not_the_process",
-        [("taskhub/domain/storable.py", "        return as_text(value)", "        return value")],
+        [("taskhub/domain/storable.py", "        return as_plain(value)", "        return value")],
+    ),
+    Sabotage(
+        "what a client's payload says chooses the handler",
+        "tests/unit/test_asked.py::test_a_payload_that_names_another_type_is_refused",
+        [("taskhub/domain/asked.py", 'if payload.get("type", type) != type:', "if False:")],
     ),
     Sabotage(
         "the cause of a lost transaction is asked of its class",

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from taskhub.domain import storable
 from taskhub.domain.job import RESULT_UNSTORABLE
 from taskhub.domain.raised_in import raised_in
+from taskhub.domain.result_text import json_text
 from taskhub.logs.tracebacks import LineOf, described, known_line
 
 MESSAGE_BYTES = 8 * 1024
@@ -51,7 +52,7 @@ class Completed(NamedTuple):
     def of(job_id: str, result: object, started_s: float, finished_s: float) -> Completed | Failed:
         """The outcome of a handler that returned any object."""
         try:
-            text = None if result is None else storable.json_text(result)
+            text = None if result is None else json_text(result)
             return Completed(job_id, text, started_s, finished_s)
         except BaseException as error:  # noqa: BLE001 (the object's own code may have run)
             return Failed.unstorable(job_id, error, started_s, finished_s)

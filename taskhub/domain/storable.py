@@ -1,31 +1,29 @@
-"""Any Python object as what can be kept: bounded clean text, a finite number, JSON. Values of handlers pass here.
+"""Any Python object as what can be kept: bounded clean text, a finite number, what JSON has. Users' values pass here.
 
 Invariants:
 - Nothing of the value is believed: not its class's `__str__`, `__class__`, `__iter__` or `__eq__`, nor that another
   thread leaves it alone. What is looked at is what is kept: a copy of exact built-in types.
 - Memory is bounded before anything is copied: by `MAX_JSON_BYTES`, by a limit of text given, by depth.
 - NaN and the infinities are refused wherever they stand; they are never kept as null.
-- Only `json_text` and `seconds` raise: ValueError, with a sentence. (Or what the object's own code raises while it
-  is read; `taskhub.domain.outcome` catches everything.)
+- What JSON has no form for, `seconds` and `whole` raise with a sentence. (Or the object's own code raises while it is
+  read; `taskhub.domain.outcome` catches everything.)
 """
 
 from __future__ import annotations
 
 import datetime
+import decimal
 import enum
 import math
 import sys
 import uuid
 from typing import Any
 
-import orjson
-
 MAX_JSON_BYTES = 1024 * 1024
 MAX_DEPTH = 200
 
-_FEW, _SHORT = 64, 4096
 _SCALARS = frozenset({str, int, bool, type(None)})
-_TIMES = frozenset({datetime.datetime, datetime.date, datetime.time})
+_TIMES = (datetime.datetime, datetime.date, datetime.time)
 _NO_NUMBERS = (bool, str, bytes, bytearray, memoryview)  # though float() takes some of them
 _CLASS_NAME = type.__dict__["__name__"].__get__
 
@@ -70,59 +68,33 @@ def shown(value: object) -> str:
         return f"a {class_name(value)}"
 
 
-def json_text(value: object) -> str:
-    """A value as strict JSON. Raises ValueError if it has none, or is too large."""
-    nulls = _nulls_if_simple(value)
-    try:
-        encoded = b"" if nulls is None else orjson.dumps(value)
-        if encoded.count(b"null") != nulls:  # not simple; or another thread has put NaN there meanwhile
-            encoded = orjson.dumps(_Copy().of(value, 0))
-    except (TypeError, RecursionError) as error:
-        raise ValueError(text(error, 300)) from None
-    if len(encoded) > MAX_JSON_BYTES:
-        raise ValueError(f"{len(encoded)} bytes of JSON are more than {MAX_JSON_BYTES}")
-    return encoded.decode()
+def plain(value: object, limit: int = sys.maxsize) -> Any:
+    """A copy of a value in what JSON has: of exact built-in types, and at most about `limit` bytes of text.
+
+    Raises ValueError or TypeError, with a sentence, for what JSON has no form for, NaN and the infinities among it.
+    """
+    return _Copy(limit).of(value, 0)
 
 
-def as_text(value: Any) -> str:
-    """A time or a UUID as JSON has it. Raises TypeError for all else.
+def as_plain(value: Any) -> str | float:
+    """A time, a span (its seconds), a UUID or a Decimal as JSON has it. Raises TypeError for all else.
 
     Not left to orjson: a zone whose own code raises, or a UUID that was never made, ends the process there.
     """
     kind = type(value)
-    if kind in _TIMES:
-        written: str = value.isoformat()
-        return written
-    if kind is uuid.UUID:
-        return str(value)
+    for time in _TIMES:
+        if issubclass(kind, time):
+            written: str = time.isoformat(value)
+            return written
+    if issubclass(kind, datetime.timedelta):
+        return datetime.timedelta.total_seconds(value)
+    if issubclass(kind, uuid.UUID):
+        return uuid.UUID.__str__(value)
+    if issubclass(kind, decimal.Decimal):
+        if not decimal.Decimal.is_finite(value):
+            raise ValueError("NaN and Infinity are not JSON")
+        return decimal.Decimal.__str__(value)
     raise TypeError(f"a {class_name(value)} has no form in JSON")
-
-
-def require_finite(value: object) -> None:
-    """Raise ValueError if NaN or an infinity stands anywhere in a value, of whatever size and class."""
-    _Copy(sys.maxsize).of(value, 0)
-
-
-def _nulls_if_simple(value: Any) -> int | None:
-    """How many nulls the JSON of a value has that needs no copy: a few short scalars, perhaps in one dict or list."""
-    kind = type(value)
-    items = value.values() if kind is dict else value if kind is list else (value,)
-    nulls = 0
-    if len(items) > _FEW:
-        return None
-    try:
-        for item in items:
-            kind = type(item)
-            if item is None:
-                nulls += 1
-            elif kind is str:
-                if len(item) > _SHORT:
-                    return None
-            elif not (kind is int or kind is bool or (kind is float and item - item == 0.0)):
-                return None
-    except RuntimeError:  # another thread changes it
-        return None
-    return nulls
 
 
 def _number(value: object) -> float | None:
@@ -139,7 +111,7 @@ def _number(value: object) -> float | None:
 class _Copy:
     """One copy; `left` is what may still be written of the largest text that is kept."""
 
-    def __init__(self, left: int = MAX_JSON_BYTES) -> None:
+    def __init__(self, left: int) -> None:
         self.left = left
 
     def of(self, value: object, depth: int) -> Any:
@@ -190,7 +162,7 @@ class _Copy:
         if type(declared) is dict:
             names = [name for name, field in declared.items() if field._field_type.name == "_FIELD"]
             return self._dict({name: getattr(value, name) for name in names if not name.startswith("_")}, depth)
-        return as_text(value)
+        return as_plain(value)
 
     def _finite(self, value: float) -> float:
         self._spend(1)

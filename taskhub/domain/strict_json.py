@@ -59,14 +59,14 @@ def encode(value: Any) -> str:
 def encode_foreign(value: Any) -> str:
     """Any Python value that JSON can carry, as `encode` would write it. Raises MalformedJsonError, TooDeepError."""
     try:
-        encoded = orjson.dumps(value, default=storable.as_text, option=orjson.OPT_PASSTHROUGH_DATETIME)
+        encoded = orjson.dumps(value, default=storable.as_plain, option=orjson.OPT_PASSTHROUGH_DATETIME)
     except (TypeError, RecursionError) as error:
         raise MalformedJsonError(f"is not JSON: {error}"[:200]) from None
     if encoded.count(b"[") + encoded.count(b"{") > MAX_DEPTH or not encoded.isascii() or _DOUBTFUL.search(encoded):
         text = encode(decode(encoded))
         if b"null" in encoded:
             try:
-                storable.require_finite(value)  # orjson writes null for NaN, wherever it stands
+                storable.plain(value)  # orjson writes null for NaN, wherever it stands
             except (ValueError, TypeError) as error:
                 raise MalformedJsonError(str(error)) from None
         return text

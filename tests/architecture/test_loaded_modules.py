@@ -41,7 +41,7 @@ class Program(NamedTuple):
 PROGRAMS = {
     "import taskhub": Program("import taskhub", set(), 1),
     "a program that submits": Program("from taskhub import Producer", {"orjson", "psycopg2"}, 75),
-    "a program that calls the API": Program("from taskhub import Client", set(), 8),
+    "a program that calls the API": Program("from taskhub import Client", set(), 10),
     "a module of handlers": Program("from taskhub import Fail, Retry, handler", {"orjson"}, 40),
     "taskhub --help": Program("import taskhub.cli.main", {"click"}, 20),
     "taskhub worker": Program(_COMMAND.format("worker"), {"click"}, 23),

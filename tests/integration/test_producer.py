@@ -76,6 +76,7 @@ def test_what_json_can_carry_is_kept(producer: Producer, rows: Rows) -> None:
     assert rows.job(producer.submit("t", payload))["payload"] == {"type": "t", **payload}
     moment = datetime(2030, 1, 1, tzinfo=timezone.utc)
     assert rows.job(producer.submit("t", {"at": moment}))["payload"]["at"] == "2030-01-01T00:00:00+00:00"
+    assert rows.job(producer.submit("t", run_at=moment))["run_at"] == moment
 
 
 def test_circles_and_depths_are_refused(producer: Producer) -> None:

@@ -7,12 +7,14 @@ import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from datetime import datetime, timezone
+from decimal import Decimal
 
 import pytest
 
 from taskhub import Client
 from taskhub.client import ClientError
-from taskhub.domain.errors import UnavailableError
+from taskhub.domain.errors import InvalidPayloadError, MalformedJsonError, UnavailableError
 from tests.harness.fixtures import MakeApi
 from tests.harness.programs import Api, free_port
 from tests.harness.rows import Rows
@@ -58,6 +60,21 @@ def test_refusals_say_why(running: Api, make_client: MakeClient) -> None:
     with pytest.raises(ClientError) as caught:
         client.job("x/../y")
     assert caught.value.code == "not_found"
+
+
+def test_what_a_payload_says_chooses_no_other_type(running: Api, rows: Rows, make_client: MakeClient) -> None:
+    with pytest.raises(InvalidPayloadError, match="names another type"):
+        make_client(url(running)).submit("demo", {"type": "fail"})
+    assert rows.value("SELECT count(*) FROM jobs") == 0
+
+
+def test_values_of_python_are_sent_as_json_has_them(running: Api, make_client: MakeClient) -> None:
+    client, moment = make_client(url(running)), datetime(2030, 1, 31, tzinfo=timezone.utc)
+    job = client.job(client.submit("echo", {"at": moment, "price": Decimal("1.50")}, run_at=moment, tags=("a", "b")))
+    assert job["payload"] == {"type": "echo", "at": "2030-01-31T00:00:00+00:00", "price": "1.50"}
+    assert (job["run_at"], job["tags"]) == ("2030-01-31T00:00:00Z", ["a", "b"])
+    with pytest.raises(MalformedJsonError, match="set has no form"):
+        client.submit("echo", {"x": {1}})
 
 
 def test_the_same_key_is_the_same_job_for_any_client(running: Api, make_client: MakeClient) -> None:
