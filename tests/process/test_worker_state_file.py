@@ -7,7 +7,7 @@ import signal
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -46,7 +46,8 @@ def turned(pid: int, *, only_if: threading.Event) -> Iterator[None]:
     def turn() -> None:
         while not is_over.wait(0.02):
             if only_if.is_set():
-                os.kill(pid, signal.SIGCONT)
+                with suppress(ProcessLookupError):  # it has ended
+                    os.kill(pid, signal.SIGCONT)
 
     thread = threading.Thread(target=turn)
     thread.start()
