@@ -55,6 +55,28 @@ FAILURES = (
 
 SABOTAGES = [
     Sabotage(
+        "a turn among many queues looks at all of them",
+        "tests/unit/test_queue_rotation.py::test_a_turn_among_many_queues_is_as_cheap_as_among_few",
+        [
+            (
+                "taskhub/child/served_queues.py",
+                "        while self._waiting:\n",
+                "        [queue for queue in self._weights]\n        while self._waiting:\n",
+            )
+        ],
+    ),
+    Sabotage(
+        "a queue that was empty claims arrears",
+        "tests/unit/test_queue_rotation.py::test_a_queue_that_was_empty_for_long_has_no_arrears_to_claim",
+        [
+            (
+                "taskhub/child/served_queues.py",
+                "self._now = max(self._now, self._due[queue])",
+                "self._now = self._due[queue]",
+            )
+        ],
+    ),
+    Sabotage(
         "libpq's own variables are read by libpq alone",
         "tests/unit/test_config.py::test_a_port_of_libpqs_variables_that_is_none_is_told_by_its_name",
         [("taskhub/settings/libpq_names.py", 'if parameter == "port" and', "if False and")],

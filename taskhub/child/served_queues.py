@@ -1,12 +1,15 @@
 """Which queues a child serves, and in which order it looks into them: those that were not empty a moment ago first.
 
-Whose turn it is, so that none waits for ever, is smooth weighted round robin as nginx has it: each turn every queue
-earns its weight, the richest is served and pays the sum of all weights.
+Whose turn it is, so that none waits for ever, is told by virtual time: a queue's next turn is due one step of
+1 / weight after its last. What a turn costs grows with the logarithm of how many queues there are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import random
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator
+from heapq import heapify, heappop, heappush
 
 from taskhub import clock
 
@@ -16,40 +19,72 @@ _KNOWN_FOR_S = 1.0
 
 
 class QueueRotation:
-    """The order in which to try the queues; `served` settles the account."""
+    """The order in which to try the queues; `served` settles the account, `rest` puts one behind all others."""
 
-    def __init__(self, weights: dict[str, int]) -> None:
-        self._weights = dict(weights)
-        self._credit = dict.fromkeys(weights, 0)
+    def __init__(self, weights: dict[str, int], phase: Callable[[], float] = random.random) -> None:
+        self._phase = phase  # in steps: by chance, else all children would look into the same queue at once
+        self._weights: dict[str, int] = {}
+        self._due: dict[str, float] = {}
+        self._now = 0.0  # when the last turn was due
+        self._resting: set[str] = set()
+        self._waiting: list[tuple[float, str]] = []  # a heap of those that neither rest nor were looked at
+        self._looked_at: set[str] = set()  # since `order` was last asked
+        self.reweigh(weights)
 
     @property
     def queues(self) -> list[str]:
         return list(self._weights)
 
+    @property
+    def count(self) -> int:
+        return len(self._weights)
+
     def reweigh(self, weights: dict[str, int]) -> None:
-        """Serve these queues from now on; those known before keep their credit."""
+        """Serve these queues from now on; those known before keep their turn."""
         self._weights = dict(weights)
-        self._credit = {queue: self._credit.get(queue, 0) for queue in weights}
+        self._due = {queue: self._due.get(queue) or self._first_due(weight) for queue, weight in weights.items()}
+        self._resting &= weights.keys()
+        self._looked_at.clear()
+        self._waiting = [(due, queue) for queue, due in self._due.items() if queue not in self._resting]
+        heapify(self._waiting)
 
-    def order(self) -> list[str]:
-        """All queues, the one whose turn it is first.
+    def _first_due(self, weight: int) -> float:
+        return self._now + self._phase() / weight
 
-        >>> rotation = QueueRotation({"a": 2, "b": 1})
+    def order(self) -> Iterator[str]:
+        """All queues, the one whose turn it is first, those that rest last; to be left where there is something.
+
+        >>> rotation = QueueRotation({"a": 2, "b": 1}, lambda: 0.5)
         >>> served = []
         >>> for _ in range(6):
-        ...     served.append(rotation.order()[0])
+        ...     served.append(next(rotation.order()))
         ...     rotation.served(served[-1])
         >>> "".join(served)
         'abaaba'
         """
-        return sorted(self._weights, key=lambda queue: -(self._credit[queue] + self._weights[queue]))
+        for queue in self._looked_at - self._resting:
+            heappush(self._waiting, (self._due[queue], queue))
+        self._looked_at.clear()
+        while self._waiting:
+            queue = heappop(self._waiting)[1]
+            self._looked_at.add(queue)
+            yield queue
+        yield from sorted(self._resting, key=self._due.__getitem__)
 
     def served(self, queue: str) -> None:
-        """This queue had its turn. Credit and debt are bounded: who was empty for long claims no arrears."""
-        total = sum(self._weights.values())
-        self._credit[queue] -= total
-        for name, weight in self._weights.items():
-            self._credit[name] = max(-total, min(self._credit[name] + weight, total))
+        """This queue had its turn. Who was empty for long has no arrears to claim."""
+        self._now = max(self._now, self._due[queue])
+        self._due[queue] = self._now + 1.0 / self._weights[queue]
+
+    def rest(self, queue: str) -> None:
+        """Until it is woken, a queue that was just looked at comes last."""
+        self._resting.add(queue)
+
+    def wake(self, queues: Iterable[str]) -> None:
+        for queue in queues:
+            if queue in self._resting:
+                self._resting.remove(queue)
+                self._looked_at.add(queue)
 
 
 class ServedQueues:
@@ -59,7 +94,7 @@ class ServedQueues:
         self._rotation = rotation
         self._learn = learn
         self._learnt_at_s = -_KNOWN_FOR_S
-        self._empty_until: dict[str, float] = {}
+        self._empty_until: OrderedDict[str, float] = OrderedDict()  # who was looked at first comes first
 
     @property
     def names(self) -> list[str]:
@@ -74,21 +109,27 @@ class ServedQueues:
         if known != set(self._rotation.queues):
             self._rotation.reweigh(dict.fromkeys(sorted(known), 1))
 
-    def order(self) -> list[str]:
+    def order(self) -> Iterator[str]:
         """Each queue once, by whose turn it is."""
-        now = clock.monotonic_s()
-        return sorted(self._rotation.order(), key=lambda queue: self._empty_until.get(queue, 0.0) > now)
+        now_s = clock.monotonic_s()
+        while self._empty_until and next(iter(self._empty_until.values())) <= now_s:
+            self._rotation.wake([self._empty_until.popitem(last=False)[0]])
+        return self._rotation.order()
 
     def served(self, queue: str) -> None:
         """It had something: its turn is taken."""
-        self._empty_until.pop(queue, None)
+        if self._empty_until.pop(queue, None) is not None:
+            self._rotation.wake([queue])
         self._rotation.served(queue)
 
     def seen_empty(self, queue: str) -> None:
         """Among many queues a look at each empty one is dear; before it waits, a child looks at them all."""
-        lasts_s = _EMPTY_LASTS_S * max(1.0, len(self._rotation.queues) / _FEW_QUEUES)
+        lasts_s = _EMPTY_LASTS_S * max(1.0, self._rotation.count / _FEW_QUEUES)
         self._empty_until[queue] = clock.monotonic_s() + lasts_s
+        self._empty_until.move_to_end(queue)
+        self._rotation.rest(queue)
 
     def forget_empty(self) -> None:
         """A bell has rung, somewhere."""
+        self._rotation.wake(self._empty_until)
         self._empty_until.clear()

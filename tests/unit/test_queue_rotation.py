@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,7 +15,7 @@ from taskhub.child.served_queues import QueueRotation
 def served(rotation: QueueRotation, times: int) -> list[str]:
     order = []
     for _ in range(times):
-        order.append(rotation.order()[0])
+        order.append(next(rotation.order()))
         rotation.served(order[-1])
     return order
 
@@ -24,7 +26,9 @@ def test_over_a_round_each_queue_has_as_many_turns_as_it_weighs(weights: dict[st
 
 
 def test_turns_are_spread_and_not_bunched() -> None:
-    assert "".join(served(QueueRotation({"a": 5, "b": 1, "c": 1}), 7)) == "aabacaa"
+    turns = "".join(served(QueueRotation({"a": 6, "b": 2, "c": 1}, lambda: 0.5), 18))
+    assert "aaaa" not in turns
+    assert max(map(len, turns.split("b"))) <= 6
 
 
 def test_a_queue_that_was_empty_for_long_has_no_arrears_to_claim() -> None:
@@ -44,3 +48,56 @@ def test_queues_that_come_later_take_part_and_those_that_go_do_not() -> None:
     rotation.reweigh({"b": 1, "c": 1})
     assert rotation.queues == ["b", "c"]
     assert set(served(rotation, 2)) == {"b", "c"}
+
+
+def test_a_queue_that_rests_comes_last_until_it_is_woken() -> None:
+    rotation = QueueRotation(dict.fromkeys("abc", 1), lambda: 0.5)
+    order = rotation.order()
+    assert [next(order), next(order)] == ["a", "b"]
+    rotation.rest("a")
+    rotation.served("b")
+    assert [*rotation.order()] == ["c", "b", "a"]
+    rotation.wake("a")
+    assert [*rotation.order()] == ["a", "c", "b"]
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcdef"), st.sampled_from(["served", "rest", "wake", "gone"])), max_size=30))
+def test_whatever_came_of_earlier_looks_each_queue_is_looked_at_once(acts: list[tuple[str, str]]) -> None:
+    rotation = QueueRotation(dict.fromkeys("abcdef", 1))
+    for name, act in acts:
+        for queue in rotation.order():
+            if queue == name:
+                break
+        if act == "gone":
+            rotation.reweigh(dict.fromkeys(set("abcdef") - {name}, 1))
+            rotation.reweigh(dict.fromkeys("abcdef", 1))
+        else:
+            getattr(rotation, act)(name)
+    assert sorted(rotation.order()) == list("abcdef")
+
+
+def test_a_turn_among_many_queues_is_as_cheap_as_among_few() -> None:
+    def steps(count: int) -> int:
+        rotation, lines = QueueRotation({str(number): 1 for number in range(count)}), 0
+
+        def trace(*_: object) -> Any:
+            nonlocal lines
+            lines += 1
+            return trace
+
+        next(rotation.order())
+        sys.settrace(trace)
+        try:
+            for _ in range(10):
+                queue = next(rotation.order())
+                rotation.served(queue)
+        finally:
+            sys.settrace(None)
+        return lines
+
+    assert steps(5_000) == steps(5)
+
+
+def test_children_begin_at_different_queues() -> None:
+    firsts = {next(QueueRotation({str(number): 1 for number in range(1_000)}).order()) for _ in range(10)}
+    assert len(firsts) > 1
