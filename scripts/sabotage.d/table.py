@@ -102,8 +102,8 @@ SABOTAGES = [
         "tests/fault/test_isolation.py::test_what_the_file_of_a_dead_worker_does_not_tell_of_is_charged_to_nobody",
         [
             (
-                "taskhub/sidecar/child_recovery.py",
-                "            self._isolation.each(unrecorded, lambda slot: slot, self._recover_unrecorded)\n",
+                "taskhub/sidecar/predecessor_recovery.py",
+                "            self._recover_unrecorded(records, sound)\n",
                 "",
             )
         ],
@@ -192,7 +192,7 @@ SABOTAGES = [
     Sabotage(
         "a sidecar without threads goes on without them",
         "tests/unit/test_roles.py::test_a_process_that_can_have_no_thread_any_more_ends",
-        [("taskhub/roles/role_thread.py", "if thread.lacks_thread(now_s):", "if False:")],
+        [("taskhub/roles/role_manager.py", "if thread.lacks_thread(now_s):", "if False:")],
     ),
     Sabotage(
         "a migration is no transaction together with its record",
@@ -625,7 +625,7 @@ SABOTAGES = [
     Sabotage(
         "the file of a worker that was stopped is read as that of one that was lost",
         LIVENESS + "test_a_successor_charges_nobody_for_what_a_stop_has_cut_off",
-        [("taskhub/sidecar/child_recovery.py", " or record.was_stopped\n", "\n")],
+        [("taskhub/sidecar/record_recovery.py", " or record.was_stopped\n", "\n")],
     ),
     Sabotage(
         "a worker does not say that it is stopping",
@@ -1183,7 +1183,7 @@ SABOTAGES = [
         [
             (
                 "taskhub/roles/isolation.py",
-                "                self._trouble(name).tries += 1\n                raise",
+                "                self._item(name).tries += 1\n                raise",
                 "                raise",
             )
         ],
@@ -1202,7 +1202,13 @@ SABOTAGES = [
     Sabotage(
         "no room beyond the bound: half-sent requests keep the others out",
         "tests/unit/test_worker_port.py::test_half_sent_requests_do_not_stop_the_others",
-        [("taskhub/sidecar/http_port.py", "            next(iter(self._heads)).cancel()", "            task.cancel()")],
+        [
+            (
+                "taskhub/sidecar/http_requests.py",
+                "            next(iter(self._heads)).cancel()",
+                "            task.cancel()",
+            )
+        ],
     ),
     Sabotage(
         "no watch over roles: one that hangs is left alone",
@@ -1262,8 +1268,8 @@ SABOTAGES = [
         [
             (
                 "taskhub/maintenance/expirer.py",
-                "import fail_late\n",
-                "import fail_late\nfrom taskhub.store.schedule import expire_jobs\n",
+                "import fail_expired\n",
+                "import fail_expired\nfrom taskhub.store.schedule import expire_jobs\n",
             )
         ],
     ),

@@ -142,7 +142,7 @@ class SidecarLink:
         """1 + the number of the role whose standing still ended the last sidecar; 0 if none did."""
         return self._header[m.H_HUNG_ROLE]
 
-    def is_wanted(self) -> bool:
+    def should_run(self) -> bool:
         """False once the children are all gone and this process is to leave too."""
         return not self._header[m.H_SIDECAR_STOP_BY] and os.getppid() == self._parent
 

@@ -12,7 +12,7 @@ from operator import attrgetter
 
 from taskhub.broker.broker import Broker, Place
 from taskhub.roles.isolation import Isolation
-from taskhub.services.recovery.expiry import fail_late
+from taskhub.services.recovery.expiry import fail_expired
 from taskhub.store.connection import Store
 from taskhub.store.queues import raise_epochs
 from taskhub.store.schedule import DueJob, due_jobs
@@ -41,7 +41,7 @@ class Dispatcher:
         after, self._after = (_FIRST if is_whole else _PLACE(rows[-1])), _FIRST
         late = [row.id for row in rows if row.id and row.is_late]
         if late:
-            fail_late(self._store, late)
+            fail_expired(self._store, late)
         due = sorted((row for row in rows if row.id and not row.is_late), key=_PLACE)
         groups = [(place, list(group)) for place, group in groupby(due, key=_PLACE)]
         if names := sorted({queue for (queue, _), _ in groups}):  # so that workers that serve all listen there

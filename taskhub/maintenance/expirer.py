@@ -7,7 +7,7 @@ once an hour. A row that this passes by (it was inserted late, or given back) is
 from __future__ import annotations
 
 from taskhub import clock
-from taskhub.services.recovery.expiry import fail_late
+from taskhub.services.recovery.expiry import fail_expired
 from taskhub.store.connection import Store
 from taskhub.store.schedule import expiring_jobs
 
@@ -35,7 +35,7 @@ class Expirer:
         """One bounded reading; returns how many rows it met."""
         found = expiring_jobs(self._store, self._since, self._skip, _ROWS)
         if found.ids:
-            fail_late(self._store, found.ids)
+            fail_expired(self._store, found.ids)
         if found.last is not None:
             self._since, self._skip = found.last, found.same + (self._skip if found.last == self._since else 0)
         return found.read

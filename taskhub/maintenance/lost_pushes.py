@@ -11,7 +11,7 @@ from taskhub.broker.broker import Broker, Place
 from taskhub.domain.errors import BrokerUnavailableError
 from taskhub.logs import get_logger
 from taskhub.metrics import definitions as metrics
-from taskhub.services.recovery.expiry import fail_late
+from taskhub.services.recovery.expiry import fail_expired
 from taskhub.store.connection import Store
 from taskhub.store.walk import FreshRow
 
@@ -54,7 +54,7 @@ class LostPushes:
         """Push what is lost, ring for the rest, fail what ran out; returns the first row that waits of each place."""
         late = [row.id for row in waiting if row.is_late]
         if late:
-            fail_late(self._store, late)
+            fail_expired(self._store, late)
         in_time = [row for row in waiting if not row.is_late]
         firsts = {row.place: row.id for row in reversed(in_time)}
         if firsts and not self.is_away:

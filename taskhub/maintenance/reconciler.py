@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from taskhub import clock
 from taskhub.broker.broker import Broker, Place
+from taskhub.maintenance.clock_set_back import ClockSetBack
 from taskhub.maintenance.lost_pushes import LostPushes
-from taskhub.maintenance.set_back import SetBack
 from taskhub.maintenance.walk import Reading, Walk
 from taskhub.settings.timers import Timers
 from taskhub.store.connection import Store
@@ -29,7 +29,7 @@ _AHEAD_S = -2.0  # slack of a walk after a loss: beyond now, for clocks a little
 class Reconciler:
     def __init__(self, store: Store, broker: Broker, timers: Timers) -> None:
         self._walk = Walk(store, timers)
-        self._set_back = SetBack(store)
+        self._clock_set_back = ClockSetBack(store)
         self._store = store
         self._broker = broker
         self._slack_s = timers.reconcile_slack_s
@@ -39,14 +39,14 @@ class Reconciler:
 
     def step(self) -> None:
         """Walk, if it is this worker's turn; of all workers, one does."""
-        self._set_back.step()
+        self._clock_set_back.step()
         if clock.monotonic_s() < self._idle_until_s:
             return
         turn = self._walk.take()
         if turn is None:
             return
         if turn.was_set_back:
-            self._set_back.begin()
+            self._clock_set_back.begin()
         lagging, epochs, in_use = self._walk.places()
         pushes = LostPushes(self._store, self._broker, self._slack_s, epochs, list(lagging))
         one_pass = _Pass(self._walk, turn, pushes, lagging)

@@ -9,12 +9,12 @@ from __future__ import annotations
 from taskhub.domain.job import WorkerSlot
 from taskhub.events.teller import Teller
 from taskhub.maintenance.link import WorkerLink
+from taskhub.maintenance.requeuer import PendingRequeues
 from taskhub.maintenance.rescue_events import rescued_events
-from taskhub.maintenance.returner import Returns
 from taskhub.roles.isolation import Isolation
 from taskhub.services.recovery.rescue import STOPPED, Death, Held, rescue
 from taskhub.store.connection import Store
-from taskhub.store.slots import LeftBehind, slots_to_rescue
+from taskhub.store.slots import DeadSlot, slots_to_rescue
 from taskhub.store.workers import delete_worker
 
 _PAGE = 32
@@ -28,10 +28,12 @@ _LOST = "the worker that ran the job was lost"
 class Recoverer:
     """The rescue of every slot whose worker was declared dead."""
 
-    def __init__(self, store: Store, link: WorkerLink, returns: Returns, teller: Teller, isolation: Isolation) -> None:
+    def __init__(
+        self, store: Store, link: WorkerLink, requeues: PendingRequeues, teller: Teller, isolation: Isolation
+    ) -> None:
         self._store = store
         self._link = link
-        self._returns = returns
+        self._requeues = requeues
         self._teller = teller
         self._isolation = isolation
         self._after = _FIRST
@@ -41,19 +43,19 @@ class Recoverer:
         for _ in range(_PAGES):
             page = slots_to_rescue(self._store, self._after, _PAGE)
             self._after = page[-1].slot if len(page) == _PAGE else _FIRST
-            self._isolation.each(page, lambda left: left, self._see_to)
+            self._isolation.each(page, lambda dead: dead, self._rescue)
             if self._after is _FIRST:
                 return
 
-    def _see_to(self, left: LeftBehind) -> None:
-        if left.number < 0:
-            delete_worker(self._store, left.worker)
+    def _rescue(self, dead: DeadSlot) -> None:
+        if dead.number < 0:
+            delete_worker(self._store, dead.worker)
             return
-        slot = left.slot
-        if left.worker == self._link.worker or slot in self._returns:
+        slot = dead.slot
+        if dead.worker == self._link.worker or slot in self._requeues:
             return  # our own last hour, which child_recovery sees to; or rescued, and its lists wait for Redis
-        death = Death("worker_lost", STOPPED if left.stopping else _LOST, interrupted=left.stopping)
+        death = Death("worker_lost", STOPPED if dead.stopping else _LOST, interrupted=dead.stopping)
         rescued = rescue(self._store, Held(slot, record_is_lost=True), death)
         for event in rescued_events(rescued, death):
             self._teller.tell(event, slot.worker, slot.number)
-        self._returns.add(slot, [job.id for job in rescued if job.status == "queued"])
+        self._requeues.add(slot, [job.id for job in rescued if job.status == "queued"])

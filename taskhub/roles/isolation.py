@@ -29,8 +29,8 @@ _NOT_ITS_FAULT = (OSError, MemoryError)
 
 
 @dataclass
-class _Trouble:
-    """What one item has cost: tries in vain, of those the failures, of those its own."""
+class _ItemState:
+    """What one item has cost: tries in vain, of those the failures, of those its own fault."""
 
     tries: int = 0
     failures: int = 0
@@ -39,11 +39,11 @@ class _Trouble:
 
 
 class Isolation:
-    """The troubles of one role's items, by their keys; the oldest are forgotten when there are too many."""
+    """The failures of one role's items, by their keys; the oldest are forgotten when there are too many."""
 
     def __init__(self, state: RoleState) -> None:
         self._state = state
-        self._troubles: OrderedDict[Hashable, _Trouble] = OrderedDict()
+        self._items: OrderedDict[Hashable, _ItemState] = OrderedDict()
         state.failing_items = 0
 
     def each(
@@ -56,41 +56,41 @@ class Isolation:
         """`do` each item. set_aside: is called with the reason instead, once an item has failed too often."""
         keyed = sorted(((key(item), item) for item in items), key=lambda pair: self._tries(pair[0]))
         for name, item in keyed:
-            trouble = self._troubles.get(name)
-            if trouble is not None and clock.monotonic_s() < trouble.again_at_s:
+            state = self._items.get(name)
+            if state is not None and clock.monotonic_s() < state.again_at_s:
                 continue
-            is_given_up = set_aside is not None and trouble is not None and trouble.own >= SET_ASIDE_AFTER
+            is_given_up = set_aside is not None and state is not None and state.own >= SET_ASIDE_AFTER
             try:
                 if set_aside is not None and is_given_up:
                     set_aside(item, f"it failed {SET_ASIDE_AFTER} times")
                 else:
                     do(item)
             except WAITS:
-                self._trouble(name).tries += 1
+                self._item(name).tries += 1
                 raise
             except BaseException as error:  # noqa: BLE001 (whatever it is, it is this item's)
                 self._failed(name, error)
             else:
-                self._troubles.pop(name, None)
-        self._state.failing_items = sum(1 for trouble in self._troubles.values() if trouble.failures)
+                self._items.pop(name, None)
+        self._state.failing_items = sum(1 for state in self._items.values() if state.failures)
 
     def _failed(self, name: Hashable, error: BaseException) -> None:
-        trouble = self._trouble(name)
-        trouble.tries += 1
-        trouble.failures += 1
-        trouble.own += not isinstance(error, _NOT_ITS_FAULT)
-        pause_s = min(_LAST_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** (trouble.failures - 1))
-        trouble.again_at_s = clock.monotonic_s() + pause_s
+        state = self._item(name)
+        state.tries += 1
+        state.failures += 1
+        state.own += not isinstance(error, _NOT_ITS_FAULT)
+        pause_s = min(_LAST_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** (state.failures - 1))
+        state.again_at_s = clock.monotonic_s() + pause_s
         self._state.count(type(error).__name__)
-        if trouble.failures in (1, SET_ASIDE_AFTER):
-            fields = {"role": self._state.name, "item": str(name), "failures": trouble.failures}
+        if state.failures in (1, SET_ASIDE_AFTER):
+            fields = {"role": self._state.name, "item": str(name), "failures": state.failures}
             log.error("maintenance.item_failed", extra=fields, exc_info=error)
 
     def _tries(self, name: Hashable) -> int:
-        trouble = self._troubles.get(name)
-        return trouble.tries if trouble is not None else 0
+        state = self._items.get(name)
+        return state.tries if state is not None else 0
 
-    def _trouble(self, name: Hashable) -> _Trouble:
-        if name not in self._troubles and len(self._troubles) >= _REMEMBERED:
-            self._troubles.popitem(last=False)
-        return self._troubles.setdefault(name, _Trouble())
+    def _item(self, name: Hashable) -> _ItemState:
+        if name not in self._items and len(self._items) >= _REMEMBERED:
+            self._items.popitem(last=False)
+        return self._items.setdefault(name, _ItemState())

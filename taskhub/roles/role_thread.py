@@ -1,17 +1,15 @@
-"""The one contract of all roles: a thread each, recreated after anything unexpected, watched for standing still.
+"""The one contract of all roles: a thread each, in which the role is recreated after anything unexpected.
 
 Invariants:
 - A step is one bounded pass that may be repeated from the start. Whatever it raises ends neither its thread nor
   another role: a dependency that is away is one line and a wait; anything else, of any class, is counted, and
   the role is recreated by its factory after a jittered wait, so no half-broken state survives.
 - A role gives a sign of life before and after each step and each call to a server, and says with it when the next
-  is due at the latest. One that is late hangs: first its connection is shut, then this process ends.
-- Nothing here waits for a role. The keeper's turn starts threads, compares times, and cannot block.
+  is due at the latest. One that is late hangs, which the role manager acts on.
 """
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 import traceback
@@ -19,19 +17,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from taskhub import clock, failpoints
+from taskhub import failpoints
 from taskhub.domain.backoff import jittered_s, reconnect_delay_s
 from taskhub.domain.errors import SchemaOutdatedError, UnavailableError
 from taskhub.logs import get_logger
+from taskhub.outage import Outage
 from taskhub.roles.state import RoleState
 
 log = get_logger(__name__)
 
-HUNG = 3  # exit status: a role stood still, and shutting its connection did not move it, or it can have no thread
 WAITS = (UnavailableError, SchemaOutdatedError)  # of a dependency, and not of the role
 
-_LONG_GAP_S = 1.0  # the keeper itself stood still so long: so may the roles have
-_LAST_WORD_S = 0.5  # from shutting a late role's connection to the end of the process
 _FIRST_RETRY_S, _LAST_RETRY_S = 1.0, 30.0
 _LAST_STEP_RETRY_S = 0.1
 _THREADLESS_S = 10.0
@@ -63,28 +59,30 @@ class RolePlan:
     wait: Callable[[float], None] | None = None
 
 
-class Wanted(Protocol):
+class Lifetime(Protocol):
     """Whether this process is to go on; after that, whether there is time for a last step."""
 
-    def is_wanted(self) -> bool: ...
+    def should_run(self) -> bool: ...
     def has_time_left(self) -> bool: ...
 
 
 class RoleThread:
     """One role's thread, which is started again should it ever end."""
 
-    def __init__(self, plan: RolePlan, state: RoleState, wanted: Wanted, end: threading.Event) -> None:
+    def __init__(self, plan: RolePlan, state: RoleState, lifetime: Lifetime, end: threading.Event) -> None:
         self.state = state
         self.is_done = not plan.has_last_step  # nobody waits for the others' end
         self._plan = plan
-        self._wanted = wanted
+        self._lifetime = lifetime
         self._wait = plan.wait or end.wait
+        cap_s = max(plan.every_s, 1.0)
+        self._outage = Outage(log, "maintenance.waits", "maintenance.resumes", cap_s=cap_s, role=plan.name)
         self._role: Role | None = None
         self._thread: threading.Thread | None = None
         self._start_at_s = 0.0
         self._lacking_since_s: float | None = None
 
-    def keep(self, now_s: float) -> None:
+    def ensure_started(self, now_s: float) -> None:
         """Start the thread if there is none. One that cannot be started (no memory, a limit) is tried again."""
         if now_s < self._start_at_s or (self._thread is not None and self._thread.is_alive()):
             return
@@ -111,9 +109,9 @@ class RoleThread:
     def _live(self) -> None:
         if self.state.hung_before and not self.state.is_vital:  # it ended the last process: let the others work first
             self._rest(self._plan.retry_cap_s)
-        while self._wanted.is_wanted():
+        while self._lifetime.should_run():
             self._rest(self._guarded(self._step))
-        while not self.is_done and self._wanted.has_time_left():
+        while not self.is_done and self._lifetime.has_time_left():
             self._rest(min(self._guarded(self._leave), _LAST_STEP_RETRY_S))
 
     def _step(self) -> None:
@@ -130,23 +128,25 @@ class RoleThread:
 
     def _guarded(self, action: Callable[[], None]) -> float:
         """Do it, whatever may come of it; returns how long to wait."""
-        self.state.signs(self._plan.limit_s)
+        self.state.begin_step(self._plan.limit_s)
         try:
             action()
         except WAITS as error:
-            if self.state.waits(error) == 1:
-                log.warning("maintenance.waits", extra={"role": self._plan.name, "text": str(error)})
-            return min(reconnect_delay_s(self.state.waiting), max(self._plan.every_s, 1.0))
+            self.state.record_wait(error)
+            return self._outage.lost(str(error))
         except BaseException as error:  # noqa: BLE001 (an exit as well: it ends no other role)
             self._close()
             self._failed(error)
             return reconnect_delay_s(self.state.failing, _FIRST_RETRY_S, self._plan.retry_cap_s)
-        if self.state.succeeds():
+        was_failing = self.state.record_success()
+        if self._outage.is_on:
+            self._outage.back()
+        elif was_failing:
             log.info("maintenance.resumes", extra={"role": self._plan.name})
         return jittered_s(self._plan.every_s)  # spreads the workers
 
     def _failed(self, error: BaseException) -> None:
-        is_news = self.state.fails(error) == 1
+        is_news = self.state.record_failure(error) == 1
         fields = {"role": self._plan.name, "text": f"{type(error).__name__}; the role is recreated"}
         log.error("maintenance.failed", extra=fields, exc_info=error if is_news else None)
 
@@ -156,56 +156,9 @@ class RoleThread:
             try:
                 role.on_stop()
             except BaseException as error:  # noqa: BLE001 (it is being thrown away)
-                self.state.fails(error)
+                self.state.record_failure(error)
 
     def _rest(self, seconds: float) -> None:
-        self.state.rests()
+        self.state.end_step()
         if seconds > 0:
             self._wait(seconds)
-
-
-class RoleKeeper:
-    """Starts the roles and looks after them, from a thread that does nothing else."""
-
-    def __init__(self, plans: list[RolePlan], states: list[RoleState], wanted: Wanted) -> None:
-        self._end = threading.Event()
-        pairs = zip(plans, states, strict=True)
-        self._threads = [RoleThread(plan, state, wanted, self._end) for plan, state in pairs]
-        self._kept_s = clock.monotonic_s()
-
-    def keep(self, on_hang: Callable[[RoleState], None]) -> bool:
-        """One turn; True if every role has given a sign of life in time. Does not return if one hangs."""
-        now_s = clock.monotonic_s()
-        gap_s, self._kept_s = now_s - self._kept_s, now_s
-        late = []
-        for thread in self._threads:
-            thread.keep(now_s)
-            if gap_s > _LONG_GAP_S:
-                thread.state.forgive(gap_s)
-            if thread.lacks_thread(now_s):
-                self._end_process(thread, on_hang, "no thread can be started")
-            if thread.state.is_late(now_s):
-                self._move(thread, now_s, on_hang)
-                late.append(thread)
-        return not late
-
-    def dismiss(self) -> bool:
-        """Wake whoever sleeps: this process is unwanted. True once every role has done its last step."""
-        self._end.set()
-        return all(thread.is_done for thread in self._threads)
-
-    def _move(self, thread: RoleThread, now_s: float, on_hang: Callable[[RoleState], None]) -> None:
-        state = thread.state
-        if state.shut_at_s is None:
-            state.shut(now_s)
-            return
-        if now_s - state.shut_at_s < _LAST_WORD_S:
-            return
-        self._end_process(thread, on_hang, "it stands still")
-
-    @staticmethod
-    def _end_process(thread: RoleThread, on_hang: Callable[[RoleState], None], why: str) -> None:
-        on_hang(thread.state)
-        fields = {"role": thread.state.name, "text": f"{why}: this process ends", "stack": thread.stack()}
-        log.error("role.hangs", extra=fields)
-        os._exit(HUNG)

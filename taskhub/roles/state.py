@@ -1,4 +1,4 @@
-"""What is known of one role: written by its own thread, read by probes, metrics and the keeper.
+"""What is known of one role: written by its own thread, read by probes, metrics and the manager.
 
 Every field changes by one assignment, so no reader needs a lock, and none can wait for a role that hangs.
 """
@@ -15,7 +15,7 @@ HANG = "hang"
 
 
 class RoleState:
-    """One role's signs of life and its troubles. No message is kept: it might tell a secret, its class does not."""
+    """One role's signs of life and its failures. No message is kept: it might tell a secret, its class does not."""
 
     def __init__(self, name: str, *, is_vital: bool = False, hung_before: bool = False) -> None:
         self.name = name
@@ -23,10 +23,9 @@ class RoleState:
         self.hung_before = hung_before
         self.failures = 0
         self.failing = 0  # steps in a row that failed
-        self.waiting = 0  # steps in a row that a dependency made wait
         self.failing_items = 0
         self.last_error: str | None = None
-        self.shut_at_s: float | None = None
+        self.interrupted_at_s: float | None = None
         self._last_ok_s = clock.monotonic_s()
         self._failing_since_s = math.inf
         self._due_s = math.inf
@@ -36,59 +35,57 @@ class RoleState:
         if hung_before:  # it could not be counted by the process that it ended
             self.count(HANG)
 
-    def signs(self, limit_s: float) -> None:
+    def begin_step(self, limit_s: float) -> None:
         """A step begins; without another sign within `limit_s` the role hangs."""
         self._limit_s = limit_s
-        self.goes_on()
+        self.tick()
 
-    def goes_on(self) -> None:
-        """A sign in mid-step."""
-        self.shut_at_s = self._shut = None
+    def tick(self) -> None:
+        """A sign of life in mid-step."""
+        self.interrupted_at_s = self._shut = None
         self._due_s = clock.monotonic_s() + self._limit_s
 
-    def calls(self, within_s: float, shut: Callable[[], None] | None) -> None:
+    def begin_call(self, within_s: float, shut: Callable[[], None] | None) -> None:
         """It calls a server, which takes so long at the most; `shut` makes that call fail from outside."""
-        self.shut_at_s, self._shut = None, shut
+        self.interrupted_at_s, self._shut = None, shut
         self._due_s = clock.monotonic_s() + within_s + self._limit_s / 3
 
-    def rests(self) -> None:
+    def end_step(self) -> None:
         """Between two steps."""
-        self.shut_at_s = self._shut = None
+        self.interrupted_at_s = self._shut = None
         self._due_s = math.inf
 
-    def is_late(self, now_s: float) -> bool:
+    def is_overdue(self, now_s: float) -> bool:
         return now_s > self._due_s
 
-    def forgive(self, seconds: float) -> None:
+    def extend_deadline(self, seconds: float) -> None:
         """The whole process stood still."""
         self._due_s += seconds
 
-    def shut(self, now_s: float) -> None:
+    def interrupt_call(self, now_s: float) -> None:
         """Make the call that it waits for fail."""
-        self.shut_at_s = now_s
+        self.interrupted_at_s = now_s
         shut = self._shut
         if shut is not None:
             shut()
 
-    def succeeds(self) -> bool:
-        """True if that is news."""
-        was_well = not (self.failing or self.waiting)
-        self.failing = self.waiting = 0
+    def record_success(self) -> bool:
+        """True if the step before had failed."""
+        was_failing = self.failing > 0
+        self.failing = 0
         self.hung_before = False
         self._failing_since_s = math.inf
         self._last_ok_s = clock.monotonic_s()
         if not self.failing_items:
             self.last_error = None
-        return not was_well
+        return was_failing
 
-    def waits(self, error: BaseException) -> int:
-        """A dependency is away: no failure. Returns how many steps in a row."""
+    def record_wait(self, error: BaseException) -> None:
+        """A dependency is away: no failure."""
         self.failing = 0
-        self.waiting += 1
         self.last_error = type(error).__name__
-        return self.waiting
 
-    def fails(self, error: BaseException) -> int:
+    def record_failure(self, error: BaseException) -> int:
         """Something unexpected. Returns how many steps in a row."""
         self.failing += 1
         self._failing_since_s = min(self._failing_since_s, clock.monotonic_s())
@@ -113,4 +110,4 @@ class RoleState:
     @property
     def is_well(self) -> bool:
         """False while it fails, hangs, or cannot do one of its things. Waiting for a dependency is not its fault."""
-        return not (self.failing or self.failing_items or self.hung_before or self.is_late(clock.monotonic_s()))
+        return not (self.failing or self.failing_items or self.hung_before or self.is_overdue(clock.monotonic_s()))

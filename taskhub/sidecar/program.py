@@ -20,9 +20,10 @@ from taskhub.maintenance.observer import Observer
 from taskhub.maintenance.pruner import Pruner
 from taskhub.maintenance.reconciler import Reconciler
 from taskhub.maintenance.recoverer import Recoverer
-from taskhub.maintenance.returner import Returner, Returns
+from taskhub.maintenance.requeuer import PendingRequeues, Requeuer
 from taskhub.roles.isolation import Isolation
-from taskhub.roles.role_thread import Role, RoleKeeper, RolePlan
+from taskhub.roles.role_manager import RoleManager
+from taskhub.roles.role_thread import Role, RolePlan
 from taskhub.roles.state import RoleState
 from taskhub.settings.fields import Settings
 from taskhub.sidecar.blocked_child import BlockedChild
@@ -30,8 +31,11 @@ from taskhub.sidecar.cancellation import Cancellation
 from taskhub.sidecar.child_recovery import ChildRecovery
 from taskhub.sidecar.health import Health
 from taskhub.sidecar.heartbeat import Heartbeat, wait_for_beat
-from taskhub.sidecar.http_port import Requests, port_role
+from taskhub.sidecar.http_port import port_role
+from taskhub.sidecar.http_requests import Requests
+from taskhub.sidecar.predecessor_recovery import PredecessorRecovery
 from taskhub.sidecar.raw_output import EVERY_S, RawOutput
+from taskhub.sidecar.record_recovery import RecordRecovery
 from taskhub.sidecar.server_access import ServerAccess
 from taskhub.sidecar.worker_metrics import WorkerMetrics
 
@@ -53,20 +57,20 @@ def run_sidecar(settings: Settings, queues: list[str], link: WorkerLink) -> int:
     hung = link.hung_role - 1
     states += [RoleState(p.name, is_vital=p.name in VITAL, hung_before=n == hung) for n, p in enumerate(plans)]
     link.set_hung_role(0)
-    keeper = RoleKeeper(plans, states, link)
+    manager = RoleManager(plans, states, link)
 
     def note_hung(state: RoleState) -> None:
         link.set_hung_role(1 + states.index(state))
 
-    while link.is_wanted():
-        if keeper.keep(note_hung):
+    while link.should_run():
+        if manager.check(note_hung):
             link.tick()
         clock.sleep(_TURN_S)
-    while not keeper.dismiss():
+    while not manager.stop():
         if not link.has_time_left():
             log.warning("worker.left_behind", extra={"text": "another worker will take back what is left"})
             return 1
-        keeper.keep(note_hung)
+        manager.check(note_hung)
         clock.sleep(_LEAVING_TURN_S)
     return 0
 
@@ -80,19 +84,19 @@ class _Plans:
         self._link = link
         self._states = states
         self._access = ServerAccess(settings)
-        self._returns = Returns()
+        self._requeues = PendingRequeues()
 
     def all(self) -> list[RolePlan]:
         """The heartbeat first; then what only this worker can do; then what any worker does for all; then the port."""
         timers = self._settings.timers
         limit_s = timers.sidecar_stall_s
-        wake, news, beat = self._link.wait, self._returns.wait, partial(wait_for_beat, self._link)
+        wake, news, beat = self._link.wait, self._requeues.wait, partial(wait_for_beat, self._link)
         return [
             RolePlan("heartbeat", timers.heartbeat_s, self._heartbeat, limit_s / 2, retry_cap_s=2.0, wait=beat),
             RolePlan(
                 "child_recovery", 0.25, self._child_recovery, limit_s, retry_cap_s=5.0, has_last_step=True, wait=wake
             ),
-            RolePlan("returner", 0.5, self._returner, limit_s, wait=news),
+            RolePlan("requeuer", 0.5, self._requeuer, limit_s, wait=news),
             RolePlan("blocked_child", 0.2, self._blocked_child, limit_s),
             RolePlan("cancellation", 0.5, self._cancellation, limit_s),
             RolePlan("output", EVERY_S, self._output, limit_s, retry_cap_s=2.0, has_last_step=True),
@@ -119,26 +123,24 @@ class _Plans:
         store, validity_s = self._access.heartbeat_store(state), self._settings.timers.validity_s
         return Role(Heartbeat(store, self._link, validity_s=validity_s, queues=self._queues).step)
 
-    def _make_recovery(self, state: RoleState) -> ChildRecovery:
-        store, teller, isolation = self._access.store(state), Teller(), Isolation(state)
-        return ChildRecovery(store, self._link, self._settings, self._returns, teller, isolation)
-
     def _child_recovery(self, state: RoleState) -> Role:
-        recovery = self._make_recovery(state)
-        returner = self._make_returner(state)
+        store = self._access.store(state)
+        records = RecordRecovery(store, self._settings, self._requeues, Teller())
+        recovery = ChildRecovery(store, self._link, records, self._requeues, Isolation(state))
+        requeuer = self._make_requeuer(state)
 
         def last_step() -> bool:
             recovery.step()
-            returner.step()
+            requeuer.step()
             return recovery.deregister()
 
         return Role(recovery.step, last_step=last_step)
 
-    def _make_returner(self, state: RoleState) -> Returner:
-        return Returner(self._access.store(state), self._access.broker(state), self._returns, Isolation(state))
+    def _make_requeuer(self, state: RoleState) -> Requeuer:
+        return Requeuer(self._access.store(state), self._access.broker(state), self._requeues, Isolation(state))
 
-    def _returner(self, state: RoleState) -> Role:
-        return Role(self._make_returner(state).step)
+    def _requeuer(self, state: RoleState) -> Role:
+        return Role(self._make_requeuer(state).step)
 
     def _blocked_child(self, state: RoleState) -> Role:
         store, broker = self._access.store(state), self._access.broker(state)
@@ -153,7 +155,9 @@ class _Plans:
         return Role(output.step, last_step=output.drain)
 
     def _predecessor_recovery(self, state: RoleState) -> Role:
-        return Role(self._make_recovery(state).inherit)
+        store = self._access.store(state)
+        records = RecordRecovery(store, self._settings, self._requeues, Teller())
+        return Role(PredecessorRecovery(store, self._link, records, Isolation(state)).step)
 
     def _expirer(self, state: RoleState) -> Role:
         return Role(Expirer(self._access.store(state)).step)
@@ -163,7 +167,7 @@ class _Plans:
 
     def _recoverer(self, state: RoleState) -> Role:
         store = self._access.store(state)
-        return Role(Recoverer(store, self._link, self._returns, Teller(), Isolation(state)).step)
+        return Role(Recoverer(store, self._link, self._requeues, Teller(), Isolation(state)).step)
 
     def _dispatcher(self, state: RoleState) -> Role:
         return Role(Dispatcher(self._access.store(state), self._access.broker(state), Isolation(state)).step)

@@ -25,39 +25,39 @@ _IDLE_S = 10.0
 _PROBE_S = 1.0  # for a probe, to connect and to be answered: whoever asks has little patience
 
 
-class Signs(Protocol):
+class CallMonitor(Protocol):
     """Who is told of calls."""
 
-    def calls(self, within_s: float, shut: Callable[[], None] | None) -> None: ...
-    def goes_on(self) -> None: ...
+    def begin_call(self, within_s: float, shut: Callable[[], None] | None) -> None: ...
+    def tick(self) -> None: ...
 
 
-class Unwatched:
+class Unmonitored:
     """For calls that nobody has to be told of: a probe's, whose asker leaves in time."""
 
-    def calls(self, within_s: float, shut: Callable[[], None] | None) -> None: ...
-    def goes_on(self) -> None: ...
+    def begin_call(self, within_s: float, shut: Callable[[], None] | None) -> None: ...
+    def tick(self) -> None: ...
 
 
 class RoleStore:
     """Runs each statement over a connection that is borrowed for it, and left if anything unexpected happens."""
 
-    def __init__(self, pool: ConnectionPool, signs: Signs, *, statement_s: float, connect_s: float) -> None:
+    def __init__(self, pool: ConnectionPool, monitor: CallMonitor, *, statement_s: float, connect_s: float) -> None:
         self._pool = pool
-        self._signs = signs
+        self._monitor = monitor
         self._statement_s = statement_s
         self._connect_s = connect_s
 
     def run(self, name: str, *arguments: object, timeout_s: float | None = None) -> list[Row]:
         """As `Connection.run`. Raises StoreUnavailableError also if all connections stay in use."""
-        self._signs.calls(self._pool.wait_s, None)
+        self._monitor.begin_call(self._pool.wait_s, None)
         try:
             with self._pool.connection() as connection:
                 within_s = (timeout_s or self._statement_s) + (0.0 if connection.is_open else self._connect_s)
-                self._signs.calls(within_s, connection.interrupt)
+                self._monitor.begin_call(within_s, connection.interrupt)
                 return self._run(connection, name, arguments, timeout_s)
         finally:
-            self._signs.goes_on()
+            self._monitor.tick()
 
     @staticmethod
     def _run(connection: Connection, name: str, arguments: tuple[object, ...], timeout_s: float | None) -> list[Row]:
@@ -78,7 +78,7 @@ class RoleBroker(Broker):
         self._state = state
 
     def _asking(self, command: str) -> AbstractContextManager[None]:
-        self._state.calls(3 * self._timeout_s, self.close)  # to look its name up, to connect, and to answer
+        self._state.begin_call(3 * self._timeout_s, self.close)  # to look its name up, to connect, and to answer
         return super()._asking(command)
 
 
@@ -104,7 +104,7 @@ class ServerAccess:
         return RoleStore(self._heartbeat, state, statement_s=timers.pg_statement_s, connect_s=timers.pg_connect_s)
 
     def probe_store(self) -> RoleStore:
-        return RoleStore(self._probes, Unwatched(), statement_s=_PROBE_S, connect_s=_PROBE_S)
+        return RoleStore(self._probes, Unmonitored(), statement_s=_PROBE_S, connect_s=_PROBE_S)
 
     def probe_broker(self) -> Broker:
         return open_broker(self._settings, timeout_s=min(_PROBE_S, self._settings.timers.redis_worker_s))

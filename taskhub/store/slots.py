@@ -9,7 +9,7 @@ from taskhub.store.connection import Store
 from taskhub.store.statements import uuid_array
 
 
-class LeftBehind(NamedTuple):
+class DeadSlot(NamedTuple):
     """What a dead worker left: a slot, or (number and generation -1) nothing but its own row.
 
     stopping: it was lost on its way out.
@@ -75,9 +75,9 @@ def slots_of_worker(store: Store, worker: str) -> list[WorkerSlot]:
     return [WorkerSlot._make(row) for row in store.run("slots_of_worker", worker)]
 
 
-def slots_to_rescue(store: Store, after: WorkerSlot, amount: int) -> list[LeftBehind]:
+def slots_to_rescue(store: Store, after: WorkerSlot, amount: int) -> list[DeadSlot]:
     """What dead workers left behind, in order, from after one of these on."""
-    return [LeftBehind._make(row) for row in store.run("slots_to_rescue", *after, amount)]
+    return [DeadSlot._make(row) for row in store.run("slots_to_rescue", *after, amount)]
 
 
 def delete_slot(store: Store, slot: WorkerSlot) -> None:

@@ -28,6 +28,7 @@ RETIRED = {
     "meaningless": "ignored",
     "nascent": "unfinished",
     "obituary": "death notice",
+    "returner": "requeuer",
     "strangers": "orphans",
     "suspect": "pending kill",
     "troupe": "dummy supervisor",

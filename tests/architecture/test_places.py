@@ -81,7 +81,7 @@ def test_threads_are_born_in_few_places(source: Source) -> None:
     """Each of them guards whatever it runs: an exception that ends a thread in silence ends a duty for ever."""
     places = {
         "taskhub/roles/role_thread.py",
-        "taskhub/sidecar/http_port.py",
+        "taskhub/sidecar/http_requests.py",
         "taskhub/child/long_job.py",  # beside a long job
         "taskhub/child/exits.py",  # begins none: notes who does
         "taskhub/services/queries/waiting.py",  # looks for all requests that wait

@@ -12,7 +12,7 @@ from taskhub.broker.broker import Broker
 from taskhub.domain.errors import BrokerUnavailableError, StoreUnavailableError
 from taskhub.events.teller import Teller
 from taskhub.maintenance.recoverer import Recoverer
-from taskhub.maintenance.returner import Returner, Returns
+from taskhub.maintenance.requeuer import PendingRequeues, Requeuer
 from taskhub.roles import isolation as isolation_module
 from taskhub.store.connection import Connection
 from tests.harness.isolating import isolation
@@ -86,18 +86,18 @@ def test_any_number_of_dead_slots_is_rescued_while_redis_is_away(
     for child in [first, *(open_child(store, slot=slot, worker=worker) for slot in range(1, 80))]:
         claim(store, child, [rows.one()])
     run(store, "expire_worker", worker=worker)
-    link, returns = stage.neighbour_link(), Returns()
-    recoverer = Recoverer(store, link, returns, Teller(), isolation())
+    link, requeues = stage.neighbour_link(), PendingRequeues()
+    recoverer = Recoverer(store, link, requeues, Teller(), isolation())
     recoverer.step()
     assert rows.counts() == {"queued": 80}
     failpoints.arm("broker.inflight=raise:taskhub.domain.errors.BrokerUnavailableError;broker.push_again=raise:OSError")
-    returner = Returner(store, broker, returns, isolation())
+    requeuer = Requeuer(store, broker, requeues, isolation())
     with pytest.raises((BrokerUnavailableError, OSError)):
-        returner.step()
+        requeuer.step()
     failpoints.arm("")
     recoverer.step()
-    assert len(returns) == 80, "none is rescued twice, none forgotten"
-    returner.step()
+    assert len(requeues) == 80, "none is rescued twice, none forgotten"
+    requeuer.step()
     recoverer.step()
     assert rows.value("SELECT count(*) FROM slots WHERE worker = %s", worker) == 0
     recoverer.step()
@@ -129,8 +129,8 @@ def test_what_the_file_of_a_dead_worker_does_not_tell_of_is_charged_to_nobody(
     dying.bank.bytes[:] = bytes(len(dying.bank.bytes))
     successor = stage.successor()
     stage.lose()
-    successor.inherit()
-    Recoverer(store, stage.neighbour_link(), Returns(), Teller(), isolation()).step()
+    successor.step()
+    Recoverer(store, stage.neighbour_link(), PendingRequeues(), Teller(), isolation()).step()
     row = rows.job(job)
     assert (row["status"], row["crashes"], row["interruptions"]) == ("queued", 0, 1)
 

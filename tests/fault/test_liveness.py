@@ -17,7 +17,7 @@ from taskhub.domain.errors import SchemaOutdatedError, StoreUnavailableError
 from taskhub.events.teller import Teller
 from taskhub.maintenance.observer import Observer
 from taskhub.maintenance.recoverer import Recoverer
-from taskhub.maintenance.returner import Returner, Returns
+from taskhub.maintenance.requeuer import PendingRequeues, Requeuer
 from taskhub.settings.fields import Settings
 from taskhub.sidecar.cancellation import Cancellation
 from taskhub.sidecar.heartbeat import Heartbeat, wait_for_beat
@@ -64,15 +64,15 @@ class Neighbour:
     """Another host that judges this one, and takes back what it held."""
 
     def __init__(self, settings: MakeSettings, store: Connection, broker: Broker, stage: PlayedWorker) -> None:
-        link, returns = stage.neighbour_link(), Returns()
+        link, requeues = stage.neighbour_link(), PendingRequeues()
         self.observer = Observer(store, link, settings(**QUICK).timers)
-        self._recoverer = Recoverer(store, link, returns, Teller(), isolation())
-        self._returner = Returner(store, broker, returns, isolation())
+        self._recoverer = Recoverer(store, link, requeues, Teller(), isolation())
+        self._requeuer = Requeuer(store, broker, requeues, isolation())
 
     def step(self) -> None:
         self.observer.step()
         self._recoverer.step()
-        self._returner.step()
+        self._requeuer.step()
 
 
 def valid_until(stage: PlayedWorker) -> int:
@@ -253,7 +253,7 @@ def test_a_successor_charges_nobody_for_what_a_stop_has_cut_off(
     stage.forget(dying)
     successor = stage.successor()
     stage.lose()
-    successor.inherit()
+    successor.step()
     taken_back = rows.job(job)
     assert (taken_back["status"], taken_back["crashes"], taken_back["interruptions"]) == ("queued", 0, 1)
     assert rows.errors(job) == []
@@ -331,7 +331,7 @@ def test_a_successor_of_the_state_folder_rescues_at_once_and_exactly(
     stage.forget(dying)
     successor = stage.successor()
     stage.lose()
-    successor.inherit()
+    successor.step()
     assert rows.counts() == {"queued": 3}
     running = ledger.entries("start")[0].job
     assert [rows.job(job)["crashes"] for job in made] == [int(job == running) for job in made]

@@ -86,7 +86,7 @@ def sidecar(link: SidecarLink) -> int:
     """Takes every death as accounted for, and tells what the children print."""
     failpoints.hit("dummy.sidecar")
     output = RawOutput(link.outputs, link.latest_task, wait_s=0)
-    while link.is_wanted():
+    while link.should_run():
         for record in link.all():
             if record.is_dead and record.is_unconfirmed:
                 record.confirm()

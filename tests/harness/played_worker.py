@@ -31,9 +31,11 @@ from taskhub.broker.broker import Broker
 from taskhub.child.program import run_child
 from taskhub.events.teller import Teller
 from taskhub.handlers import registry
-from taskhub.maintenance.returner import Returner, Returns
+from taskhub.maintenance.requeuer import PendingRequeues, Requeuer
 from taskhub.settings.fields import Settings
 from taskhub.sidecar.child_recovery import ChildRecovery
+from taskhub.sidecar.predecessor_recovery import PredecessorRecovery
+from taskhub.sidecar.record_recovery import RecordRecovery
 from taskhub.store.connection import Connection
 from tests.harness.isolating import isolation
 from tests.harness.rows import run
@@ -86,8 +88,8 @@ class PlayedWorker:
         self._wake, self._waker = os.pipe()
         self._actors: list[Actor] = []
         self._generations: dict[int, int] = {}
-        self.returns = Returns()
-        self.returner = Returner(store, broker, self.returns, isolation())
+        self.requeues = PendingRequeues()
+        self.requeuer = Requeuer(store, broker, self.requeues, isolation())
         self.recovery = self._child_recovery(self.memory)
         run(store, "register_worker", worker=self.worker, host="stage", pid=os.getpid(), version="test", queues=[])
 
@@ -151,11 +153,12 @@ class PlayedWorker:
     def recover(self) -> None:
         """Account for every child that was reaped, and tell Redis."""
         self.recovery.step()
-        self.returner.step()
+        self.requeuer.step()
 
-    def successor(self) -> ChildRecovery:
-        """The recovery of another, later worker of this state folder."""
-        return self._child_recovery(Memory.create(self._folder, ids.new_token(), SLOTS))
+    def successor(self) -> PredecessorRecovery:
+        """The recovery of what was before it, by another, later worker of this state folder."""
+        link = SidecarLink(Memory.create(self._folder, ids.new_token(), SLOTS), self._wake)
+        return PredecessorRecovery(self._store, link, self._records(), isolation())
 
     def neighbour_link(self) -> SidecarLink:
         """The link of another worker's sidecar."""
@@ -194,7 +197,10 @@ class PlayedWorker:
 
     def _child_recovery(self, memory: Memory) -> ChildRecovery:
         link = SidecarLink(memory, self._wake)
-        return ChildRecovery(self._store, link, self._settings(), self.returns, Teller(), isolation())
+        return ChildRecovery(self._store, link, self._records(), self.requeues, isolation())
+
+    def _records(self) -> RecordRecovery:
+        return RecordRecovery(self._store, self._settings(), self.requeues, Teller())
 
     def _has_ended(self, actor: Actor) -> bool:
         found = os.waitid(os.P_PID, actor.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)

@@ -127,7 +127,7 @@ def test_the_thread_leaves_after_the_last_and_begins_again(
     hub, job = make_hub(), rows.one()
     for _ in range(2):
         hub.wait(job, 0.1)
-        wait_until(lambda: hub._looker is None, 5, "the thread has left")
+        wait_until(lambda: hub._poller is None, 5, "the thread has left")
     wait = Background(hub.wait, job, 20)
     end(rows, job)
     wait.result(5)

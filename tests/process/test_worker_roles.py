@@ -19,7 +19,7 @@ from tests.harness.seed_jobs import SOON, place
 from tests.waiting import pause, stretched, wait_until
 
 ROLES = (
-    "heartbeat", "child_recovery", "returner", "blocked_child", "cancellation", "output", "predecessor_recovery",
+    "heartbeat", "child_recovery", "requeuer", "blocked_child", "cancellation", "output", "predecessor_recovery",
     "observer", "recoverer",
     "dispatcher", "reconciler", "expirer", "pruner", "http",
 )  # fmt: skip

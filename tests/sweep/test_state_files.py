@@ -12,7 +12,7 @@ from supervisor.shared import layout as m
 from taskhub.broker.broker import Broker
 from taskhub.events.teller import Teller
 from taskhub.maintenance.recoverer import Recoverer
-from taskhub.maintenance.returner import Returns
+from taskhub.maintenance.requeuer import PendingRequeues
 from taskhub.store.connection import Connection
 from tests.fault.conftest import *  # noqa: F403 (a stage, found by its name here)
 from tests.harness.fixtures import *  # noqa: F403
@@ -74,9 +74,9 @@ def test_whatever_happened_to_the_file_its_jobs_run_again(
     successor = stage.successor()
     stage.lose()
     damage(stage.memory.path, kind, where)
-    successor.inherit()
+    successor.step()
     assert not stage.memory.path.exists()
-    Recoverer(store, stage.neighbour_link(), Returns(), Teller(), isolation()).step()
+    Recoverer(store, stage.neighbour_link(), PendingRequeues(), Teller(), isolation()).step()
     assert rows.job(running)["status"] == "queued"
     assert {rows.job(job)["status"] for job in finished} <= {"queued", "completed"}
     assert max(rows.job(job)["crashes"] for job in [*finished, running]) <= (

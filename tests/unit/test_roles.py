@@ -8,7 +8,8 @@ import threading
 import pytest
 
 from taskhub.roles import role_thread
-from taskhub.roles.role_thread import HUNG, Role, RoleKeeper, RolePlan, RoleThread
+from taskhub.roles.role_manager import HUNG, RoleManager
+from taskhub.roles.role_thread import Role, RolePlan, RoleThread
 from taskhub.roles.state import RoleState
 from tests.waiting import pause, wait_until
 
@@ -19,7 +20,7 @@ class WantedOnce:
     def __init__(self) -> None:
         self._is_wanted = True
 
-    def is_wanted(self) -> bool:
+    def should_run(self) -> bool:
         was_wanted, self._is_wanted = self._is_wanted, False
         return was_wanted
 
@@ -32,7 +33,7 @@ def test_a_role_that_ended_the_last_process_rests_no_longer_than_it_would_after_
     waits: list[float] = []
     plan = RolePlan("x", 0.0, lambda _: Role(lambda: None), 1.0, retry_cap_s=longest_s, wait=waits.append)
     thread = RoleThread(plan, RoleState("x", hung_before=True), WantedOnce(), threading.Event())
-    thread.keep(0.0)
+    thread.ensure_started(0.0)
     wait_until(lambda: not thread._thread or not thread._thread.is_alive(), 5, "the role has lived")
     assert waits == [longest_s]
 
@@ -46,9 +47,9 @@ def test_a_process_that_can_have_no_thread_any_more_ends(monkeypatch: pytest.Mon
     plan = RolePlan("x", 0.0, lambda _: Role(lambda: None), 1.0)
     pid = os.fork()
     if pid == 0:
-        keeper = RoleKeeper([plan], [RoleState("x")], WantedOnce())
+        manager = RoleManager([plan], [RoleState("x")], WantedOnce())
         for _ in range(1000):
-            keeper.keep(lambda _: None)
+            manager.check(lambda _: None)
             pause(0.005)
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == HUNG

@@ -12,9 +12,10 @@ from contextlib import suppress
 
 import pytest
 
-from taskhub.sidecar import http_port
+from taskhub.sidecar import http_port, http_requests
 from taskhub.sidecar.http_answer import HttpAnswer, checked
-from taskhub.sidecar.http_port import HttpPort, Requests
+from taskhub.sidecar.http_port import HttpPort
+from taskhub.sidecar.http_requests import Requests
 from tests.waiting import stretched, wait_until
 
 
@@ -65,7 +66,7 @@ class Port:
 @pytest.fixture
 def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[Port]:
     monkeypatch.setattr(http_port, "_TURN_S", 0.02)
-    monkeypatch.setattr(http_port, "_LINGER_S", 0.1)
+    monkeypatch.setattr(http_requests, "_LINGER_S", 0.1)
     made = Port()
     yield made
     made.close()

@@ -65,7 +65,7 @@ class Hub:
         self._outage = Outage(log, "waiters.unseen", "waiters.seen")
         self._changed = threading.Condition(threading.Lock())
         self._waiters: set[_Waiter] = set()
-        self._looker: _Looker | None = None
+        self._poller: _Poller | None = None
 
     @property
     def count(self) -> int:
@@ -81,26 +81,26 @@ class Hub:
         waiter = self._join(job_id)
         try:
             while (left_s := until_s - clock.monotonic_s()) > 0 and not self._is_draining() and is_wanted():
-                self._keep_looker()
+                self._ensure_poller()
                 if waiter.is_over.wait(min(left_s, _ROUND_S)):
                     return
         finally:
             with self._changed:
                 self._waiters.discard(waiter)
 
-    def batch(self, looker: _Looker) -> list[_Waiter] | None:
+    def batch(self, poller: _Poller) -> list[_Waiter] | None:
         """Those who are due, after sleeping for a grid's length at most; None: this thread is to end."""
         with self._changed:
             if not self._waiters:
                 self._changed.wait(_IDLE_S)
-                if not self._waiters and self._looker is looker:
-                    self._looker = None  # whoever comes next starts another
-            if self._looker is not looker:
+                if not self._waiters and self._poller is poller:
+                    self._poller = None  # whoever comes next starts another
+            if self._poller is not poller:
                 return None
             if self._is_draining():
                 self._let_go()
             now_s = clock.monotonic_s()
-            begin_s = max(looker.rests_until_s, min((each.due_s for each in self._waiters), default=0.0))
+            begin_s = max(poller.rests_until_s, min((each.due_s for each in self._waiters), default=0.0))
             if begin_s > now_s:
                 self._changed.wait(min(begin_s - now_s, _GRID_S))
                 return []
@@ -120,20 +120,20 @@ class Hub:
             self._changed.notify()
         return waiter
 
-    def _keep_looker(self) -> None:
+    def _ensure_poller(self) -> None:
         """Have a thread that looks. One that cannot be started is tried again by the next who asks."""
         with self._changed:
-            if (self._looker is not None and self._looker.is_well()) or not self._outage.is_due:
+            if (self._poller is not None and self._poller.is_well()) or not self._outage.is_due:
                 return
-            self._looker = _Looker(self, self._connect(), self._outage)
+            self._poller = _Poller(self, self._connect(), self._outage)
             try:
-                self._looker.start()
+                self._poller.start()
             except (RuntimeError, MemoryError) as error:
-                self._looker = None
+                self._poller = None
                 self._outage.lost(f"no thread for those who wait: {error}")
 
 
-class _Looker(threading.Thread):
+class _Poller(threading.Thread):
     """One life of the thread that looks for all."""
 
     def __init__(self, hub: Hub, store: Connection, outage: Outage) -> None:

@@ -8,7 +8,7 @@ from taskhub.store.connection import Store
 from taskhub.store.schedule import expire_jobs
 
 
-def fail_late(store: Store, ids: list[str]) -> None:
+def fail_expired(store: Store, ids: list[str]) -> None:
     """Fail those of some jobs that are late indeed, and tell of each. Raises StoreUnavailableError."""
     teller = Teller()
     for job in expire_jobs(store, ids):

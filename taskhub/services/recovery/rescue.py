@@ -73,7 +73,7 @@ def rescue(store: Store, held: Held, death: Death) -> list[RescuedJob]:
     )
 
 
-def return_lists(store: Store, broker: Broker, slot: WorkerSlot, queues: list[str]) -> None:
+def requeue_in_flight(store: Store, broker: Broker, slot: WorkerSlot, queues: list[str]) -> None:
     """Push again what the generation's in-flight lists hold, then delete them. Raises BrokerUnavailableError."""
     for queue in queues:
         for bank in (0, 1):

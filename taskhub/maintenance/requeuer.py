@@ -13,7 +13,7 @@ from taskhub.broker.broker import Broker
 from taskhub.domain.job import WorkerSlot
 from taskhub.roles.isolation import Isolation
 from taskhub.services.execution.requeue import requeue
-from taskhub.services.recovery.rescue import return_lists
+from taskhub.services.recovery.rescue import requeue_in_flight
 from taskhub.store.connection import Store
 from taskhub.store.queues import queue_names
 from taskhub.store.slots import delete_slot
@@ -22,7 +22,7 @@ _SLOTS = 10_000  # more are left to be found again by their rows
 _IDS = 10_000  # more are left to the dispatcher, which finds them half a second later
 
 
-class Returns:
+class PendingRequeues:
     """Filled by those who rescue, emptied by one role."""
 
     def __init__(self) -> None:
@@ -64,26 +64,26 @@ class Returns:
             self._news.clear()
 
 
-class Returner:
+class Requeuer:
     """Empties the returns."""
 
-    def __init__(self, store: Store, broker: Broker, returns: Returns, isolation: Isolation) -> None:
+    def __init__(self, store: Store, broker: Broker, requeues: PendingRequeues, isolation: Isolation) -> None:
         self._store = store
         self._broker = broker
-        self._returns = returns
+        self._requeues = requeues
         self._isolation = isolation
 
     def step(self) -> None:
         """Ring for jobs that wait again, then return lists. Raises UnavailableError: the rest waits."""
-        ids = self._returns.take_ids()
+        ids = self._requeues.take_ids()
         if ids:
             requeue(self._store, self._broker, ids)
-        slots = self._returns.slots()
+        slots = self._requeues.slots()
         if slots:
             queues = queue_names(self._store)
             self._isolation.each(slots, lambda slot: slot, lambda slot: self._return(slot, queues))
 
     def _return(self, slot: WorkerSlot, queues: list[str]) -> None:
-        return_lists(self._store, self._broker, slot, queues)
+        requeue_in_flight(self._store, self._broker, slot, queues)
         delete_slot(self._store, slot)
-        self._returns.done(slot)
+        self._requeues.done(slot)

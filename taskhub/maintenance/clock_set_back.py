@@ -21,7 +21,7 @@ _ROUNDS = 2  # the second meets what was locked, or still to be committed, in th
 _START = ("", -1, "-infinity", 0)
 
 
-class SetBack:
+class ClockSetBack:
     """One worker's walk over all rows that have a run_at."""
 
     def __init__(self, store: Store) -> None:
