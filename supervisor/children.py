@@ -156,6 +156,7 @@ class Children:
             "job_id": bank.get_id(m.B_TASK) if bank[m.B_PHASE] in m.IN_TASK else None,
             "peak_rss_mb": round(ended.peak_rss_kib / 1024),
         }
+        fields["text"] = f"child {slot.number} has ended: {fields['status']}"
         log.log(20 if ended.status == 0 else 30, "child.exited", extra=fields)
 
     def start(self, slot: Slot, now_s: float) -> None:
@@ -178,7 +179,8 @@ class Children:
             return
         bank[m.B_PID] = slot.pid
         slot.forked_at_s = now_s
-        log.info("child.started", extra={"slot": slot.number, "pid": slot.pid, "generation": slot.generation})
+        fields = {"slot": slot.number, "pid": slot.pid, "generation": slot.generation}
+        log.info("child.started", extra=fields | {"text": f"child {slot.number} begins"})
 
     def _run(self, link: ChildLink) -> int:
         self._outputs.redirect(link.slot)
@@ -203,7 +205,8 @@ class Children:
         elif by < 0 and sum(1 for slot in self.slots if not slot.is_surplus) > 1:
             _retire([slot for slot in self.slots if not slot.is_surplus][-1])
         self._memory.header[m.H_SLOTS] = sum(1 for slot in self.slots if not slot.is_surplus)
-        log.info("worker.resized", extra={"slots": self._memory.header[m.H_SLOTS]})
+        slots = self._memory.header[m.H_SLOTS]
+        log.info("worker.resized", extra={"slots": slots, "text": f"{slots} children from now on"})
 
     def _with_room(self, slots: int) -> int:
         """So many slots, or as many as the state file has room for."""

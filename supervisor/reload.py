@@ -115,7 +115,7 @@ class Reload:
         if verdict.reason:
             _refuse(verdict.reason)
             return
-        log.info("worker.reexecuting")
+        log.info("worker.reexecuting", extra={"text": "the new code is good: the supervisor becomes the new program"})
         header = self._memory.header
         header[m.H_PARENT_TICK] = now_ns() + int(_NEXT_PROGRAM_S * 1e9)  # silent on purpose until then
         try:

@@ -43,7 +43,9 @@ class Shutdown:
             self._status = DRAINED
         self._header[m.H_MODE] = m.MODE_DRAIN
         self._kill_at_s = now_s + wait_s
-        log.info("worker.draining", extra={"running": self._children.running, "deadline_s": wait_s})
+        running = self._children.running
+        text = f"no new jobs; {running} running have {wait_s:g} s to end"
+        log.info("worker.draining", extra={"running": running, "deadline_s": wait_s, "text": text})
 
     def give_up(self, reason: str) -> None:
         """No child can be had, or none looked after."""

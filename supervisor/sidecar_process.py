@@ -67,7 +67,9 @@ class SidecarProcess:
             if now_s >= self._start_at_s:
                 self._start(now_s)
         elif self._killed_at_s is None and self._hangs(now_s):
-            log.warning("sidecar.stalled", extra={"silent_s": round(now_s - self._ticked_at_s, 1)})
+            silent_s = round(now_s - self._ticked_at_s, 1)
+            text = f"no sign of life for {silent_s} s: killed; another takes its place"
+            log.warning("sidecar.stalled", extra={"silent_s": silent_s, "text": text})
             self.kill(now_s)
         elif self._known_outputs < len(self._outputs):  # a slot was added: only a fork brings its pipe over
             self._is_replaced = True

@@ -36,7 +36,9 @@ class Steps:
             step(*arguments)
             is_done = True
             if name in self._failing:
-                log.info("supervisor.step_resumes", extra={"step": name, "failures": self._failing.pop(name)})
+                failures = self._failing.pop(name)
+                text = f"it works again, after {failures} failures"
+                log.info("supervisor.step_resumes", extra={"step": name, "failures": failures, "text": text})
         except BaseException as error:  # noqa: BLE001 (the loop outlives whatever its steps meet)
             self._failed(name, error)
         self._vital[is_done] += is_vital

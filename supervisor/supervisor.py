@@ -148,7 +148,7 @@ class Supervisor:
             log.info("worker.quiet", extra={"text": "no new jobs until SIGCONT"})
         elif number == signal.SIGCONT and self._header[m.H_MODE] == m.MODE_QUIET:
             self._header[m.H_MODE] = m.MODE_RUN
-            log.info("worker.resumed")
+            log.info("worker.resumed", extra={"text": "jobs are taken again"})
         elif number == signal.SIGUSR1:
             self._dump()
         elif number in IGNORED and number not in self._logged:
@@ -163,7 +163,7 @@ class Supervisor:
             if bank is not None:
                 fields |= {"phase": m.PHASE_NAMES[bank[m.B_PHASE]], "job_id": bank.get_id(m.B_TASK)}
                 fields |= {"silent_s": round((now_ns() - bank[m.B_TICK]) / 1e9, 3), "done": bank[m.B_TASKS_DONE]}
-            log.info("worker.state", extra=fields)
+            log.info("worker.state", extra=fields | {"text": f"slot {slot.number}"})
         for pid in [self._sidecar.pid, *self._children.pids]:
             if pid is not None:
                 send(pid, signal.SIGUSR1)

@@ -91,17 +91,21 @@ class Watchdog:
             bank, task = slot.bank, _task(slot.bank)  # before it is measured: else the task after is blamed
             used_mb = rss_mb(slot.pid)
             if self._hard_rss_mb and used_mb > self._hard_rss_mb and runs(bank, task):
-                log.warning("child.too_large", extra={"slot": slot.number, "rss_mb": round(used_mb)})
+                text = f"{used_mb:.0f} MB are more than HARD_RSS_MB: killed, if the same job still runs"
+                log.warning("child.too_large", extra={"slot": slot.number, "rss_mb": round(used_mb), "text": text})
                 self._stop_to_check(slot, partial(runs, bank, task), m.REASON_MEMORY, now_s)
             elif self._soft_rss_mb and used_mb > self._soft_rss_mb and bank[m.B_TASKS_DONE] and may_recycle:
-                log.info("child.recycled", extra={"slot": slot.number, "rss_mb": round(used_mb)})
+                text = f"{used_mb:.0f} MB are more than MAX_RSS_MB: another child takes its place after this batch"
+                log.info("child.recycled", extra={"slot": slot.number, "rss_mb": round(used_mb), "text": text})
                 bank[m.B_DRAIN] = 1
                 may_recycle = False
 
     def _check_stall(self, slot: Slot, bank: Bank, now_s: float) -> None:
         if self._is_stalled(bank):
             tick = bank[m.B_TICK]
-            log.warning("child.stalled", extra={"slot": slot.number, "silent_s": round((now_ns() - tick) / 1e9, 1)})
+            silent_s = round((now_ns() - tick) / 1e9, 1)
+            text = f"no sign of life for {silent_s} s: killed, unless it gives one now"
+            log.warning("child.stalled", extra={"slot": slot.number, "silent_s": silent_s, "text": text})
             self._stop_to_check(
                 slot, lambda: bank[m.B_TICK] == tick and self._is_stalled(bank), m.REASON_STALLED, now_s
             )

@@ -58,6 +58,7 @@ class Outage:
     def back(self) -> None:
         """It worked."""
         if self._failures:
+            text = f"it works again, after {self._failures} failed tries"
             self._failures = 0
             self._due_s = 0.0
-            self._log.info(self._names[1], extra=self._fields)
+            self._log.info(self._names[1], extra=self._fields | {"text": text})

@@ -88,7 +88,7 @@ class ApiWorker(RespawnedWorker):
             log.info("request.malformed", extra={"request_id": name, "status": status, "text": type(exc).__name__})
         else:
             status, code, detail = 500, "internal", "an error on our side; its request_id is in the log"
-            log.error("request.failed", exc_info=exc, extra={"request_id": name})
+            log.error("request.failed", exc_info=exc, extra={"request_id": name, "text": "an error on our side"})
         client.sendall(refusal_bytes(status, code, detail, name, has_body=getattr(req, "method", None) != "HEAD"))
 
     def finish_request(self, conn: ClientConnection, fs: Any) -> None:
@@ -108,7 +108,7 @@ class ApiWorker(RespawnedWorker):
         except OSError:
             self._close(connection)
         except Exception:
-            log.exception("connection.failed")
+            log.exception("connection.failed", extra={"text": "one connection is closed by an error on our side"})
             self._close(connection)
 
     def _watch(self, connection: ClientConnection, events: int, step: Callable[[ClientConnection], None]) -> None:

@@ -102,5 +102,9 @@ def _of_http(error: Exception) -> Response:
 
 
 def _of_bug(error: Exception) -> Response:
-    log.error("request.failed", exc_info=error, extra={"request_id": request_id(request.environ)})
+    log.error(
+        "request.failed",
+        exc_info=error,
+        extra={"request_id": request_id(request.environ), "text": "an error on our side"},
+    )
     return problem("internal", "an error on our side; its request_id is in the log")

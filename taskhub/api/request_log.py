@@ -26,6 +26,7 @@ _NO_ROUTE = "none"
 _SANE_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 _LONGEST_PATH = 200
+_QUIET = frozenset((*PROBES, "/jobs/<job_id>"))  # what is asked again and again
 
 
 def request_id(environ: WSGIEnvironment) -> str:
@@ -76,14 +77,17 @@ class RequestLog:
     def _note(self, environ: WSGIEnvironment, status: str, duration_s: float) -> None:
         method, route = environ.get("REQUEST_METHOD", ""), environ.get(_ROUTE, _NO_ROUTE)
         self._count(method if method in _METHODS else "other", route, status, duration_s)
-        level = logging.DEBUG if route in PROBES and status < "500" else logging.INFO
+        is_quiet = route in _QUIET and status < ("500" if route in PROBES else "400")
+        level = logging.DEBUG if is_quiet else logging.INFO
         if log.isEnabledFor(level):
+            method, path = method[:20], environ.get("PATH_INFO", "")[:_LONGEST_PATH]
             fields = {
                 "request_id": environ[_REQUEST_ID],
-                "method": method[:20],
-                "path": environ.get("PATH_INFO", "")[:_LONGEST_PATH],
+                "method": method,
+                "path": path,
                 "status": int(status),
                 "duration_ms": round(duration_s * 1000, 3),
+                "text": f"{method} {path} {status} {duration_s * 1000:.0f} ms",
             }
             log.log(level, "request", extra=fields)
 

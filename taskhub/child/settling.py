@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from taskhub import clock, failpoints
 from taskhub.broker.broker import Broker
 from taskhub.child.batch import Batch, taken
+from taskhub.child.unknown_types import UnknownTypes
 from taskhub.domain.errors import BrokerUnavailableError
 from taskhub.domain.job import COMPLETED, ClaimedJob
 from taskhub.domain.outcome import Completed, Failed, Outcome
@@ -41,6 +42,7 @@ class Settler:
         self.teller = teller
         self._store = store
         self._broker = broker
+        self._unknown_types = UnknownTypes()
         self._later: list[tuple[str, Outcome]] = []  # with the lease that each ran under
         self._later_due_s = 0.0
 
@@ -104,7 +106,7 @@ class Settler:
 
     def defer(self, job: ClaimedJob) -> None:
         """Give back a job whose type is not known here."""
-        log.warning("job.unknown_type", extra={"job_id": job.id, "type": job.type, "queue": self.batch.queue})
+        self._unknown_types.tell(job, self.batch.queue)
         defer(self._store, job.id, self.batch.lease)
 
     def abandon(self) -> None:

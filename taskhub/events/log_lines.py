@@ -39,41 +39,56 @@ def write(event: JobEvent, where: Where) -> None:
         case ExecutionFailed():
             _failed(event, where)
         case JobStarted(queue, job):
-            log.debug("job.started", extra={**_job(job.id, queue, job.type), "attempt": job.attempt, **where})
+            log.debug(
+                "job.started", extra={**_job(job.id, queue, job.type, "started"), "attempt": job.attempt, **where}
+            )
         case JobsSubmitted(jobs, request_id):
             if log.isEnabledFor(logging.INFO):
                 for new in jobs:
-                    log.info("job.submitted", extra={**_job(new.id, new.queue, new.type), "request_id": request_id})
+                    log.info(
+                        "job.submitted",
+                        extra={**_job(new.id, new.queue, new.type, "submitted"), "request_id": request_id},
+                    )
         case SettledForTheDead(job_id, queue, job_type, ended):
             level = logging.INFO if ended in ("completed", CANCELLED) else logging.WARNING
-            text = "settled for its child, which had died"
-            log.log(level, f"job.{ended}", extra={**_job(job_id, queue, job_type), **where, "text": text})
+            why = "settled for its child, which had died"
+            log.log(level, f"job.{ended}", extra={**_job(job_id, queue, job_type, ended, why), **where})
         case JobRescued():
             _rescued(event, where)
         case LeaseLost(ids):
             for job_id in ids:
-                log.warning("job.stale", extra={"job_id": job_id, "text": "the lease was lost; nothing was written"})
+                log.warning(
+                    "job.stale", extra={"job_id": job_id, "text": "stale job: the lease was lost; nothing was written"}
+                )
         case JobExpired(job_id, queue, job_type):
-            text = "expired before it was started"
-            log.info("job.failed", extra={**_job(job_id, queue, job_type), "text": text})
+            log.info("job.failed", extra=_job(job_id, queue, job_type, FAILED, "expired before it was started"))
         case WaitingJobCancelled(job_id, queue, job_type):
-            log.info("job.cancelled", extra=_job(job_id, queue, job_type))
+            log.info("job.cancelled", extra=_job(job_id, queue, job_type, CANCELLED))
 
 
-def _job(job_id: str, queue: str, job_type: str) -> dict[str, object]:
-    return {"job_id": job_id, "type": job_type, "queue": queue}
+def _job(job_id: str, queue: str, job_type: str, became: str, why: str = "") -> dict[str, object]:
+    """Whose line it is, and its sentence: first what became of the job, then why."""
+    text = f"{became} {job_type}: {why}" if why else f"{became} {job_type}"
+    return {"job_id": job_id, "type": job_type, "queue": queue, "text": text}
 
 
 def _completed(event: JobsCompleted, where: Where) -> None:
     if log.isEnabledFor(logging.INFO):
-        common = {"type": event.type, "queue": event.queue, "attempt": event.attempt, **where}
+        common = {
+            "text": f"completed {event.type}",
+            "type": event.type,
+            "queue": event.queue,
+            "attempt": event.attempt,
+            **where,
+        }
         rows = [{"job_id": job_id, "duration_ms": round(seconds * 1000, 3)} for job_id, seconds in event.took]
         log_all(log, logging.INFO, "job.completed", common, rows)
 
 
 def _failed(event: ExecutionFailed, where: Where) -> None:
     job, outcome, ended = event.job, event.outcome, ended_as(event.status)
-    fields = {**_job(job.id, event.queue, job.type), "attempt": job.attempt, **where}
+    why = f"{outcome.type}: {outcome.message}"
+    fields = {**_job(job.id, event.queue, job.type, ended, why), "attempt": job.attempt, **where}
     fields["duration_ms"] = round((outcome.finished_s - outcome.started_s) * 1000, 3)
     fields |= {"error": outcome.type, "cause": outcome.cause}
     if outcome.raised_in:
@@ -82,10 +97,10 @@ def _failed(event: ExecutionFailed, where: Where) -> None:
         fields["retry_in_s"] = round(outcome.retry_in_s or 0.0, 3)
     is_no_fault = ended == CANCELLED or outcome.cause == INTERRUPTED
     level = logging.INFO if is_no_fault else logging.WARNING
-    log.log(level, f"job.{ended}", extra={**fields, "text": f"{outcome.type}: {outcome.message}"})
+    log.log(level, f"job.{ended}", extra=fields)
 
 
 def _rescued(event: JobRescued, where: Where) -> None:
-    name = f"job.{event.status}" if event.status in (FAILED, CANCELLED) else "job.rescued"
-    fields = {**_job(event.id, event.queue, event.type), **where, "cause": event.cause, "text": event.text}
-    log.log(logging.WARNING if event.is_charged else logging.INFO, name, extra=fields)
+    became = event.status if event.status in (FAILED, CANCELLED) else "rescued"
+    fields = {**_job(event.id, event.queue, event.type, became, event.text), **where, "cause": event.cause}
+    log.log(logging.WARNING if event.is_charged else logging.INFO, f"job.{became}", extra=fields)

@@ -33,9 +33,11 @@ class JsonLines:
             data["traceback"] = clip(traceback, MAX_TRACEBACK_BYTES)
         return _fitting(data).encode() + b"\n"
 
-    def lines(self, at_ms: int, level: str, event: str, common: Fields, rows: list[Fields]) -> Iterable[bytes]:
+    def lines(
+        self, at_ms: int, level: str, event: str, message: str, common: Fields, rows: list[Fields]
+    ) -> Iterable[bytes]:
         """Lines of one moment, for fields that are known to be short and of JSON's types."""
-        head = {"timestamp": timestamp(at_ms), "level": level, "event": event, "message": event}
+        head = {"timestamp": timestamp(at_ms), "level": level, "event": event, "message": message}
         begin = orjson.dumps(head | common)[:-1] + b","  # the same for all: written once
         return [begin + orjson.dumps(row)[1:] + b"\n" for row in rows]
 

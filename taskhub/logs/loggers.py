@@ -117,11 +117,15 @@ def get_logger(name: str) -> EventLogger:
 
 
 def log_all(logger: EventLogger, level: int, event: str, common: Fields, rows: list[Fields]) -> None:
-    """Many records of one event at one moment, each with the common fields and its own: a tenth of the price."""
+    """Many records of one event at one moment, each with the common fields and its own: a tenth of the price.
+
+    common: with the `text` that all have; it and all else is known to be short and of JSON's types.
+    """
     if not rows or not logger.isEnabledFor(level):
         return
     if _process_log is not None:
-        _process_log.tell_all(level_name(level), event, common, rows)
+        fields = dict(common)
+        _process_log.tell_all(level_name(level), event, fields.pop("text", event), fields, rows)
     else:
         for row in rows:
             logger.log(level, event, extra=common | row)

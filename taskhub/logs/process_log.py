@@ -30,7 +30,9 @@ class Form(Protocol):
     def line(
         self, at_ms: int, level: str, event: str, message: str, fields: dict[str, Any], traceback: str = ""
     ) -> bytes: ...
-    def lines(self, at_ms: int, level: str, event: str, common: Fields, rows: list[Fields]) -> Iterable[bytes]: ...
+    def lines(
+        self, at_ms: int, level: str, event: str, message: str, common: Fields, rows: list[Fields]
+    ) -> Iterable[bytes]: ...
 
 
 class ProcessLog:
@@ -63,10 +65,10 @@ class ProcessLog:
             line = self._form.line(at_ms, level, event, message, {"unshown": type(mistake).__name__})
         self._writer.write(line)
 
-    def tell_all(self, level: str, event: str, common: Fields, rows: list[Fields]) -> None:
+    def tell_all(self, level: str, event: str, message: str, common: Fields, rows: list[Fields]) -> None:
         """Many lines of one event at one moment, as many at once as stay together on a pipe."""
         chunk = bytearray()
-        for line in self._form.lines(clock.wall_ms(), level, event, common, rows):
+        for line in self._form.lines(clock.wall_ms(), level, event, message, common, rows):
             if len(chunk) + len(line) > MAX_LINE_BYTES:
                 self._writer.write(bytes(chunk))
                 chunk.clear()

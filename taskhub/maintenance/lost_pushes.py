@@ -105,7 +105,9 @@ class LostPushes:
         ).items():
             if added:
                 metrics.RECONCILED.labels(place[0]).inc(added)
-                log.info("jobs.reconciled", extra={"queue": place[0], "priority": place[1], "count": added})
+                text = f"{added} jobs whose push was lost are pushed again"
+                fields = {"queue": place[0], "priority": place[1], "count": added, "text": text}
+                log.info("jobs.reconciled", extra=fields)
 
     def _look_at(self, places: list[Place]) -> None:
         tails = self._broker.tails(places)

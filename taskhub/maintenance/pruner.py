@@ -133,4 +133,4 @@ class Pruner:
 
 def _tell(count: int) -> None:
     if count:
-        log.debug("jobs.pruned", extra={"count": count})
+        log.debug("jobs.pruned", extra={"count": count, "text": f"{count} old jobs are forgotten"})

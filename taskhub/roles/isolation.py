@@ -84,7 +84,8 @@ class Isolation:
         self._state.count(type(error).__name__)
         if state.failures in (1, SET_ASIDE_AFTER):
             fields = {"role": self._state.name, "item": str(name), "failures": state.failures}
-            log.error("maintenance.item_failed", extra=fields, exc_info=error)
+            text = f"{type(error).__name__}; the others go on, and it is tried again"
+            log.error("maintenance.item_failed", extra=fields | {"text": text}, exc_info=error)
 
     def _tries(self, name: Hashable) -> int:
         state = self._items.get(name)

@@ -142,7 +142,7 @@ class RoleThread:
         if self._outage.is_on:
             self._outage.back()
         elif was_failing:
-            log.info("maintenance.resumes", extra={"role": self._plan.name})
+            log.info("maintenance.resumes", extra={"role": self._plan.name, "text": "it works again"})
         return jittered_s(self._plan.every_s)  # spreads the workers
 
     def _failed(self, error: BaseException) -> None:

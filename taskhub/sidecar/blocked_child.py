@@ -66,7 +66,9 @@ class BlockedChild:
         begun = {outcome.id for outcome in outcomes} | {running}
         unstarted = [job_id for job_id in held if job_id not in begun]
         release_from_outside(self._store, token, outcomes, unstarted)
-        log.info("child.relieved", extra={"slot": record.slot, "job_id": running, "count": len(unstarted)})
+        text = f"its job holds the interpreter: {len(unstarted)} unstarted jobs behind it are released"
+        fields = {"slot": record.slot, "job_id": running, "count": len(unstarted), "text": text}
+        log.info("child.relieved", extra=fields)
         try:
             requeue(self._store, self._broker, unstarted)
         except BrokerUnavailableError:

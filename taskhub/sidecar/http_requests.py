@@ -148,5 +148,5 @@ def _answered(path: str, route: Route) -> HttpAnswer:
     try:
         return route()
     except BaseException:
-        log.exception("probe.failed", extra={"path": path})
+        log.exception("probe.failed", extra={"path": path, "text": "an error on our side: answered 500"})
         return plain(500)

@@ -188,6 +188,7 @@ class _Plans:
         requests = Requests({"/livez": health.livez}, slow)
 
         def opened(port: int) -> None:
-            log.info("worker.listening", extra={"port": port, "worker": link.worker})
+            text = f"probes and metrics are on port {port}"
+            log.info("worker.listening", extra={"port": port, "worker": link.worker, "text": text})
 
         return port_role(self._settings.http_host, self._settings.metrics_port, requests, opened)

@@ -69,7 +69,7 @@ def test_of_a_dead_childs_batch_the_finished_stays_finished_and_the_unstarted_is
         told = {
             event["job_id"]
             for event in running.events()
-            if event.get("text", event["message"]).startswith("settled for")
+            if event["message"] == "completed ledger.noop: settled for its child, which had died"
         }
         assert set(before) <= told
         wait_for_value(

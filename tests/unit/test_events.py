@@ -80,7 +80,7 @@ CASES: list[tuple[JobEvent, tuple[str, str, dict[str, Any]] | None, dict[str, fl
     ),
     (
         rescued(is_charged=True),
-        ("warning", "job.rescued", {"cause": "signal:SIGKILL", "message": "it ended"}),
+        ("warning", "job.rescued", {"cause": "signal:SIGKILL", "message": "rescued mail: it ended"}),
         {"jobs_processed_total/crashed": 1, "job_failures_total/crash": 1, "taskhub_jobs_rescued_total": 1},
     ),
     (
@@ -89,7 +89,11 @@ CASES: list[tuple[JobEvent, tuple[str, str, dict[str, Any]] | None, dict[str, fl
         {"jobs_processed_total/crashed": 0, "taskhub_jobs_rescued_total": 1},
     ),
     (LeaseLost(["id-1"]), ("warning", "job.stale", {"job_id": "id-1"}), {"taskhub_stale_writes_total": 1}),
-    (JobExpired("id-1", "q", "mail"), ("info", "job.failed", {"message": "expired before it was started"}), {}),
+    (
+        JobExpired("id-1", "q", "mail"),
+        ("info", "job.failed", {"message": "failed mail: expired before it was started"}),
+        {},
+    ),
     (WaitingJobCancelled("id-1", "q", "mail"), ("info", "job.cancelled", {"queue": "q"}), {}),
     (ChildEnded("timeout"), None, {"taskhub_child_exits_total": 1}),
 ]
@@ -132,6 +136,11 @@ def test_an_event_makes_its_line_and_its_counts(
     told = lines()
     assert [(each["level"], each["event"]) for each in told] == ([line[:2]] if line else [])
     assert line is None or line[2].items() <= told[0].items()
+    for each in told:
+        became = each["event"].partition(".")[2]
+        assert each["message"].startswith(f"{became} {each.get('type', 'job')}"), (
+            "a sentence: what became of which type"
+        )
 
 
 def test_what_happened_elsewhere_is_told_of_there(lines: Callable[[], list[dict[str, Any]]]) -> None:

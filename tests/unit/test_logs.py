@@ -186,8 +186,8 @@ def test_the_console_has_colours_only_on_a_terminal(stream: TextIO, configured: 
     lines = configured(format="console")
     logs.get_logger("taskhub").info("child.started", extra={"slot": 1, "why": "a b"})
 
-    assert b"\x1b[32m" in ConsoleLines(colours=True).line(0, "info", "x", "x", {})
-    assert lines()[0].endswith('info    child.started slot=1 why="a b"')
+    assert b"\x1b[36m" in ConsoleLines(colours=True).line(0, "info", "x", "x", {})
+    assert lines()[0].endswith(' child.started slot=1 why="a b"')
 
 
 def test_each_record_is_one_write_also_from_many_processes() -> None:

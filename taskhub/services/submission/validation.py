@@ -114,7 +114,8 @@ def _check_schema(handler: Handler, payload: dict[str, Any], path: str) -> None:
         found = handler.schema.validate({name: value for name, value in payload.items() if name != "type"})
     except (Exception, SystemExit):
         # The schema is the installation's own code and stumbled over this payload: refuse it, and tell its owner.
-        log.exception("schema.failed", extra={"type": handler.type})
+        text = f"the schema of {handler.type} raised an error of its own: its jobs are refused"
+        log.exception("schema.failed", extra={"type": handler.type, "text": text})
         found = {"_schema": ["could not be checked: its schema failed"]}
     if found:
         problems = list(_problems(found, f"{path}payload"))[:MAX_PROBLEMS]
