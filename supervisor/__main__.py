@@ -108,7 +108,9 @@ def _new_memory(settings: Settings) -> Memory:
         return Memory.create(settings.state_dir, ids.new_token(), settings.worker_processes)
     except OSError as error:
         room = f"{needed_bytes(settings.worker_processes)} bytes for {settings.worker_processes} slots"
-        print(f"TASKHUB_STATE_DIR={settings.state_dir}: no place for {room}: {error.strerror}", file=sys.stderr)
+        print(
+            f"TASKHUB_STATE_DIR={settings.state_dir}: cannot allocate {room} there: {error.strerror}", file=sys.stderr
+        )
         sys.exit(USAGE)
 
 

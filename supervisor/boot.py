@@ -111,9 +111,7 @@ def fits_memory_limits(settings: Settings, *, is_continued: bool) -> bool:
     used_mb = rss_mb(os.getpid())
     for name, limit_mb in (("MAX", settings.max_rss_mb), ("HARD", settings.hard_rss_mb)):
         if limit_mb and used_mb > limit_mb:
-            text = (
-                f"TASKHUB_{name}_RSS_MB={limit_mb} is less than a child needs before its first job ({used_mb:.0f} MB)"
-            )
+            text = f"TASKHUB_{name}_RSS_MB={limit_mb} is too low: a child needs {used_mb:.0f} MB before its first job"
             is_fatal = name == "HARD" and not is_continued
             log.log(40 if is_fatal else 30, "memory.limit_too_low", extra={"text": text})
             if is_fatal:

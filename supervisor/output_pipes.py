@@ -77,7 +77,7 @@ class OutputPipes:
         except OSError as error:
             if not self._is_logged:
                 self._is_logged = True
-                text = f"no pipe ({error.strerror}): what its jobs write past Python's streams is not told as lines"
+                text = f"no pipe ({error.strerror}): what its jobs write to descriptors 1 and 2 is not in the log"
                 log.warning("output.unpiped", extra={"slot": slot, "text": text})
 
     def redirect(self, slot: int) -> None:

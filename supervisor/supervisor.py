@@ -64,7 +64,12 @@ class Supervisor:
     def run(self) -> int:
         """Supervise until told to stop, or until no child can be started at all."""
         if threading.active_count() > 1:
-            log.error("worker.has_threads", extra={"text": "a module has started threads here, which children lack"})
+            log.error(
+                "worker.has_threads",
+                extra={
+                    "text": "a module has started threads, which forked children do not have: start them in the handler"
+                },
+            )
         self._children.begin(self._settings.worker_processes, is_continued=self._reload.is_continued)
         self._sidecar.replace_old(clock.monotonic_s())
         while self._status is None:

@@ -18,7 +18,7 @@ REDIS = ("redis", "rediss", "unix")
 SECRET_PARAMETERS = ("password", "sslpassword", "ssl_password")
 
 _ENCODE = (
-    "a character that has a meaning in URLs, or none, stands in it as it is (# ? / @ % [ ] \\ quotes, space, or any "
+    "it contains a reserved or forbidden character as it is (# ? / @ % [ ] \\ quotes, space, or any "
     "outside of ASCII): percent-encode it in user, password and names, as %23 for # or %40 for @"
 )
 _PLAIN = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=:@/?\[\]-]|%[0-9A-Fa-f]{2})*")
@@ -76,7 +76,7 @@ def parse(url: str, schemes: tuple[str, ...]) -> Address:
     """Take a URL of a server apart. Raises ValueError, which says what is wrong and shows nothing secret."""
     scheme, separator, rest = url.partition("://")
     if not separator or scheme not in schemes:
-        raise ValueError("it must begin so, in small letters" if "://" in url or "=" not in url else _not_key_value())
+        raise ValueError("it must begin so, in lower case" if "://" in url or "=" not in url else _not_key_value())
     if not _PLAIN.fullmatch(rest):
         raise ValueError(_ENCODE)
     authority, path, query = _split(rest)
@@ -148,7 +148,7 @@ def _split(rest: str) -> tuple[str, str, str]:
 def _host(text: str) -> Host:
     match = _HOST.fullmatch(text)
     if not match:
-        raise ValueError("its host is not one: an IPv6 address stands in brackets, " + _ENCODE)
+        raise ValueError("its host is not a valid name or address: an IPv6 address stands in brackets, " + _ENCODE)
     bracketed, name, port = match.groups()
     if bracketed is not None:
         ipaddress_of(unquote(bracketed))
@@ -187,7 +187,7 @@ def _check_redis(address: Address) -> None:
         if address.hosts[0] != Host("", None) or not address.path.startswith("/"):
             raise ValueError("the path of its socket must begin with a slash, as in unix:///run/redis.sock")
     elif address.path.strip("/") and not _DATABASE_NUMBER.fullmatch(address.path[1:]):
-        raise ValueError("after its host, only the number of a database may stand, as in /0")
+        raise ValueError("after its host, only the number of a database may follow, as in /0")
     if not _DATABASE_NUMBER.fullmatch(address.parameters.get("db", "0")):
         raise ValueError("its parameter db must be the number of a database")
 
@@ -198,7 +198,7 @@ def _decoded(text: str) -> str:
     except UnicodeDecodeError:
         raise ValueError("what is percent-encoded in it must be UTF-8") from None
     if "\0" in decoded:
-        raise ValueError("%00 must not stand in it")
+        raise ValueError("it must not contain %00")
     return decoded
 
 

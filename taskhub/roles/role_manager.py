@@ -63,6 +63,10 @@ def _interrupt_or_end(thread: RoleThread, now_s: float, on_hang: Callable[[RoleS
 
 def _end_process(thread: RoleThread, on_hang: Callable[[RoleState], None], why: str) -> None:
     on_hang(thread.state)
-    fields = {"role": thread.state.name, "text": f"{why}: this process ends", "stack": thread.stack()}
+    fields = {
+        "role": thread.state.name,
+        "text": f"{why}: this process ends, and another is started",
+        "stack": thread.stack(),
+    }
     log.error("role.hangs", extra=fields)
     os._exit(HUNG)

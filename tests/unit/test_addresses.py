@@ -62,7 +62,7 @@ def test_any_password_works_percent_encoded_and_the_driver_reads_the_same() -> N
     ("url", "told"),
     [
         ("host=db password=secret", "key=value"),
-        ("POSTGRESQL://h/db", "small letters"),
+        ("POSTGRESQL://h/db", "lower case"),
         ("mysql://root:secret@db", "must begin so"),
         ("postgresql:/h/db", "must begin so"),
         ("", "must begin so"),
