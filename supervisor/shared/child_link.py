@@ -15,8 +15,8 @@ from supervisor.shared.banks import Bank
 from supervisor.shared.file import Memory
 
 _BOOTTIME = time.CLOCK_BOOTTIME
-_TASK, _CANCEL, _REVOKED, _TOKEN, _SPARED = (
-    slice(word * 8, word * 8 + 16) for word in (m.B_TASK, m.B_CANCEL, m.B_REVOKED, m.B_TOKEN, m.B_SPARED)
+_TASK, _CANCEL, _TOKEN, _SPARED = (
+    slice(word * 8, word * 8 + 16) for word in (m.B_TASK, m.B_CANCEL, m.B_TOKEN, m.B_SPARED)
 )
 
 
@@ -80,9 +80,10 @@ class ChildLink:
         """True if a task is running and this very one is to be stopped."""
         return self._words[m.B_PHASE] == m.PHASE_HANDLER and self._bytes[_TASK] == self._bytes[_CANCEL]
 
-    def is_revoked(self, token: bytes) -> bool:
-        """True if what this token claimed and has not started was taken away from outside."""
-        return self._bytes[_REVOKED] == token
+    def is_revoked(self) -> bool:
+        """True if what the present token claimed and has not started was taken away from outside."""
+        words = self._words
+        return words[m.B_REVOKED] == words[m.B_TOKEN] and words[m.B_REVOKED + 1] == words[m.B_TOKEN + 1]
 
     def idle(self) -> None:
         """Looking for something to do."""
@@ -112,13 +113,14 @@ class ChildLink:
         """From here on, tasks run under this token."""
         self._bytes[_TOKEN] = token
 
-    def begin(self, task: bytes, timeout_s: float) -> None:
-        """A task starts; it must be over within `timeout_s`."""
+    def begin(self, task: bytes, timeout_s: float) -> float:
+        """A task starts; it must be over within `timeout_s`. Returns the moment, in seconds since boot."""
         words, now = self._words, time.clock_gettime_ns(_BOOTTIME)
         self._bytes[_TASK] = task
         words[m.B_STARTED] = words[m.B_TICK] = now
         words[m.B_DEADLINE] = now + int(timeout_s * 1e9)
         words[m.B_PHASE] = m.PHASE_HANDLER
+        return now / 1e9
 
     def present_task(self) -> bytes:
         """The id of the task that is running; empty if none is."""

@@ -95,11 +95,12 @@ class BatchRun:
             self._settler.release()
 
     def _may_go_on(self) -> bool:
-        if not self._link.may_begin(self._cancel_serial):
-            self._look_for_cancellations()
-            if not self._link.may_begin(self._cancel_serial):
-                return False
-        return self._ground.spoilt is None and not self._runner.must_leave
+        if self._ground.spoilt is not None or self._runner.must_leave:
+            return False
+        if self._link.may_begin(self._cancel_serial):
+            return True
+        self._look_for_cancellations()
+        return self._link.may_begin(self._cancel_serial)
 
     def _look_for_cancellations(self) -> None:
         """Cancelled jobs that have not begun never do."""
@@ -123,14 +124,14 @@ class BatchRun:
             if job.crashes:
                 self._run_alone()
             raw = raw_id(job.id)
-            self._link.begin(raw, self._runner.timeout_s(handler, job))
-            if self._link.is_revoked(self._batch.token):  # only now: who revokes looks at what has begun after
+            started_s = self._link.begin(raw, self._runner.timeout_s(handler, job))
+            if self._link.is_revoked():  # only now: who revokes looks at what has begun after
                 self._put_back(job)
                 return None
             if self._tells_starts:
                 self._settler.teller.tell(JobStarted(self._batch.queue, job))
             self._ground.job_type = job.type
-            outcome = self._runner.run(handler, job, self._batch.queue, self._batch.lease or "")
+            outcome = self._runner.run(handler, job, self._batch.queue, self._batch.lease or "", started_s)
         except BaseException:
             self._put_back(job)
             raise

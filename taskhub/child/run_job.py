@@ -16,6 +16,7 @@ from taskhub import clock
 from taskhub.child.clean_ground import CleanGround
 from taskhub.child.failure_policy import FailurePolicy
 from taskhub.child.link import SupervisorLink
+from taskhub.child.own_process import own_process_mark
 from taskhub.child.setters import TOUCHED
 from taskhub.domain.errors import TransactionStateError
 from taskhub.domain.job import ClaimedJob
@@ -49,8 +50,8 @@ class JobRunner:
         self._policy = policy
         self._session = session
         self._doubts = doubts
-        self._pid = os.getpid()
-        self._home = (self._pid, threading.get_ident())
+        self._is_own = own_process_mark()
+        self._home = (os.getpid(), threading.get_ident())
         self._may_interrupt = False
         self._running = ""  # the lease and id of the job whose handler runs
         self._transaction: CompletingTransaction | None = None
@@ -62,12 +63,11 @@ class JobRunner:
         """How long this execution may take: as the job says, else its type, else the settings."""
         return claimed.timeout_s or handler.timeout_s or self._policy.timeout_s
 
-    def run(self, handler: Handler, claimed: ClaimedJob, queue: str, lease: str) -> Outcome:
-        """Run `claimed` with its handler, between the link's `begin` and `end`, which the caller says.
+    def run(self, handler: Handler, claimed: ClaimedJob, queue: str, lease: str, started_s: float) -> Outcome:
+        """Run `claimed` with its handler, between the link's `begin` (at `started_s`) and `end`, which the caller says.
 
         What is raised here is our own trouble, and the handler has not begun.
         """
-        started_s = clock.boottime_s()
         self._claimed = claimed
         try:
             job = self._job(claimed, queue, lease)
@@ -78,7 +78,7 @@ class JobRunner:
             finally:  # an interrupt that hits right here is still caught below, and so is a timer of the handler's
                 self._may_interrupt = False
                 self._running = ""
-                if TOUCHED.is_set and os.getpid() == self._pid:  # a copy that returns is ended below
+                if TOUCHED.is_set and self._is_own[0]:  # a copy that returns is ended below
                     self.ground.clean()
         except _OurTroubleError as error:
             raise error.cause from None
@@ -90,7 +90,7 @@ class JobRunner:
             outcome = Completed.of(claimed.id, result, started_s, clock.boottime_s())
         if self.output.pending:
             self.output.job_ends()
-        if os.getpid() != self._pid:
+        if not self._is_own[0]:
             os._exit(_STRAY_COPY)  # a forked copy of this child must never act as it
         return outcome if self._transaction is None else self._concluded(claimed, outcome)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from taskhub import clock, failpoints
@@ -158,17 +159,17 @@ def _settled_events(
     batch: Batch, outcomes: Sequence[Outcome], statuses: dict[str, str], stale: list[str]
 ) -> Iterator[JobEvent]:
     """Events of settled outcomes: `statuses` tells what became of failed ones, `stale` which were lost to others."""
-    lost = set(stale)
-    completed: dict[tuple[str, int], list[tuple[str, float]]] = {}
+    lost, jobs = set(stale), batch.jobs
+    completed: dict[tuple[str, int], list[tuple[str, float]]] = defaultdict(list)
     for outcome in outcomes:
-        job = batch.jobs.get(outcome.id)
-        if job is None or outcome.id in lost:
+        job_id = outcome.id
+        job = jobs.get(job_id)
+        if job is None or job_id in lost:
             continue
-        if not isinstance(outcome, Failed) or statuses.get(outcome.id) == COMPLETED:  # by an unknown commit
-            took_s = outcome.finished_s - outcome.started_s
-            completed.setdefault((job.type, job.attempt), []).append((outcome.id, took_s))
+        if not isinstance(outcome, Failed) or statuses.get(job_id) == COMPLETED:  # by an unknown commit
+            completed[job.type, job.attempt].append((job_id, outcome.finished_s - outcome.started_s))
         else:
-            yield ExecutionFailed(batch.queue, job, outcome, statuses.get(outcome.id, ""))
+            yield ExecutionFailed(batch.queue, job, outcome, statuses.get(job_id, ""))
     for (job_type, attempt), took in completed.items():
         yield JobsCompleted(batch.queue, job_type, attempt, took)
     if stale:

@@ -33,7 +33,7 @@ def journal_entry(outcome: Outcome, raw_id: bytes) -> bytes:
         body = orjson.dumps([*outcome[1:6], outcome.raised_in, outcome.traceback])
         kind = _FAILED
     entry = _HEAD.pack(len(body), kind, raw_id, outcome.started_s, outcome.finished_s) + body
-    return _SUM.pack(zlib.crc32(entry)) + entry
+    return zlib.crc32(entry).to_bytes(_SUM.size, "little") + entry
 
 
 def read_journal(journal: bytes) -> Iterator[Outcome]:

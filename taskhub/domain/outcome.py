@@ -51,9 +51,10 @@ class Completed(NamedTuple):
     @staticmethod
     def of(job_id: str, result: object, started_s: float, finished_s: float) -> Completed | Failed:
         """The outcome of a handler that returned any object."""
+        if result is None:
+            return Completed(job_id, None, started_s, finished_s)
         try:
-            text = None if result is None else json_text(result)
-            return Completed(job_id, text, started_s, finished_s)
+            return Completed(job_id, json_text(result), started_s, finished_s)
         except BaseException as error:  # noqa: BLE001 (the object's own code may have run)
             return Failed.unstorable(job_id, error, started_s, finished_s)
 

@@ -16,15 +16,15 @@ class CompletedArrays(NamedTuple):
 
     ids: str
     results: str
-    started_ago: str
-    finished_ago: str
+    started_us_ago: str
+    finished_us_ago: str
 
 
 class FailedArrays(NamedTuple):
     """Failed executions as array literals."""
 
     ids: str
-    started_ago: str
+    started_us_ago: str
     types: str
     messages: str
     causes: str
@@ -47,8 +47,8 @@ def completed_arrays(outcomes: Sequence[Completed]) -> CompletedArrays:
     return CompletedArrays(
         uuid_array(list(ids)),
         text_array(list(results)),
-        number_array([now - started_s for started_s in started]),
-        number_array([now - finished_s for finished_s in finished]),
+        _us_ago(now, started),
+        _us_ago(now, finished),
     )
 
 
@@ -57,7 +57,7 @@ def failed_arrays(outcomes: Sequence[Failed]) -> FailedArrays:
     now = clock.boottime_s()
     return FailedArrays(
         uuid_array([o.id for o in outcomes]),
-        number_array([now - o.started_s for o in outcomes]),
+        _us_ago(now, [o.started_s for o in outcomes]),
         text_array([o.type for o in outcomes]),
         text_array([o.message for o in outcomes]),
         text_array([o.cause for o in outcomes]),
@@ -67,6 +67,11 @@ def failed_arrays(outcomes: Sequence[Failed]) -> FailedArrays:
         text_array([o.raised_in for o in outcomes]),
         text_array([o.traceback for o in outcomes]),
     )
+
+
+def _us_ago(now_s: float, times_s: Sequence[float]) -> str:
+    """An array literal of how long ago each was, in microseconds: whole numbers cost half of what fractions do."""
+    return "{" + ",".join([str(int((now_s - time_s) * 1e6)) for time_s in times_s]) + "}"
 
 
 def settle_completed(store: Store, completed: CompletedArrays, lease: str) -> int:

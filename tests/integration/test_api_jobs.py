@@ -77,7 +77,7 @@ def test_a_failed_job_shows_reason_error_and_history(client: FlaskClient, rows: 
     lease, _ = claim(store, child, [job])
     message = 'broken "\n\x1b[31m \N{SNOWMAN} <b>'
     run(
-        store, "settle_failures", ids=[job], started_ago=[0.5], types=["ValueError"], messages=[message],
+        store, "settle_failures", ids=[job], started_us_ago=[500_000], types=["ValueError"], messages=[message],
         causes=["exception"], retry_in=[0.0], reasons=[None], lease=lease, raised_in=["/shop.py:7 resize"],
         tracebacks=[f'Traceback:\n  File "shop.py"\nValueError: {message}'],
     )  # fmt: skip

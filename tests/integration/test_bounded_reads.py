@@ -81,7 +81,13 @@ def arguments(reader: Connection, child: Child) -> dict[str, dict[str, Any]]:
     [(middle,)] = reader.execute("SELECT id FROM jobs ORDER BY id OFFSET 100000 LIMIT 1")
     lease, slot = {"lease": ids.new_token()}, child._asdict()
     one: dict[str, Any] = {"id": some[0]}
-    settled = {"ids": some, "results": ["1"] * 50, "started_ago": [1.0] * 50, "finished_ago": [0.5] * 50, **lease}
+    settled = {
+        "ids": some,
+        "results": ["1"] * 50,
+        "started_us_ago": [1_000_000] * 50,
+        "finished_us_ago": [500_000] * 50,
+        **lease,
+    }
     made = ids.new_ids(50)
     new = {
         "ids": made, "queues": ["default"] * 50, "types": ["echo"] * 50, "priorities": [4] * 50,
@@ -93,7 +99,8 @@ def arguments(reader: Connection, child: Child) -> dict[str, dict[str, Any]]:
         "fingerprints": ["f"] * 50, "kept_s": 60.0,
     }  # fmt: skip
     failed = {
-        "ids": some, "started_ago": [1.0] * 50, "types": ["E"] * 50, "messages": ["m"] * 50, "causes": ["c"] * 50,
+        "ids": some, "started_us_ago": [1_000_000] * 50, "types": ["E"] * 50, "messages": ["m"] * 50,
+        "causes": ["c"] * 50,
         "retry_in": [1.0] * 50, "reasons": [None] * 50, "peaks": [None] * 50, **lease,
     }  # fmt: skip
     place = {"queue": "default", "priority": 4}

@@ -25,8 +25,8 @@ def test_claiming_and_completing_is_nearly_always_hot(store: Connection, rows: R
         taken, token = made[start : start + BATCH], ids.new_token()
         head, *_ = run(
             store, "settle_and_claim", **child._asdict(), queue="default", claim=taken, claim_lease=token, lease=lease,
-            ids=batch, results=['{"ok":true}'] * len(batch), started_ago=[0.001] * len(batch),
-            finished_ago=[0.0] * len(batch), most_bytes=MAX_BATCH_BYTES,
+            ids=batch, results=['{"ok":true}'] * len(batch), started_us_ago=[1_000] * len(batch),
+            finished_us_ago=[0] * len(batch), most_bytes=MAX_BATCH_BYTES,
         )  # fmt: skip
         assert head[0] == len(batch)
         lease, batch = token, taken

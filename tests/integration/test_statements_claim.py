@@ -58,7 +58,8 @@ def test_the_last_batch_is_completed_in_the_same_round_trip(store: Connection, r
     lease, _ = claim(store, child, first)
     found = settle_and_claim(
         store, child, lease=lease, claim=second,
-        ids=first, results=['{"n": 1.50}', None], started_ago=[2.0, 1.0], finished_ago=[0.5, 0.25],
+        ids=first, results=['{"n": 1.50}', None],
+        started_us_ago=[2_000_000, 1_000_000], finished_us_ago=[500_000, 250_000],
     )  # fmt: skip
     assert header(found) == {"settled": 2, "open": 1, "paused": 0}
     assert claimed_ids(found) == set(second)
@@ -118,7 +119,7 @@ def test_a_paused_queue_claims_nothing_but_still_settles(store: Connection, rows
     lease, _ = claim(store, child, [held])
     rows.sql("UPDATE queues SET paused = true")
     found = settle_and_claim(store, child, lease=lease, claim=[waiting], ids=[held], results=[None],
-                             started_ago=[0.0], finished_ago=[0.0])  # fmt: skip
+                             started_us_ago=[0], finished_us_ago=[0])  # fmt: skip
     assert header(found) == {"settled": 1, "open": 1, "paused": 1}
     assert rows.statuses([held, waiting]) == ["completed", "queued"]
     slot = rows.slot(child)
@@ -131,7 +132,7 @@ def test_a_closed_slot_claims_nothing_but_still_settles(store: Connection, rows:
     lease, _ = claim(store, child, [held])
     run(store, "close_slot", **child._asdict())
     found = settle_and_claim(store, child, lease=lease, claim=[waiting], ids=[held], results=[None],
-                             started_ago=[0.0], finished_ago=[0.0])  # fmt: skip
+                             started_us_ago=[0], finished_us_ago=[0])  # fmt: skip
     assert header(found) == {"settled": 1, "open": 0, "paused": 0}
     assert rows.statuses([held, waiting]) == ["completed", "queued"]
 
@@ -160,7 +161,13 @@ def test_a_settlement_sent_twice_changes_nothing_more(store: Connection, rows: R
     job = rows.one()
     lease, _ = claim(store, child, [job])
     token = ids.new_token()
-    batch: dict[str, Any] = {"lease": lease, "ids": [job], "results": ["1"], "started_ago": [0.0], "finished_ago": [0]}
+    batch: dict[str, Any] = {
+        "lease": lease,
+        "ids": [job],
+        "results": ["1"],
+        "started_us_ago": [0],
+        "finished_us_ago": [0],
+    }
     assert header(settle_and_claim(store, child, claim_lease=token, **batch))["settled"] == 1
     before = rows.job(job)
     assert header(settle_and_claim(store, child, claim_lease=token, **batch))["settled"] == 0
@@ -181,7 +188,9 @@ def test_a_lost_lease_settles_nothing(store: Connection, rows: Rows, child: Chil
     job = rows.one()
     lease, _ = claim(store, child, [job])
     rows.set(job, lease=ids.new_token())
-    found = settle_and_claim(store, child, lease=lease, ids=[job], results=["1"], started_ago=[0.0], finished_ago=[0.0])
+    found = settle_and_claim(
+        store, child, lease=lease, ids=[job], results=["1"], started_us_ago=[0], finished_us_ago=[0]
+    )
     assert header(found)["settled"] == 0
     assert rows.job(job)["status"] == "running"
 
@@ -191,8 +200,8 @@ def test_one_id_in_both_the_settled_and_the_claimed_batch_is_settled(
 ) -> None:
     job = rows.one()
     lease, _ = claim(store, child, [job])
-    found = settle_and_claim(store, child, lease=lease, claim=[job], ids=[job], results=["1"], started_ago=[0.0],
-                             finished_ago=[0.0])  # fmt: skip
+    found = settle_and_claim(store, child, lease=lease, claim=[job], ids=[job], results=["1"], started_us_ago=[0],
+                             finished_us_ago=[0])  # fmt: skip
     assert claimed_ids(found) == set()
     assert rows.job(job)["status"] == "completed"
 

@@ -20,7 +20,13 @@ def child(store: Connection) -> Child:
 
 def fail(store: Connection, lease: str, job_ids: list[str], **columns: Any) -> list[Row]:
     """Settle failures that are all alike; `retry_in` 60 s unless given."""
-    told = {"started_ago": 1.0, "types": "ValueError", "messages": "no", "causes": "exception", "retry_in": 60.0}
+    told = {
+        "started_us_ago": 1_000_000,
+        "types": "ValueError",
+        "messages": "no",
+        "causes": "exception",
+        "retry_in": 60.0,
+    }
     arrays = {name: [value] * len(job_ids) for name, value in {**told, "reasons": None, **columns}.items()}
     return run(store, "settle_failures", ids=job_ids, lease=lease, **arrays)
 
@@ -35,7 +41,12 @@ def seconds_until(rows: Rows, column: str, job: str) -> float:
 def test_completing_writes_result_and_times(store: Connection, rows: Rows, child: Child) -> None:
     job = rows.one()
     lease, _ = claim(store, child, [job])
-    done: dict[str, Any] = {"ids": [job], "results": ['{"a":"\\"x\\\\y"}'], "started_ago": [3.0], "finished_ago": [1.0]}
+    done: dict[str, Any] = {
+        "ids": [job],
+        "results": ['{"a":"\\"x\\\\y"}'],
+        "started_us_ago": [3_000_000],
+        "finished_us_ago": [1_000_000],
+    }
     assert run(store, "settle_completed", lease=lease, **done) == [(1,)]
     row = rows.job(job)
     assert (row["status"], row["result"]) == ("completed", {"a": '"x\\y'})
@@ -47,7 +58,7 @@ def test_completing_under_a_lost_lease_changes_nothing(store: Connection, rows: 
     job = rows.one()
     claim(store, child, [job])
     before = rows.job(job)
-    done: dict[str, Any] = {"ids": [job], "results": ["1"], "started_ago": [0.0], "finished_ago": [0.0]}
+    done: dict[str, Any] = {"ids": [job], "results": ["1"], "started_us_ago": [0], "finished_us_ago": [0]}
     assert run(store, "settle_completed", lease=ids.new_token(), **done) == [(0,)]
     assert rows.job(job) == before
 
@@ -383,7 +394,7 @@ def test_a_job_settled_while_the_rescue_waited_for_it_stays_settled(
     lease, _ = claim(settler, child, [job])
     run(rescuer, "close_slot", **child._asdict())
     settler.execute("BEGIN")
-    done: dict[str, Any] = {"ids": [job], "results": ["1"], "started_ago": [0.0], "finished_ago": [0.0]}
+    done: dict[str, Any] = {"ids": [job], "results": ["1"], "started_us_ago": [0], "finished_us_ago": [0]}
     run(settler, "settle_completed", lease=lease, **done)
     rescuing = Background(rescue, rescuer, child, started=[job])
     rescuing.is_blocked_in(rows)
@@ -403,7 +414,7 @@ def test_a_retry_that_would_come_after_the_expiry_fails_at_once(store: Connectio
     late, soon = rows.add(2, expires_at="=clock_timestamp() + interval '1 min'")
     lease, _ = claim(store, child, [late, soon])
     told = {"types": ["E"] * 2, "messages": ["m"] * 2, "causes": ["exception"] * 2, "reasons": [None] * 2}
-    times = {"started_ago": [0.0] * 2, "retry_in": [90.0, 1.0], "peaks": [None] * 2}
+    times = {"started_us_ago": [0] * 2, "retry_in": [90.0, 1.0], "peaks": [None] * 2}
     settled = dict(run(store, "settle_failures", ids=[late, soon], lease=lease, **told, **times))
     assert settled == {late: "failed", soon: "queued"}
     row = rows.job(late)
@@ -414,8 +425,8 @@ def test_no_execution_started_in_the_future(store: Connection, rows: Rows, child
     """Times of a clock that began again, as a host's after a reboot."""
     done, failed = rows.add(2)
     lease, _ = claim(store, child, [done, failed])
-    times: dict[str, Any] = {"started_ago": [-9000.0]}
-    run(store, "settle_completed", ids=[done], results=["1"], finished_ago=[-9000.0], lease=lease, **times)
+    times: dict[str, Any] = {"started_us_ago": [-9_000_000_000]}
+    run(store, "settle_completed", ids=[done], results=["1"], finished_us_ago=[-9_000_000_000], lease=lease, **times)
     told = {"types": ["E"], "messages": ["m"], "causes": ["exception"], "reasons": [None], "retry_in": [None]}
     run(store, "settle_failures", ids=[failed], peaks=[None], lease=lease, **told, **times)
     for row in rows.jobs([done, failed]):

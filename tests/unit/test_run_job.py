@@ -49,8 +49,8 @@ class Bench:
 
     def run(self, function: Run, *, timeout_s: float = 60, **changes: Any) -> Outcome:
         job = ClaimedJob(ids.new_token(), "t", 1, 5, 0, 0, None, '{"type":"t","a":1}')._replace(**changes)
-        self.link.begin(raw_id(job.id), timeout_s)
-        outcome = self.runner.run(Handler("t", function), job, "q", ids.new_token())
+        started_s = self.link.begin(raw_id(job.id), timeout_s)
+        outcome = self.runner.run(Handler("t", function), job, "q", ids.new_token(), started_s)
         self.link.end()
         return outcome
 

@@ -1,5 +1,5 @@
 -- The child's one round trip: complete what it has finished of its last batch, and claim its next.
--- params: ids uuid[], results text[], started_ago float8[], finished_ago float8[], lease uuid, worker uuid, slot int, generation int, queue text, claim uuid[], claim_lease uuid, most_bytes bigint
+-- params: ids uuid[], results text[], started_us_ago bigint[], finished_us_ago bigint[], lease uuid, worker uuid, slot int, generation int, queue text, claim uuid[], claim_lease uuid, most_bytes bigint
 -- returns: settled, slot_open, paused, id, type, attempt, max_attempts, interruptions, crashes, timeout_s, payload; one
 --     row of the first three, then one of the others for each claimed job; its payload is null if those before it take most_bytes
 -- transition: running -> completed, queued -> running
@@ -14,9 +14,9 @@ WITH moment AS MATERIALIZED (
 ), settled AS (
     UPDATE jobs j
     SET status = 'completed', result = d.result::json, updated_at = m.now,
-        started_at = least(m.now, m.now - d.started_ago * interval '1 s'),
-        finished_at = least(m.now, m.now - d.finished_ago * interval '1 s')
-    FROM moment m, unnest(:ids, :results, :started_ago, :finished_ago) AS d (id, result, started_ago, finished_ago)
+        started_at = least(m.now, m.now - d.started_us_ago * interval '1 microsecond'),
+        finished_at = least(m.now, m.now - d.finished_us_ago * interval '1 microsecond')
+    FROM moment m, unnest(:ids, :results, :started_us_ago, :finished_us_ago) AS d (id, result, started_us_ago, finished_us_ago)
     WHERE j.id = d.id AND j.status = 'running' AND j.lease = :lease
     RETURNING 1
 ), paused AS MATERIALIZED (

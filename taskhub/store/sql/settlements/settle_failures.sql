@@ -1,5 +1,5 @@
 -- Settle executions that failed: each retries, fails or (if somebody asked) is cancelled, and leaves a row of history.
--- params: ids uuid[], started_ago float8[], types text[], messages text[], causes text[], retry_in float8[], reasons text[], peaks float8[], raised_in text[], tracebacks text[], lease uuid
+-- params: ids uuid[], started_us_ago bigint[], types text[], messages text[], causes text[], retry_in float8[], reasons text[], peaks float8[], raised_in text[], tracebacks text[], lease uuid
 -- returns: id, status; per row that was still this lease's
 -- transition: running -> queued, running -> failed, running -> cancelled
 --
@@ -19,14 +19,14 @@ WITH moment AS MATERIALIZED (
         CASE WHEN d.retry_in IS NULL OR d.cause = 'interrupted'
                 OR j.attempts - least(j.interruptions, 10) >= j.max_attempts
             THEN coalesce(d.reason, 'attempts_exhausted') ELSE 'expired' END AS failed_for
-    FROM moment m, unnest(:ids, :started_ago, :types, :messages, :causes, :retry_in, :reasons, :peaks, :raised_in, :tracebacks)
-        AS d (id, started_ago, type, message, cause, retry_in, reason, peak_rss_mb, raised_in, traceback)
+    FROM moment m, unnest(:ids, :started_us_ago, :types, :messages, :causes, :retry_in, :reasons, :peaks, :raised_in, :tracebacks)
+        AS d (id, started_us_ago, type, message, cause, retry_in, reason, peak_rss_mb, raised_in, traceback)
     JOIN jobs j ON j.id = d.id AND j.status = 'running' AND j.lease = :lease
     FOR UPDATE OF j
 ), settled AS (
     UPDATE jobs j
     SET status = d.status, updated_at = m.now, unknown_since = NULL, interruptions = j.interruptions + (d.cause = 'interrupted')::int,
-        started_at = least(m.now, m.now - d.started_ago * interval '1 s'),
+        started_at = least(m.now, m.now - d.started_us_ago * interval '1 microsecond'),
         run_at = CASE WHEN d.status = 'queued' THEN m.now + d.retry_in * interval '1 s' END,
         finished_at = CASE WHEN d.status <> 'queued' THEN m.now END,
         failed_at = CASE WHEN d.status <> 'queued' THEN m.now END,
