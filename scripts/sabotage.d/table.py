@@ -55,6 +55,22 @@ FAILURES = (
 
 SABOTAGES = [
     Sabotage(
+        "the bell of a queue rings on for what is taken already",
+        "tests/contract/test_broker.py::test_a_take_that_leaves_nothing_silences_the_bell",
+        [("taskhub/broker/scripts/take.lua", "if seen == lists and remain == 0 then", "if #taken == 0 then")],
+    ),
+    Sabotage(
+        "after a bell, a child looks into all of its many queues",
+        "tests/unit/test_queue_rotation.py::test_of_many_queues_those_that_were_just_empty_are_left_to_their_bells",
+        [
+            (
+                "taskhub/child/served_queues.py",
+                "self._rotation.order(with_resting=not self._are_many)",
+                "self._rotation.order()",
+            )
+        ],
+    ),
+    Sabotage(
         "a turn among many queues looks at all of them",
         "tests/unit/test_queue_rotation.py::test_a_turn_among_many_queues_is_as_cheap_as_among_few",
         [

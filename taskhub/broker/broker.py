@@ -53,10 +53,14 @@ class Broker:
         )
         return [item.decode("utf-8", "replace") for item in found]
 
-    def wait(self, queues: list[str], timeout_s: float) -> bool:
-        """Block until one of the queues' bells rings, at most `timeout_s`; True if one rang."""
+    def wait(self, queues: list[str], timeout_s: float) -> str | None:
+        """Block until one of the queues' bells rings, at most `timeout_s`; returns whose it was."""
         with self._asking("wait"):
-            return self._redis.blpop([key_names.bell(queue) for queue in queues], timeout=timeout_s) is not None
+            rung = cast(
+                "tuple[bytes, bytes] | None",
+                self._redis.blpop([key_names.bell(queue) for queue in queues], timeout=timeout_s),
+            )
+        return key_names.queue_of_bell(rung[0].decode("utf-8", "replace")) if rung is not None else None
 
     def require_room(self, queue: str) -> None:
         """Raise BrokerUnavailableError if the server takes nothing in (full, demoted), though it may still give."""

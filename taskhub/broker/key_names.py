@@ -24,6 +24,14 @@ def bell(queue: str) -> str:
     return f"taskhub:{{{queue}}}:bell"
 
 
+def queue_of_bell(key: str) -> str:
+    """
+    >>> queue_of_bell(bell("default"))
+    'default'
+    """
+    return key.removeprefix("taskhub:{").removesuffix("}:bell")
+
+
 def epoch(queue: str) -> str:
     return f"taskhub:{{{queue}}}:epoch"
 

@@ -77,8 +77,9 @@ class Claiming:
             clock.sleep(_POLL_S)
             return
         try:
-            self._broker.wait(self._queues.names, at_most_s)
-            self._queues.forget_empty()
+            rung = self._broker.wait(self._queues.names, at_most_s)
+            if rung is not None:
+                self._queues.rang(rung)
         except BrokerUnavailableError:
             clock.sleep(_POLL_S)
 

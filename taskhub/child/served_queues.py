@@ -13,7 +13,7 @@ from heapq import heapify, heappop, heappush
 
 from taskhub import clock
 
-_EMPTY_LASTS_S = 0.05
+_EMPTY_LASTS_S, _EMPTY_LASTS_AT_MOST_S = 0.05, 5.0
 _FEW_QUEUES = 20
 _KNOWN_FOR_S = 1.0
 
@@ -51,8 +51,8 @@ class QueueRotation:
     def _first_due(self, weight: int) -> float:
         return self._now + self._phase() / weight
 
-    def order(self) -> Iterator[str]:
-        """All queues, the one whose turn it is first, those that rest last; to be left where there is something.
+    def order(self, *, with_resting: bool = True) -> Iterator[str]:
+        """The queues, the one whose turn it is first, those that rest last; to be left where there is something.
 
         >>> rotation = QueueRotation({"a": 2, "b": 1}, lambda: 0.5)
         >>> served = []
@@ -69,7 +69,8 @@ class QueueRotation:
             queue = heappop(self._waiting)[1]
             self._looked_at.add(queue)
             yield queue
-        yield from sorted(self._resting, key=self._due.__getitem__)
+        if with_resting:
+            yield from sorted(self._resting, key=self._due.__getitem__)
 
     def served(self, queue: str) -> None:
         """This queue had its turn. Who was empty for long has no arrears to claim."""
@@ -77,7 +78,7 @@ class QueueRotation:
         self._due[queue] = self._now + 1.0 / self._weights[queue]
 
     def rest(self, queue: str) -> None:
-        """Until it is woken, a queue that was just looked at comes last."""
+        """Until it is woken, a queue that was just looked at comes last, or not at all."""
         self._resting.add(queue)
 
     def wake(self, queues: Iterable[str]) -> None:
@@ -98,7 +99,15 @@ class ServedQueues:
 
     @property
     def names(self) -> list[str]:
-        return self._rotation.queues
+        """Among many, each may be the first: of the bells that have rung, the first one's is heard."""
+        names = self._rotation.queues
+        first = random.randrange(len(names)) if self._are_many else 0  # noqa: S311 (spreads what is heard)
+        return names[first:] + names[:first]
+
+    @property
+    def _are_many(self) -> bool:
+        """A look at each would take long: those that were empty a moment ago are left to their bells."""
+        return self._rotation.count > _FEW_QUEUES
 
     def refresh(self) -> None:
         """Learn of queues that came since."""
@@ -110,11 +119,11 @@ class ServedQueues:
             self._rotation.reweigh(dict.fromkeys(sorted(known), 1))
 
     def order(self) -> Iterator[str]:
-        """Each queue once, by whose turn it is."""
+        """By whose turn it is, each queue once; but, of many, none that was empty a moment ago."""
         now_s = clock.monotonic_s()
         while self._empty_until and next(iter(self._empty_until.values())) <= now_s:
             self._rotation.wake([self._empty_until.popitem(last=False)[0]])
-        return self._rotation.order()
+        return self._rotation.order(with_resting=not self._are_many)
 
     def served(self, queue: str) -> None:
         """It had something: its turn is taken."""
@@ -123,13 +132,15 @@ class ServedQueues:
         self._rotation.served(queue)
 
     def seen_empty(self, queue: str) -> None:
-        """Among many queues a look at each empty one is dear; before it waits, a child looks at them all."""
-        lasts_s = _EMPTY_LASTS_S * max(1.0, self._rotation.count / _FEW_QUEUES)
+        """The more queues there are, the dearer are looks at all of them, and the longer it is not looked at again."""
+        lasts_s = min(_EMPTY_LASTS_AT_MOST_S, _EMPTY_LASTS_S * max(1.0, self._rotation.count / _FEW_QUEUES))
         self._empty_until[queue] = clock.monotonic_s() + lasts_s
         self._empty_until.move_to_end(queue)
         self._rotation.rest(queue)
 
-    def forget_empty(self) -> None:
-        """A bell has rung, somewhere."""
-        self._rotation.wake(self._empty_until)
-        self._empty_until.clear()
+    def rang(self, queue: str) -> None:
+        """Its bell has rung; of few queues, all are looked at again."""
+        woken = [queue] if self._are_many else list(self._empty_until)
+        for name in woken:
+            self._empty_until.pop(name, None)
+        self._rotation.wake(woken)

@@ -104,4 +104,4 @@ def test_a_frozen_push_that_was_carried_out_after_all_is_not_repeated_by_itself(
 def test_a_wait_is_woken_by_a_push(own_redis: Redis, own_broker: Broker) -> None:
     waiting = Background(Broker(own_redis.url, timeout_s=5).wait, ["default"], 4)
     own_broker.push("default", 4, ["a"])
-    assert waiting.result() is True
+    assert waiting.result() == "default"

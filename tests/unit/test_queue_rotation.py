@@ -6,10 +6,12 @@ import sys
 from collections import Counter
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskhub.child.served_queues import QueueRotation
+from taskhub import clock
+from taskhub.child.served_queues import QueueRotation, ServedQueues
 
 
 def served(rotation: QueueRotation, times: int) -> list[str]:
@@ -101,3 +103,33 @@ def test_a_turn_among_many_queues_is_as_cheap_as_among_few() -> None:
 def test_children_begin_at_different_queues() -> None:
     firsts = {next(QueueRotation({str(number): 1 for number in range(1_000)}).order()) for _ in range(10)}
     assert len(firsts) > 1
+
+
+def test_of_many_queues_those_that_were_just_empty_are_left_to_their_bells() -> None:
+    queues = ServedQueues(QueueRotation({str(number): 1 for number in range(1_000)}), None)
+    for queue in queues.order():
+        queues.seen_empty(queue)
+    assert [*queues.order()] == []
+    queues.rang("7")
+    assert [*queues.order()] == ["7"]
+    queues.served("7")
+    assert [*queues.order()] == ["7"]
+
+
+def test_of_few_queues_all_are_looked_at_before_a_child_waits() -> None:
+    queues = ServedQueues(QueueRotation(dict.fromkeys("abc", 1)), None)
+    for queue in queues.order():
+        queues.seen_empty(queue)
+    assert sorted(queues.order()) == ["a", "b", "c"]
+
+
+def test_a_queue_that_was_empty_is_looked_at_again_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = 100.0
+    monkeypatch.setattr(clock, "monotonic_s", lambda: now_s)
+    queues = ServedQueues(QueueRotation({str(number): 1 for number in range(10_000)}), None)
+    for queue in queues.order():
+        queues.seen_empty(queue)
+    now_s = 104.9
+    assert [*queues.order()] == []
+    now_s = 105.1
+    assert len([*queues.order()]) == 10_000

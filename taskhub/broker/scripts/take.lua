@@ -7,19 +7,21 @@
 -- returns  the ids, in the order to run them
 --
 -- A list to fill that is not empty belongs to a call whose answer was lost: it is returned as it is.
+-- Who takes the last id silences the bell, too: among many queues, bells for nothing would be most of what is heard.
 -- Of one priority, half comes from each kind while both last, so that neither can starve the other; which
 -- of them has the odd one is left to chance, because a child may take one at a time.
 redis.call('DEL', KEYS[1])
 local left = redis.call('LRANGE', KEYS[2], 0, -1)
 if #left > 0 then return left end
-if redis.call('EXISTS', unpack(KEYS, 4)) == 0 then
+local lists = redis.call('EXISTS', unpack(KEYS, 4)) -- that hold something: an empty one does not exist
+if lists == 0 then
     redis.call('DEL', KEYS[3])
     return {}
 end
 
 local want, children = tonumber(ARGV[1]), tonumber(ARGV[2])
 local odd = tonumber(redis.call('TIME')[2]) % 2
-local taken = {}
+local taken, seen, remain = {}, 0, 0
 
 local function take_again(key, amount)
     if amount < 1 then return 0 end
@@ -43,15 +45,14 @@ for i = 4, #KEYS, 2 do
         local share = math.min(want - #taken, math.max(1, math.ceil((due + fresh) / children)))
         local from_due = math.min(due, math.max(share - fresh, math.floor((share + odd) / 2)))
         local got = take_again(KEYS[i], from_due)
-        take_ready(KEYS[i + 1], share - got)
+        got = got + take_ready(KEYS[i + 1], share - got)
+        seen = seen + (due > 0 and 1 or 0) + (fresh > 0 and 1 or 0)
+        remain = remain + due + fresh - got
     end
     if #taken >= want then break end
 end
 
-if #taken == 0 then
-    redis.call('DEL', KEYS[3])
-    return taken
-end
+if seen == lists and remain == 0 then redis.call('DEL', KEYS[3]) end -- it would ring for nothing
 for i = 1, #taken, 1000 do
     redis.call('RPUSH', KEYS[2], unpack(taken, i, math.min(i + 999, #taken)))
 end
