@@ -43,8 +43,8 @@ _IMPORTED_LATE = (
     "secrets",  # redis-py: the first pool of connections
     "stringprep",
 )
-_LATE_IN_THE_API = ("marshmallow", "marshmallow.validate")  # the first payload of a type with a schema
-_NO_MODULES_OF_OURS = ("__main__", "gunicorn_conf")  # programs: importing them would run them
+_PROGRAMS = ("__main__", "gunicorn_conf")  # importing them would run them
+_WITH_A_HANDLER = ("of_marshmallow", "of_pydantic")  # each with the handler that has imported its library
 
 
 def read_for_worker() -> None:
@@ -54,13 +54,13 @@ def read_for_worker() -> None:
 
 def read_for_api() -> None:
     """For a process of the API, before its first request."""
-    _read([*_EVERYWHERE, *_OF_THE_API], _IMPORTED_LATE + _LATE_IN_THE_API)
+    _read([*_EVERYWHERE, *_OF_THE_API], _IMPORTED_LATE)
 
 
 def _read(packages: Iterable[str], late: Iterable[str]) -> None:
     for package in packages:
         for module in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}."):
-            if module.name.rpartition(".")[2] not in _NO_MODULES_OF_OURS:
+            if module.name.rpartition(".")[2] not in _PROGRAMS + _WITH_A_HANDLER:
                 importlib.import_module(module.name)
     for name in late:
         importlib.import_module(name)

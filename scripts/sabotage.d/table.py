@@ -406,6 +406,11 @@ SABOTAGES = [
         [("taskhub/domain/asked.py", 'if payload.get("type", type) != type:', "if False:")],
     ),
     Sabotage(
+        "a handler runs whatever its payload is",
+        "tests/unit/test_run_job.py::test_a_payload_that_does_not_fit_fails_once_and_for_good",
+        [("taskhub/handlers/running.py", "return function if schema is None else", "return function if True else")],
+    ),
+    Sabotage(
         "the cause of a lost transaction is asked of its class",
         "tests/unit/test_run_job.py::test_a_lost_transaction_whose_class_hides_its_cause_is_an_interruption",
         [("taskhub/child/failure_policy.py", "_CAUSE_OF(error)", "error.__cause__")],

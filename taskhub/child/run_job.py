@@ -74,7 +74,7 @@ class JobRunner:
             self._running = claimed.id
             try:
                 self._may_interrupt = True
-                result = copy_context().run(handler.function, job)
+                result = copy_context().run(handler.run, job)
             finally:  # an interrupt that hits right here is still caught below, and so is a timer of the handler's
                 self._may_interrupt = False
                 self._running = ""

@@ -3,30 +3,35 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
 
-from taskhub.handlers.late_schema import LateSchema
 from taskhub.handlers.registry import handler
 
-if TYPE_CHECKING:
-    from marshmallow import Schema
+
+def _at_most(limit: int) -> Callable[[float], None]:
+    def check(number: float) -> None:
+        if not 0 <= number <= limit:
+            raise ValueError(f"must be from 0 to {limit:,}")
+
+    return check
 
 
-def _sleep_payload() -> Schema:
-    from marshmallow import Schema, fields, validate
+def _short(text: str) -> None:
+    if len(text) > 1_000:
+        raise ValueError("must be at most 1,000 characters")
 
-    return Schema.from_dict({"seconds": fields.Float(required=True, validate=validate.Range(min=0, max=86_400))})()
+
+@dataclass
+class SleepPayload:
+    seconds: Annotated[float, _at_most(86_400)]
 
 
-def _fail_payload() -> Schema:
-    from marshmallow import Schema, fields, validate
-
-    return Schema.from_dict(
-        {
-            "message": fields.String(load_default="failed on request", validate=validate.Length(max=1_000)),
-            "times": fields.Integer(load_default=None, allow_none=True, validate=validate.Range(min=0, max=1_000)),
-        }
-    )()
+@dataclass
+class FailPayload:
+    message: Annotated[str, _short] = "failed on request"
+    times: Annotated[int, _at_most(1_000)] | None = None
 
 
 @handler("demo")
@@ -41,17 +46,17 @@ def echo(job: Any) -> Any:
     return job.payload
 
 
-@handler("sleep", schema=LateSchema(_sleep_payload))
+@handler("sleep", schema=SleepPayload)
 def sleep(job: Any) -> dict[str, float]:
     """Sleep for `seconds`."""
-    time.sleep(job.payload["seconds"])
-    return {"slept_s": job.payload["seconds"]}
+    time.sleep(job.data.seconds)
+    return {"slept_s": job.data.seconds}
 
 
-@handler("fail", schema=LateSchema(_fail_payload))
+@handler("fail", schema=FailPayload)
 def fail(job: Any) -> dict[str, int]:
     """Fail while `attempt <= times`; without `times`, always."""
-    times = job.payload.get("times")
+    times = job.data.times
     if times is None or job.attempt <= times:
-        raise RuntimeError(job.payload.get("message", "failed on request"))
+        raise RuntimeError(job.data.message)
     return {"attempt": job.attempt}

@@ -24,12 +24,13 @@ class Job:
     """The job that a handler runs.
 
     id: the job's UUID. type, queue: names. payload: what was submitted, less `type` (dict).
+    data: what the type's schema has made of the payload; without a schema, the payload.
     attempt: number of this execution, from 1. max_attempts: how many there may be.
     idempotency_key: the same on every attempt; pass it on to what has effects outside PostgreSQL.
     log: a logger whose lines carry the job's id, type, queue and attempt beside what `extra` gives.
     """
 
-    __slots__ = ("_transaction", "attempt", "id", "lease", "max_attempts", "payload", "queue", "type")
+    __slots__ = ("_transaction", "attempt", "data", "id", "lease", "max_attempts", "payload", "queue", "type")
 
     def __init__(
         self,
@@ -47,6 +48,7 @@ class Job:
         self.type = type
         self.queue = queue
         self.payload = payload
+        self.data: Any = payload
         self.attempt = attempt
         self.max_attempts = max_attempts
         self.lease = lease

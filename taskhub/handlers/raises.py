@@ -39,6 +39,10 @@ class Fail(Exception):
         super().__init__(reason)
 
 
+class InvalidPayload(Fail):
+    """Raised in the handler's place for a payload that does not fit its type's schema."""
+
+
 class JobTimeout(BaseException):
     """Raised inside a handler whose time is over. No Exception, so that a broad `except` does not swallow it."""
 

@@ -11,15 +11,14 @@ import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from taskhub.domain import storable
 from taskhub.domain.errors import TaskhubError
 from taskhub.domain.job import DEFAULT_PRIORITY, DEFAULT_QUEUE, NAME, PRIORITIES
-from taskhub.handlers.late_schema import LateSchema
-
-if TYPE_CHECKING:
-    from marshmallow import Schema
+from taskhub.handlers.job import Job
+from taskhub.handlers.running import running
+from taskhub.handlers.schemas import PayloadSchema, schema_of
 
 HandlerFunction = Callable[..., Any]
 F = TypeVar("F", bound=HandlerFunction)
@@ -41,11 +40,16 @@ class Handler:
 
     type: str
     function: HandlerFunction
-    schema: Schema | LateSchema | None = None
+    schema: PayloadSchema | None = None
     queue: str = DEFAULT_QUEUE
     max_attempts: int | None = None
     timeout_s: float | None = None
     priority: int = DEFAULT_PRIORITY
+
+    @functools.cached_property
+    def run(self) -> Callable[[Job], Any]:
+        """What a child calls: the function itself, behind the check of the payload if there is a schema."""
+        return running(self.function, self.schema)
 
 
 class Registry:
@@ -81,7 +85,7 @@ registry = Registry()
 def handler(
     type: str,
     *,
-    schema: type[Schema] | Schema | LateSchema | None = None,
+    schema: Any = None,
     queue: str = DEFAULT_QUEUE,
     max_attempts: int | None = None,
     timeout_s: float | None = None,
@@ -89,7 +93,8 @@ def handler(
 ) -> Callable[[F], F]:
     """Declare the function that runs jobs of `type`; its return value (any JSON) becomes the job's result.
 
-    schema: a marshmallow schema, class or instance, for the payload less its `type`; None accepts any object.
+    schema: a marshmallow schema (class or instance), a pydantic model or a dataclass, for the payload less its `type`:
+    checked on the way in and before the handler, which has the loaded object as `job.data`. None accepts any object.
     queue, priority (0-9, 9 first): where jobs of this type go unless the submission says otherwise.
     max_attempts, timeout_s (seconds): None takes TASKHUB_MAX_ATTEMPTS and TASKHUB_JOB_TIMEOUT_S.
 
@@ -97,7 +102,7 @@ def handler(
     """
 
     def declare(function: F) -> F:
-        registry.add(Handler(type, function, _instance(type, schema), queue, max_attempts, timeout_s, priority))
+        registry.add(Handler(type, function, schema, queue, max_attempts, timeout_s, priority))
         return function
 
     return declare
@@ -134,17 +139,6 @@ def import_module(module: str) -> None:
             os._exit(1)
 
 
-def _instance(name: str, schema: type[Schema] | Schema | LateSchema | None) -> Schema | LateSchema | None:
-    if not inspect.isclass(schema):
-        return schema
-    try:
-        return schema()
-    except Exception as error:
-        raise HandlerError(
-            f"handler {storable.shown(name)}: schema cannot be made: {storable.text(error, 300)}"
-        ) from error
-
-
 def _checked(declared: Handler) -> Handler:
     """The declaration with its numbers as such. Raises HandlerError that names the option at fault, whatever it is."""
     name = f"handler {storable.shown(declared.type)}"
@@ -156,23 +150,20 @@ def _checked(declared: Handler) -> Handler:
         raise HandlerError(f"{name}: {storable.shown(declared.function)} is not a function")
     if _is_deferred(declared.function):
         raise HandlerError(f"{name}: it is async, or a generator: until async handlers exist, write a plain function")
-    if not _is_schema(declared.schema):
-        raise HandlerError(f"{name}: schema {storable.shown(declared.schema)} is not a marshmallow schema")
     return replace(
         declared,
+        schema=_schema(name, declared.schema),
         priority=_number(name, "priority", storable.whole, declared.priority, min(PRIORITIES), max(PRIORITIES)),
         max_attempts=_number(name, "max_attempts", storable.whole, declared.max_attempts, 1, 100, may_lack=True),
         timeout_s=_number(name, "timeout_s", storable.seconds, declared.timeout_s, 0.001, 7 * 86_400, may_lack=True),
     )
 
 
-def _is_schema(schema: object) -> bool:
-    """No schema is as good. The library is imported once somebody has one: those who only submit have none."""
-    if schema is None or type(schema) is LateSchema:
-        return True
-    from marshmallow import Schema
-
-    return isinstance(schema, Schema)
+def _schema(name: str, declared: Any) -> PayloadSchema | None:
+    try:
+        return schema_of(declared)
+    except Exception as error:
+        raise HandlerError(f"{name}: schema {storable.shown(declared)}: {storable.text(error, 300)}") from error
 
 
 def _is_deferred(function: Any) -> bool:

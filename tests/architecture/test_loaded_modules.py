@@ -61,7 +61,7 @@ PROGRAMS = {
         "import taskhub.wsgi",
         {
             *("blinker", "click", "flask", "gunicorn", "itsdangerous", "jinja2", "markupsafe", "werkzeug"),
-            *("hiredis", "marshmallow", "opentelemetry", "orjson", "packaging", "prometheus_client", "psycopg2"),
+            *("hiredis", "opentelemetry", "orjson", "packaging", "prometheus_client", "psycopg2"),
             *("pythonjsonlogger", "redis"),
         },
         150,

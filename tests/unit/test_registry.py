@@ -59,7 +59,7 @@ def test_a_wrong_declaration_is_refused(change: dict[str, Any]) -> None:
     ids=lambda value: type(value).__name__,
 )  # fmt: skip
 def test_an_option_of_another_type_is_refused_by_its_name(option: str, value: Any) -> None:
-    if (option, type(value)) in [("type", str), ("queue", str), ("function", type)]:
+    if (option, type(value)) in [("type", str), ("queue", str), ("function", type), ("schema", type)]:  # fit
         declared(**{option: value})
         return
     with pytest.raises(HandlerError, match=option if option != "function" else "not a function"):

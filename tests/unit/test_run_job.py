@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+import taskhub.handlers.builtin  # noqa: F401 (declares its types)
 from supervisor.shared import layout as m
 from supervisor.shared.child_link import ChildLink
 from supervisor.shared.file import Memory
@@ -25,7 +26,7 @@ from taskhub.domain.job import INTERRUPTED, NON_RETRYABLE, RESULT_UNSTORABLE, Cl
 from taskhub.domain.outcome import Completed, Failed, Outcome
 from taskhub.domain.storable import MAX_JSON_BYTES
 from taskhub.handlers.raises import Fail, Retry
-from taskhub.handlers.registry import Handler
+from taskhub.handlers.registry import Handler, registry
 from taskhub.store.connection import Connection
 from taskhub.store.transaction import HandlerSession
 from tests.harness.odd_values import Hidden
@@ -171,6 +172,19 @@ def test_retry_and_fail_say_how_it_goes_on(bench: Bench) -> None:
     given_up = bench.run(raising(Fail("no such account")))
     assert isinstance(given_up, Failed)
     assert (given_up.retry_in_s, given_up.reason, given_up.message) == (None, NON_RETRYABLE, "no such account")
+
+
+def test_a_payload_that_does_not_fit_fails_once_and_for_good(bench: Bench) -> None:
+    """However it came past the ways in: the worker checks it before the handler."""
+    handler = registry.get("sleep")
+    assert handler is not None
+    job = ClaimedJob(ids.new_token(), "sleep", 1, 5, 0, 0, None, '{"type":"sleep","seconds":"long","x":1}')
+    failed = bench.runner.run(handler, job, "q", ids.new_token())
+    assert isinstance(failed, Failed)
+    assert (failed.type, failed.reason, failed.retry_in_s) == ("InvalidPayload", NON_RETRYABLE, None)
+    assert failed.message == (
+        "the payload does not fit type sleep: payload.seconds: must be a number; payload.x: is not a field"
+    )
 
 
 @pytest.mark.parametrize(("job_s", "type_s", "taken_s"), [(None, None, 900), (None, 7, 7), (3.0, 7, 3)])

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from taskhub import ids
-from taskhub.domain import storable, strict_json
+from taskhub.domain import strict_json
 from taskhub.domain.errors import FieldProblem, InvalidInputError, InvalidPayloadError, UnknownTypeError
 from taskhub.domain.job import DEFAULT_PRIORITY, DEFAULT_QUEUE
-from taskhub.domain.job_request import MAX_PROBLEMS, JobRequest, shown
+from taskhub.domain.job_request import MAX_PROBLEMS, JobRequest
 from taskhub.domain.new_job import NewJob
 from taskhub.handlers.registry import Handler, Registry
+from taskhub.handlers.schemas.payload_schema import flat
 from taskhub.logs import get_logger
 
 T = TypeVar("T")
@@ -111,27 +112,15 @@ def all_or_problems(make: Callable[[int, T], R], items: Iterable[T], first: int 
 def _check_schema(handler: Handler, payload: dict[str, Any], path: str) -> None:
     assert handler.schema is not None
     try:
-        found = handler.schema.validate({name: value for name, value in payload.items() if name != "type"})
+        found = handler.schema.problems({name: value for name, value in payload.items() if name != "type"})
     except (Exception, SystemExit):
         # The schema is the installation's own code and stumbled over this payload: refuse it, and tell its owner.
         text = f"the schema of {handler.type} raised an error of its own: its jobs are refused"
         log.exception("schema.failed", extra={"type": handler.type, "text": text})
         found = {"_schema": ["could not be checked: its schema failed"]}
     if found:
-        problems = list(_problems(found, f"{path}payload"))[:MAX_PROBLEMS]
+        problems = list(flat(found, f"{path}payload"))[:MAX_PROBLEMS]
         raise InvalidPayloadError(f"the payload does not fit type {handler.type}", problems)
-
-
-def _problems(found: Any, path: str) -> Iterator[FieldProblem]:
-    """marshmallow's nested messages, flat."""
-    if isinstance(found, dict):
-        for name, inner in found.items():
-            yield from _problems(inner, path if name == "_schema" else f"{path}.{shown(storable.text(name, 200))}")
-    elif isinstance(found, list):
-        for inner in found:
-            yield from _problems(inner, path)
-    else:
-        yield FieldProblem(path, storable.text(found, 200))
 
 
 _NO_HANDLER = Handler("", lambda job: None, queue=DEFAULT_QUEUE, priority=DEFAULT_PRIORITY)
