@@ -32,7 +32,6 @@ class PredecessorRecords:
             for bank in predecessor.banks()
         ]
         _look_for_leftovers(leftovers, self._records)
-        self._doubts: list[str] = []
 
     def all(self) -> Iterator[RecordView]:
         """The records that can be relied upon; what the others held, PostgreSQL must tell."""
@@ -40,14 +39,14 @@ class PredecessorRecords:
             if record.flaw is None:
                 yield record
 
-    def set_aside(self, slot: int, _content: bytes, reason: str) -> None:
-        """A record cannot be accounted for: the whole file is to be kept."""
-        self._doubts.append(f"slot {slot}: {reason}")
+    def set_aside(self, slot: int, content: bytes, reason: str) -> None:
+        """Keep the bytes of a record that cannot be accounted for."""
+        keep_bytes(self._predecessor.path, f"slot-{slot}", content, reason)
 
     def remove(self) -> None:
         """All is accounted for, or known to PostgreSQL alone: delete the file, or keep it if it is damaged."""
         name = None if names_a_worker(self._predecessor.path) else "no worker has this name"
-        flaws = [name, self._predecessor.flaw, *(record.flaw for record in self._records), *self._doubts]
+        flaws = [name, self._predecessor.flaw, *(record.flaw for record in self._records)]
         reason = next((flaw for flaw in flaws if flaw), None)
         try:
             if reason is None:

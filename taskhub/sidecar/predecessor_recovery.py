@@ -6,6 +6,7 @@ lost, is rescued without one. Then the file goes, or is kept aside if it is dama
 
 from __future__ import annotations
 
+from taskhub.domain.job import WorkerSlot
 from taskhub.logs import get_logger
 from taskhub.maintenance.link import Record, Records, WorkerLink
 from taskhub.roles.isolation import Isolation
@@ -54,6 +55,7 @@ class PredecessorRecovery:
 
         def set_aside(record: Record, why: str) -> None:
             records.set_aside(record.slot, record.raw_bytes(), why)
+            self._records.recover_unrecorded(WorkerSlot(*_key(records, record)))
             self._recovered.add(_key(records, record))
 
         left = [record for record in unconfirmed if _key(records, record) not in self._recovered]

@@ -135,6 +135,29 @@ def test_what_the_file_of_a_dead_worker_does_not_tell_of_is_charged_to_nobody(
     assert (row["status"], row["crashes"], row["interruptions"]) == ("queued", 0, 1)
 
 
+def test_a_record_of_a_dead_worker_that_is_set_aside_is_kept_and_its_job_goes_on_uncharged(
+    stage: PlayedWorker, store: Connection, broker: Broker, rows: Rows, ledger: Ledger
+) -> None:
+    """Whatever cannot be done with it: it is no fault of the job's."""
+    dying = stage.child()
+    [job] = submit(store, broker, "ledger.sleep", seconds=60)
+    wait_until(ledger.starts, 10, "it runs")
+    dying.kill()
+    stage.reap(dying)
+    successor = stage.successor()
+    stage.lose()
+    failpoints.arm("store.rescue_jobs=raise:ValueError*5")
+    for _ in range(6):
+        successor.step()
+        for trouble in successor._isolation._items.values():
+            trouble.again_at_s = 0.0
+    Recoverer(store, stage.neighbour_link(), PendingRequeues(), Teller(), isolation()).step()
+    row = rows.job(job)
+    assert (row["status"], row["crashes"], row["interruptions"]) == ("queued", 0, 1)
+    [kept] = [path for path in stage.memory.path.parent.glob("damaged-*") if path.suffix != ".reason"]
+    assert bytes.fromhex(job.replace("-", "")) in kept.read_bytes()
+
+
 def test_a_damaged_record_is_kept_aside_and_its_job_goes_on_uncharged(
     stage: PlayedWorker, store: Connection, broker: Broker, rows: Rows, ledger: Ledger
 ) -> None:
