@@ -3,7 +3,8 @@
 Invariants:
 - It costs a job nothing: a thread remembers at its start which job it is of; whoever ends the process is asked.
 - The main thread, threads of the present job and those of modules are no excuse: what they do is charged as ever.
-- Seen are Python's ways out (`os._exit`, `os.abort`, a signal to oneself), not a crash in C.
+- Seen are Python's ways out (`os._exit`, `os.abort`, another program in its place, a signal to oneself or to all of
+  one's group), not a crash in C.
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ from typing import Any
 from taskhub.child.link import SupervisorLink
 
 _BEGUN_BY = "_taskhub_begun_by"
-_WAYS_OUT: dict[ModuleType, tuple[str, ...]] = {os: ("_exit", "abort"), signal: ("raise_signal",)}
+_WAYS_OUT: dict[ModuleType, tuple[str, ...]] = {
+    os: ("_exit", "abort", "execv", "execve"),
+    signal: ("raise_signal", "pthread_kill"),
+}
 
 
 class _Child:
@@ -44,7 +48,8 @@ def watch_exits() -> None:
     for module, names in _WAYS_OUT.items():
         for name in names:
             setattr(module, name, _telling(getattr(module, name)))
-    os.kill = _telling(os.kill, lambda pid, *_: pid == os.getpid())
+    os.kill = _telling(os.kill, lambda pid, *_: pid in (os.getpid(), 0, -1, -os.getpgrp()))
+    os.killpg = _telling(os.killpg, lambda group, *_: group in (0, os.getpgrp()))
 
 
 def tell_exits(link: SupervisorLink) -> None:

@@ -16,6 +16,7 @@ from taskhub.child import troubles
 from taskhub.child.loop import LEFT_BROKEN
 from taskhub.store.connection import Connection
 from tests.harness.ledger import Ledger
+from tests.harness.litter import ENDS
 from tests.harness.played_worker import Actor, PlayedWorker
 from tests.harness.processes import alive
 from tests.harness.rows import Rows, submit
@@ -47,7 +48,7 @@ def test_a_timer_that_one_job_leaves_does_not_meet_the_next_of_its_batch(
     assert rows.value("SELECT count(*) FROM job_errors") == 0
 
 
-@pytest.mark.parametrize("by", ["exit", "abort", "kill"])
+@pytest.mark.parametrize("by", sorted(ENDS))
 def test_a_thread_that_one_job_leaves_and_that_ends_the_process_is_not_charged_to_the_next(
     stage: PlayedWorker, store: Connection, broker: Broker, rows: Rows, ledger: Ledger, by: str
 ) -> None:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 from taskhub.child.settling import Settler
@@ -16,6 +17,16 @@ from tests.harness.handlers import recorded
 from tests.harness.ledger import note
 
 _hoard: list[bytes] = []
+
+ENDS: dict[str, Callable[[], object]] = {
+    "exit": lambda: os._exit(7),
+    "abort": lambda: os.abort(),
+    "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "kill_all": lambda: os.kill(0, signal.SIGKILL),
+    "kill_group": lambda: os.killpg(os.getpgrp(), signal.SIGKILL),
+    "kill_thread": lambda: signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGKILL),
+    "become": lambda: os.execv("/bin/false", ["false"]),
+}
 
 
 @recorded("litter.arm")
@@ -38,8 +49,7 @@ def arm_raising(job: Any) -> None:
 @recorded("litter.end_later")
 def end_later(job: Any) -> None:
     """Leave a thread that ends the process, by whatever way is asked for."""
-    ends = {"exit": lambda: os._exit(7), "abort": os.abort, "kill": lambda: os.kill(os.getpid(), signal.SIGKILL)}
-    threading.Timer(job.payload["seconds"], ends[job.payload["by"]]).start()
+    threading.Timer(job.payload["seconds"], ENDS[job.payload["by"]]).start()
     time.sleep(job.payload.get("stays", 0))
 
 
