@@ -108,7 +108,7 @@ class Children:
 
     @property
     def are_crash_looping(self) -> bool:
-        return all(slot.boot_deaths >= BOOT_DEATHS_LIMIT for slot in self.slots)
+        return all(slot.boot_deaths >= BOOT_DEATHS_LIMIT and not _has_worked(slot.bank) for slot in self.slots)
 
     def reap(self, slot: Slot) -> None:
         """See whether this slot's child has ended."""
@@ -143,7 +143,7 @@ class Children:
         bank[m.B_DEATH] = ended.status + 1
         cause_of_end = cause(ended.status)
         now_s, backoff = clock.monotonic_s(), (timers.boot_backoff_s, timers.boot_backoff_cap_s)
-        had_worked = bool(bank[m.B_TASKS_DONE]) or bank[m.B_PHASE] in m.IN_TASK
+        had_worked = _has_worked(bank)
         if cause_of_end == f"exit:{SHORTAGE}" and not had_worked:
             slot.postponed(now_s, *backoff)
         else:
@@ -234,6 +234,10 @@ class Children:
             bank=newest if newest.generation else None,
             is_old_code=is_alive,
         )
+
+
+def _has_worked(bank: Bank | None) -> bool:
+    return bank is not None and (bool(bank[m.B_TASKS_DONE]) or bank[m.B_PHASE] in m.IN_TASK)
 
 
 def _retire(slot: Slot) -> None:

@@ -52,7 +52,7 @@ class Shutdown:
         log.error("worker.hopeless", extra={"text": reason})
         self._header[m.H_MODE] = m.MODE_DRAIN
         self._status = GAVE_UP
-        self._kill(m.REASON_NONE)
+        self._kill(m.REASON_DRAIN)  # what still runs is cut off by us
 
     def kill_and_restart(self, why: str, now_s: float) -> None:
         """PostgreSQL knows this worker as dead, or its records are lost: all that it holds is for others to run."""

@@ -644,6 +644,30 @@ SABOTAGES = [
         ],
     ),
     Sabotage(
+        "what a record of a dead worker held that was set aside is left to whoever finds it",
+        "tests/fault/test_isolation.py"
+        "::test_a_record_of_a_dead_worker_that_is_set_aside_is_kept_and_its_job_goes_on_uncharged",
+        [
+            (
+                "taskhub/sidecar/predecessor_recovery.py",
+                "self._records.recover_unrecorded(WorkerSlot(*_key(records, record)))",
+                "pass",
+            )
+        ],
+    ),
+    Sabotage(
+        "a worker gives up although a child works where others have died",
+        "tests/process/test_supervisor_children.py"
+        "::test_a_slot_whose_child_has_come_to_work_is_hope_enough_whatever_died_there_before",
+        [("supervisor/children.py", " and not _has_worked(slot.bank) for slot", " for slot")],
+    ),
+    Sabotage(
+        "a signal to the whole group is not seen as an end",
+        LEFTOVERS
+        + "test_a_thread_that_one_job_leaves_and_that_ends_the_process_is_not_charged_to_the_next[kill_group]",
+        [("taskhub/child/exits.py", "group in (0, os.getpgrp())", "False")],
+    ),
+    Sabotage(
         "the file of a worker that was stopped is read as that of one that was lost",
         LIVENESS + "test_a_successor_charges_nobody_for_what_a_stop_has_cut_off",
         [("taskhub/sidecar/record_recovery.py", " or record.was_stopped\n", "\n")],

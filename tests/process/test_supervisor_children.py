@@ -67,6 +67,21 @@ def test_one_slot_whose_children_die_never_ends_a_worker_whose_other_slot_works(
     assert running.stop() == 0
 
 
+def test_a_slot_whose_child_has_come_to_work_is_hope_enough_whatever_died_there_before(dummies: MakeDummies) -> None:
+    running = dummies()
+    running.order(0, "exit:3")
+    running.start()
+    wait_until(lambda: len(running.exits(0)) >= 5, 20, "slot 0 dies again and again")
+    running.order(0, "busy")
+    wait_until(lambda: running.phase(0) == "running", 10, "slot 0 works")
+    working = running.member(0)
+    running.order(1, "exit:4")
+    wait_until(lambda: len(running.exits(1)) >= 6 or running.has_ended(), 20, "slot 1 dies again and again")
+    assert running.member(0) == working
+    assert running.events("worker.hopeless") == []
+    assert running.stop() == 0
+
+
 def test_a_child_that_is_silent_without_a_task_is_replaced_and_a_busy_one_is_not(dummies: MakeDummies) -> None:
     with dummies() as running:
         running.order(1, "busy")
