@@ -614,6 +614,28 @@ SABOTAGES = [
         ],
     ),
     Sabotage(
+        "what a lost connection owed is not pushed again",
+        "tests/contract/test_pusher.py::test_what_was_lost_with_a_connection_is_pushed_over_the_next",
+        [
+            (
+                "taskhub/broker/pusher.py",
+                "        if self._owed:\n            self._send(self._commands(self._owed))\n",
+                "",
+            )
+        ],
+    ),
+    Sabotage(
+        "a push does not ask whether those before it were answered",
+        "tests/contract/test_pusher.py::test_a_frozen_server_holds_up_one_push_for_the_time_out",
+        [
+            (
+                "taskhub/broker/pusher.py",
+                "pushes[0].at_s - owed[0].at_s > self._timeout_s or _number_of(owed) > _MOST_OWED",
+                "_number_of(owed) > _MOST_OWED",
+            )
+        ],
+    ),
+    Sabotage(
         "who leads a flush rings for itself alone",
         SUBMISSION + "test_a2_whoever_went_with_anothers_flush_is_rung_for_too",
         [

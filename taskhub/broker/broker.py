@@ -14,6 +14,7 @@ import redis
 from redis.exceptions import NoScriptError
 
 from taskhub.broker import key_names, redis_client
+from taskhub.broker.pusher import Pusher
 from taskhub.broker.scripts import script
 from taskhub.domain.job import PRIORITIES
 
@@ -29,6 +30,10 @@ class Broker:
     def __init__(self, url: str, *, timeout_s: float, connection: redis.Redis | None = None) -> None:
         self.client = self._redis = connection or redis_client.connect(url, timeout_s=timeout_s)
         self._timeout_s = timeout_s
+
+    def pusher(self) -> Pusher:
+        """For pushes that are not waited for."""
+        return Pusher(self._redis, self._timeout_s)
 
     def push(self, queue: str, priority: int, ids: list[str]) -> None:
         """Push fresh ids, oldest first, and ring."""

@@ -70,6 +70,14 @@ def connect(url: str, *, timeout_s: float) -> redis.Redis:
     return redis.Redis.from_pool(pool)
 
 
+def open_connection(client: redis.Redis) -> Any:
+    """A connection of its own, made and logged in as the client's are. Raises as the driver does."""
+    pool = client.connection_pool
+    connection = pool.connection_class(**pool.connection_kwargs)
+    connection.connect()
+    return connection
+
+
 def _place(address: addresses.Address) -> dict[str, Any]:
     """Where the server is and how to log in, as the driver's connections take it."""
     options: dict[str, Any] = dict(address.parameters)

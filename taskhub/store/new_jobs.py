@@ -22,6 +22,66 @@ class KeyedInsert(NamedTuple):
     expires_at: str | None
 
 
+class AlikeInsert(NamedTuple):
+    """What an INSERT made of jobs that are alike: how many went in; their times, if these are the same for all."""
+
+    number: int
+    are_alike: bool
+    created_at: str | None
+    run_at: str | None
+    expires_at: str | None
+
+
+def insert_plain_jobs(store: Store, jobs: Sequence[NewJob], *, is_repeated: bool, timeout_s: float) -> list[Inserted]:
+    """Commit jobs without keys, by the statement that says it with the fewest words.
+
+    Those of which nothing is told here may have been there already, or have times of their own. is_repeated: some may
+    be there.
+    """
+    if is_repeated:
+        return insert_jobs(store, jobs, is_repeated=True, timeout_s=timeout_s)
+    if len(jobs) == 1 and jobs[0][6:] == _NOTHING_MORE:
+        return insert_job(store, jobs[0], timeout_s=timeout_s)
+    columns = dict(zip(NewJob._fields, zip(*jobs, strict=True), strict=True))
+    ids, payloads = columns.pop("id"), columns.pop("payload")
+    if not all(column.count(column[0]) == len(jobs) for column in columns.values()):
+        return insert_jobs(store, jobs, is_repeated=False, timeout_s=timeout_s)
+    made = insert_alike_jobs(store, jobs[0], ids, payloads, timeout_s=timeout_s)
+    if made.number < len(jobs) or not made.are_alike or made.created_at is None:
+        return []
+    return [Inserted(job_id, made.created_at, made.run_at, made.expires_at) for job_id in ids]
+
+
+def insert_job(store: Store, job: NewJob, *, timeout_s: float) -> list[Inserted]:
+    """Commit one job that has none of the options; no row if it was there."""
+    rows = store.run(
+        "insert_job", job.id, job.queue, job.type, job.priority, job.payload, job.max_attempts, timeout_s=timeout_s
+    )
+    return [Inserted._make(row) for row in rows]
+
+
+def insert_alike_jobs(
+    store: Store, job: NewJob, ids: Sequence[str], payloads: Sequence[str], *, timeout_s: float
+) -> AlikeInsert:
+    """Commit jobs without keys that are like one of them in all but ids and payloads."""
+    [row] = store.run(
+        "insert_alike_jobs",
+        uuid_array(ids),
+        text_array(payloads),
+        job.queue,
+        job.type,
+        job.priority,
+        job.max_attempts,
+        job.timeout_s,
+        job.delay_s,
+        job.run_at,
+        job.expires_at,
+        text_array(job.tags),
+        timeout_s=timeout_s,
+    )
+    return AlikeInsert._make(row)
+
+
 def insert_jobs(store: Store, jobs: Sequence[NewJob], *, is_repeated: bool, timeout_s: float) -> list[Inserted]:
     """Commit jobs without keys; one that was there already is left out. is_repeated: some may be."""
     arrays = _arrays(_COLUMNS, jobs, is_repeated)
@@ -65,6 +125,8 @@ _COLUMNS_WITH_KEYS: Columns = {
     "idempotency_keys": ("idempotency_key", text_array),
     "fingerprints": ("fingerprint", text_array),
 }
+# Of a NewJob, from its timeout on.
+_NOTHING_MORE = tuple(NewJob._field_defaults.values())
 
 
 def _arrays(columns: Columns, jobs: Sequence[NewJob], is_repeated: bool) -> list[str]:

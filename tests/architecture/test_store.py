@@ -44,9 +44,9 @@ class Use:
             if isinstance(argument, ast.Starred):
                 yield from self._fields(ast.unparse(argument.value))
             elif isinstance(argument, ast.Call):  # an array of it
-                yield ast.unparse(argument.args[0])
+                yield ast.unparse(argument.args[0]).removeprefix("job.")
             else:
-                yield ast.unparse(argument)
+                yield ast.unparse(argument).removeprefix("job.")
 
     def _fields(self, name: str) -> Iterator[str]:
         annotation = {each.arg: each.annotation for each in self._parameters()}.get(name)

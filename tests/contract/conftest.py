@@ -29,3 +29,12 @@ def redis(request: pytest.FixtureRequest) -> Iterator[redis_client.Redis]:
 def broker(redis: redis_client.Redis) -> Broker:
     """taskhub's broker on that server."""
     return Broker("unused", timeout_s=5, connection=redis)
+
+
+@pytest.fixture
+def own_redis() -> Iterator[Redis]:
+    """A server that the test may harm."""
+    server = Redis()
+    server.start()
+    yield server
+    server.remove()

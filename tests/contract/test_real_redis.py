@@ -19,15 +19,6 @@ TARGET = key_names.inflight("default", "worker", 0, 1, 0)
 
 
 @pytest.fixture
-def own_redis() -> Iterator[Redis]:
-    """A server that the test may harm."""
-    server = Redis()
-    server.start()
-    yield server
-    server.remove()
-
-
-@pytest.fixture
 def own_broker(own_redis: Redis) -> Iterator[Broker]:
     made = Broker(own_redis.url, timeout_s=0.3)
     yield made

@@ -16,7 +16,7 @@ from taskhub.services.submission.doorbell import Doorbell
 from taskhub.services.submission.inserter import Deadline, Inserter
 from taskhub.services.submission.submitter import Submitter
 from taskhub.store.connection import Connection
-from taskhub.store.new_jobs import insert_jobs
+from taskhub.store.new_jobs import insert_plain_jobs
 from tests.harness.background import Background
 from tests.harness.rows import Rows
 from tests.waiting import stretched, wait_until
@@ -183,17 +183,17 @@ def test_known_queues_are_asked_for_again_after_a_reconnect_and_after_a_while(
 ) -> None:
     """A restored database may not know them."""
     inserter = Inserter(Connection(pg_url))
-    assert inserter.insert(insert_jobs, [job()], Deadline.of(time.monotonic(), []))
+    assert inserter.insert(insert_plain_jobs, [job()], Deadline.of(time.monotonic(), []))
     for forget in (
         inserter.store.close,
         lambda: monkeypatch.setattr("taskhub.services.submission.inserter._KNOWN_FOR_S", 0.0),
     ):
         rows.sql("DELETE FROM marks")
         rows.sql("DELETE FROM queues")
-        inserter.insert(insert_jobs, [job()], Deadline.of(time.monotonic(), []))
+        inserter.insert(insert_plain_jobs, [job()], Deadline.of(time.monotonic(), []))
         assert rows.value("SELECT count(*) FROM marks") == 0
         forget()
-        inserter.insert(insert_jobs, [job()], Deadline.of(time.monotonic(), []))
+        inserter.insert(insert_plain_jobs, [job()], Deadline.of(time.monotonic(), []))
         assert rows.value("SELECT count(*) FROM marks") == 1
     inserter.close()
 

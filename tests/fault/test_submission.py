@@ -115,7 +115,7 @@ def test_a2_whoever_went_with_anothers_flush_is_rung_for_too(submitter: MakeSubm
 
     for thread in [Background(submit_some) for _ in range(8)]:
         thread.result(30)
-    assert depth(broker) == 160
+    wait_until(lambda: depth(broker) == 160, 5, "all are pushed")
 
 
 def test_a2_an_id_that_is_taken_before_its_row_is_visible_is_found_again(
@@ -189,7 +189,7 @@ def test_a9_a_push_that_timed_out_was_carried_out(
     lost = redis_proxy.lose_answer(key_names.ready("default", 4).encode())
     [submitted] = submitter(redis=proxied_redis_url).submit([submission()])
     job = submitted.id
-    assert lost.happened
+    wait_until(lambda: lost.happened, 5, "the answer is lost")
     broker.push("default", 4, [job])
     broker.push_again("default", 4, [(1.0, job)])
     assert redis.llen(key_names.ready("default", 4)) == 2

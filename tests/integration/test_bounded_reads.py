@@ -94,6 +94,14 @@ def arguments(reader: Connection, child: Child) -> dict[str, dict[str, Any]]:
         "payloads": ['{"type":"echo"}'] * 50, "max_attempts": [5] * 50, "tags": ["{}"] * 50,
         **dict.fromkeys(("timeouts", "run_in"), [None] * 50),
     }  # fmt: skip
+    one_new = {
+        "id": ids.new_ids(1)[0], "queue": "default", "type": "echo", "priority": 4, "payload": '{"type":"echo"}',
+        "max_attempts": 5,
+    }  # fmt: skip
+    alike = {
+        "ids": ids.new_ids(50), "payloads": ['{"type":"echo"}'] * 50, "queue": "default", "type": "echo",
+        "priority": 4, "max_attempts": 5, "tags": "{}",
+    }  # fmt: skip
     keyed = {
         **new, "unique_keys": [f"u{n}" for n in range(50)], "idempotency_keys": [f"i{n}" for n in range(50)],
         "fingerprints": ["f"] * 50, "kept_s": 60.0,
@@ -126,6 +134,8 @@ def arguments(reader: Connection, child: Child) -> dict[str, dict[str, Any]]:
         "get_jobs": {"ids": some},
         "heartbeat": {"worker": child.worker, "stopping": False},
         "slot_job_ids": {"worker": child.worker, **lease},
+        "insert_job": one_new,
+        "insert_alike_jobs": alike,
         "insert_jobs": {**new, "unique_keys": [None] * 50},
         "insert_keyed_jobs": keyed,
         "job_errors": one,

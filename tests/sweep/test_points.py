@@ -34,7 +34,8 @@ CLASSES = (
 ACTIONS = (*(f"raise:{name}" for name in CLASSES), "hang")
 # Sent by the API and by what stands beside a worker, never by one.
 NOT_A_WORKERS = {
-    "cancel_job", "get_jobs", "insert_jobs", "insert_keyed_jobs", "job_errors", "job_status", "keyed_jobs",
+    "cancel_job", "get_jobs", "job_errors", "job_status", "keyed_jobs",
+    "insert_job", "insert_alike_jobs", "insert_jobs", "insert_keyed_jobs",
     "ensure_queue", "free_unique_key", "repoint_idempotency_key", "oldest_waiting",
     "filter_unfinished",
 }  # fmt: skip

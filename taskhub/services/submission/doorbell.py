@@ -1,6 +1,8 @@
 """Ring Redis for jobs that are committed: best effort, soon given up, never in the way of an answer.
 
-What is not pushed is found by the reconciler. After a failure Redis is left alone for half a second to a second.
+A push is written and not waited for; what it came to is seen with the next one, or when somebody asks. While it is not
+known whether Redis is back, it is waited for. What is not pushed is found by the reconciler. After a failure Redis is
+left alone for half a second to a second.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ class Doorbell:
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
+        self._pusher = broker.pusher()
         self._lock = threading.Lock()  # of the outage
         self._outage = Outage(log, "redis.lost", "redis.back", base_s=_REST_S, cap_s=_REST_S)
 
@@ -44,6 +47,9 @@ class Doorbell:
         if not by_place or not self._outage.is_due:
             return
         try:
+            if not self._outage.is_on:
+                self._pusher.push(by_place)
+                return
             for (queue, priority), ids in by_place.items():
                 self._broker.push(queue, priority, ids)
         except BrokerUnavailableError as error:
@@ -55,12 +61,17 @@ class Doorbell:
         """True if Redis answers now; asked about once a second while it is away."""
         if self._outage.is_due:
             try:
+                self._pusher.settle()
                 self._broker.ping()
             except BrokerUnavailableError as error:
                 self._lost(error)
             else:
                 self._worked()
         return self.is_up
+
+    def close(self) -> None:
+        """Leave the connection of the pushes; the next makes another."""
+        self._pusher.close()
 
     def _lost(self, error: BrokerUnavailableError) -> None:
         with self._lock:

@@ -10,7 +10,7 @@ from taskhub.domain.new_job import CREATED, JOB_REFUSED, Inserted, NewJob, Submi
 from taskhub.services.submission.failed_flush import settle_failed
 from taskhub.services.submission.group_commit import PendingCommit
 from taskhub.services.submission.inserter import Deadline, Inserter, size_of
-from taskhub.store.new_jobs import KeyedInsert, insert_jobs
+from taskhub.store.new_jobs import KeyedInsert, insert_plain_jobs
 from taskhub.store.pool import Pool
 
 MAX_GROUP_ROWS = 500
@@ -45,9 +45,11 @@ class PlainLane:
     def send(self, inserter: Inserter, group: Group, deadline: Deadline) -> None:
         """Settle all these, or raise StoreUnavailableError, StatementError."""
         rows = rows_of(group)
-        answer = inserter.insert(insert_jobs, rows, deadline, may_be_there=any(each.was_sent for each in group))
+        answer = inserter.insert(insert_plain_jobs, rows, deadline, may_be_there=any(each.was_sent for each in group))
         inserted = {each.id: each for each in answer}
-        if len(inserted) < len(rows):  # some were there by an earlier sending, whose answer was lost
+        if len(inserted) < len(
+            rows
+        ):  # some were there by an earlier sending, whose answer was lost, or are not told of
             found = inserter.read([row.id for row in rows if row.id not in inserted], deadline)
             inserted |= {job_id: inserted_as(row) for job_id, row in found.items()}
         for pending in group:

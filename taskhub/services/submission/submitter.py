@@ -73,6 +73,7 @@ class Submitter:
         """Leave the connections, those in use when their submission has ended. The next reconnects."""
         for each in (self._together, self._alone, self._large):
             each.close()
+        self._doorbell.close()
 
     def _commit(self, rows: list[NewJob]) -> list[Submitted]:
         lane = self._keyed if any(row.has_key for row in rows) else self._plain
