@@ -285,8 +285,8 @@ SABOTAGES = [
         CLAIMS + "test_a_row_that_somebody_has_locked_holds_up_no_other_of_its_batch",
         [
             (
-                "taskhub/services/execution/claim.py",
-                "                    sending = self._without_locked(sending)\n        raise",
+                "taskhub/services/execution/claim_sender.py",
+                "                    self._leave_out_locked(claim)\n        raise",
                 "                    pass\n        raise",
             )
         ],
@@ -296,14 +296,14 @@ SABOTAGES = [
         CLAIMS + "test_a_locked_row_of_a_claim_that_may_have_been_carried_out_ends_its_slot_alone[carried_out]",
         [
             (
-                "taskhub/services/execution/claim.py",
-                "        if sending.is_in_doubt:\n            return sending\n",
+                "taskhub/services/execution/claim_sender.py",
+                "        if claim.is_in_doubt:\n            return\n",
                 "",
             ),
             (
-                "taskhub/services/execution/claim.py",
-                "elif isinstance(error, BlockedError) and sending",
-                "elif False and sending",
+                "taskhub/services/execution/claim_sender.py",
+                "if isinstance(error, BlockedError) and was_in_doubt",
+                "if False and was_in_doubt",
             ),
         ],
     ),
@@ -312,9 +312,9 @@ SABOTAGES = [
         CLAIMS + "test_a_locked_row_of_a_claim_that_may_have_been_carried_out_ends_its_slot_alone[never_arrived]",
         [
             (
-                "taskhub/services/execution/claim.py",
-                "elif isinstance(error, BlockedError) and sending",
-                "elif False and sending",
+                "taskhub/services/execution/claim_sender.py",
+                "if isinstance(error, BlockedError) and was_in_doubt",
+                "if False and was_in_doubt",
             )
         ],
     ),
@@ -878,7 +878,7 @@ SABOTAGES = [
         [
             (
                 "taskhub/services/execution/redis_take.py",
-                "            if not taken:\n                self._require_room(queue)\n",
+                "            if not job_ids:\n                self._require_room(queue)\n",
                 "            self.broker.forget(target)\n",
             )
         ],
@@ -888,9 +888,9 @@ SABOTAGES = [
         SETTLING + "test_after_a_refused_result_the_batch_that_was_taken_is_claimed_at_once",
         [
             (
-                "taskhub/child/claiming.py",
-                "            claim = self._claim(queue, want, peers)  # what was taken for it",
-                "            # what was taken for it",
+                "taskhub/child/next_batch.py",
+                "            claim = self._settle_and_claim(queue, want, peers)  #",
+                "            #",
             )
         ],
     ),
@@ -899,7 +899,7 @@ SABOTAGES = [
         SETTLING + "test_the_journal_is_kept_until_its_settlement_is_committed",
         [
             (
-                "taskhub/child/claiming.py",
+                "taskhub/child/next_batch.py",
                 "            claim = self._claimer.claim(",
                 "            self._link.clear_notes()\n            claim = self._claimer.claim(",
             )
@@ -922,8 +922,8 @@ SABOTAGES = [
         [
             (
                 "taskhub/services/execution/claim.py",
-                "        if self._unresolved is not None:\n            return self._claim_taken(",
-                "        if False:\n            return self._claim_taken(",
+                "        if self._sender.pending is not None:\n            return self._claim_ids(",
+                "        if False:\n            return self._claim_ids(",
             )
         ],
     ),

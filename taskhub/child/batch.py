@@ -64,7 +64,7 @@ class Batch:
 
 
 @contextmanager
-def taken(things: deque[_Thing], wanted: Callable[[_Thing], bool] | None = None) -> Iterator[list[_Thing]]:
+def using_up(things: deque[_Thing], wanted: Callable[[_Thing], bool] | None = None) -> Iterator[list[_Thing]]:
     """All of a batch's things of one kind (that are wanted), for the block to use up.
 
     What it leaves in the list is put back, all if it fails. They are taken from the right: see `Batch`.

@@ -9,13 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from taskhub.child.batch_run import BatchRun
-from taskhub.child.claiming import Claiming
 from taskhub.child.link import SupervisorLink
+from taskhub.child.next_batch import NextBatch
 from taskhub.child.settling import Settler
 from taskhub.child.troubles import Troubles
 from taskhub.domain.errors import SlotClosedError
 from taskhub.logs import get_logger
-from taskhub.services.execution.claimed import Jobs, NothingWaits
+from taskhub.services.execution.claim_result import Jobs, NothingClaimed
 
 log = get_logger(__name__)
 
@@ -40,14 +40,14 @@ class ChildLoop:
     def __init__(
         self,
         link: SupervisorLink,
-        claiming: Claiming,
+        next_batch: NextBatch,
         batch_run: BatchRun,
         settler: Settler,
         troubles: Troubles,
         limits: ChildLimits,
     ) -> None:
         self._link = link
-        self._claiming = claiming
+        self._next_batch = next_batch
         self._batch_run = batch_run
         self._settler = settler
         self._troubles = troubles
@@ -89,10 +89,10 @@ class ChildLoop:
             return
         self._link.idle()
         self._batch_run.prepare()
-        match self._claiming.next(self._jobs_left()):
+        match self._next_batch.claim(self._jobs_left()):
             case Jobs():
-                self._claiming.learn(*self._batch_run.run())
-            case NothingWaits():
+                self._next_batch.learn(*self._batch_run.run())
+            case NothingClaimed():
                 self._wait_for_bell()
 
     def _jobs_left(self) -> int | None:
@@ -112,9 +112,10 @@ class ChildLoop:
         self._say_goodbye()
         self._settler.batch.forget()
         self._link.idle()
-        self._claiming.wait_for_bell(self._limits.block_s)
+        self._next_batch.wait_for_bell(self._limits.block_s)
 
     def _say_goodbye(self) -> None:
         """To Redis and to whoever counts: nothing is in hand."""
-        self._claiming.acknowledge()
-        self._settler.teller.flush()
+        self._next_batch.acknowledge()
+        with self._settler.lock:  # the helper thread counts as well
+            self._settler.teller.flush()

@@ -11,13 +11,13 @@ from taskhub.broker.opening import open_broker
 from taskhub.child.batch import Batch
 from taskhub.child.batch_run import BatchRun
 from taskhub.child.batch_size import BatchSize
-from taskhub.child.claiming import Claiming
 from taskhub.child.clean_ground import CleanGround
 from taskhub.child.exits import tell_exits, watch_exits
 from taskhub.child.failure_policy import FailurePolicy
 from taskhub.child.link import SupervisorLink
 from taskhub.child.long_job import LongJobHelper
 from taskhub.child.loop import LEFT_IN_ORDER, SLOT_WAS_CLOSED, ChildLimits, ChildLoop
+from taskhub.child.next_batch import NextBatch
 from taskhub.child.own_memory import OwnMemory
 from taskhub.child.run_job import INTERRUPT, JobRunner
 from taskhub.child.served_queues import QueueRotation, ServedQueues
@@ -65,10 +65,10 @@ def run_child(settings: Settings, registry: Registry, link: SupervisorLink) -> i
         link, settler, settle_within_s=settings.timers.settle_within_s, budget_s=settings.timers.batch_budget_s
     )
     troubles = Troubles(link, runner.ground)
-    claiming = _claiming(settings, registry, link, settler, store, broker)
+    next_batch = _next_batch(settings, registry, link, settler, store, broker)
     batch_run = BatchRun(link, registry, runner, settler, helper, troubles)
     limits = ChildLimits(settings.timers.block_s, settings.max_jobs_per_child)
-    return ChildLoop(link, claiming, batch_run, settler, troubles, limits).run()
+    return ChildLoop(link, next_batch, batch_run, settler, troubles, limits).run()
 
 
 def _runner(settings: Settings, link: SupervisorLink, database_url: str) -> JobRunner:
@@ -85,9 +85,9 @@ def _runner(settings: Settings, link: SupervisorLink, database_url: str) -> JobR
     return runner
 
 
-def _claiming(
+def _next_batch(
     settings: Settings, registry: Registry, link: SupervisorLink, settler: Settler, store: Connection, broker: Broker
-) -> Claiming:
+) -> NextBatch:
     def learn() -> set[str]:
         return served_queues(store, _ACTIVE_S, _RECENT) | set(registry.queues())
 
@@ -97,7 +97,7 @@ def _claiming(
     rotation = QueueRotation(dict(settings.queues) or dict.fromkeys(registry.queues(), 1))
     queues = ServedQueues(rotation, None if settings.queues else learn)
     batch_size = BatchSize(settings.timers.batch_budget_s, MAX_BATCH_BYTES)
-    return Claiming(link, settler, claimer, broker, queues, batch_size)
+    return NextBatch(link, settler, claimer, broker, queues, batch_size)
 
 
 def _open_slot(store: Connection, link: SupervisorLink) -> bool:

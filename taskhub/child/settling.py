@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from taskhub import clock, failpoints
 from taskhub.broker.broker import Broker
-from taskhub.child.batch import Batch, taken
+from taskhub.child.batch import Batch, using_up
+from taskhub.child.settled_events import settled_events
 from taskhub.child.unknown_types import UnknownTypes
 from taskhub.domain.errors import BrokerUnavailableError
-from taskhub.domain.job import COMPLETED, ClaimedJob
-from taskhub.domain.outcome import Completed, Failed, Outcome
-from taskhub.events.jobs import ExecutionFailed, JobEvent, JobsCompleted, LeaseLost
+from taskhub.domain.job import ClaimedJob
+from taskhub.domain.outcome import Completed, Outcome
+from taskhub.events.jobs import JobEvent
 from taskhub.events.teller import Teller
 from taskhub.logs import get_logger
 from taskhub.services.execution.release import defer, release
@@ -34,6 +36,20 @@ _REFUSED_AGAIN_S = 30.0
 _MOST_FOR_LATER = 1000
 
 
+class _Unsettled(NamedTuple):
+    """An outcome that is settled apart from its batch, with what that batch was."""
+
+    queue: str
+    lease: str
+    job: ClaimedJob | None
+    outcome: Outcome
+
+    @property
+    def known(self) -> dict[str, ClaimedJob]:
+        """The job, by its id."""
+        return {} if self.job is None else {self.job.id: self.job}
+
+
 class Settler:
     """One child's settlements, over its own connections; `lock` is held for every call, but for `abandon`."""
 
@@ -44,12 +60,12 @@ class Settler:
         self._store = store
         self._broker = broker
         self._unknown_types = UnknownTypes()
-        self._later: list[tuple[str, Outcome]] = []  # with the lease that each ran under
+        self._later: deque[_Unsettled] = deque(maxlen=_MOST_FOR_LATER)
         self._later_due_s = 0.0
 
     def settle_all(self) -> None:
         """Settle every outcome. Raises StoreUnavailableError: then they are all still held."""
-        with taken(self.batch.completed) as completed, taken(self.batch.others) as others:
+        with using_up(self.batch.completed) as completed, using_up(self.batch.others) as others:
             self._settle([*completed, *others])
             completed.clear()
             others.clear()
@@ -57,7 +73,7 @@ class Settler:
 
     def settle_others(self) -> None:
         """Settle all but what travels with the next claim: failures have a statement of their own."""
-        with taken(self.batch.others) as others:
+        with using_up(self.batch.others) as others:
             self._settle(others)
             others.clear()
         self._try_again()
@@ -77,7 +93,7 @@ class Settler:
 
     def release(self) -> None:
         """Release everything that has not begun, and requeue it for others."""
-        with taken(self.batch.pending) as jobs:
+        with using_up(self.batch.pending) as jobs:
             ids = [job.id for job in jobs] + list(self.batch.withheld)
             if not ids:
                 return
@@ -100,7 +116,7 @@ class Settler:
         if not waiting:
             return
         flagged = filter_cancelled(self._store, waiting)
-        with taken(self.batch.pending, lambda job: job.id in flagged) as jobs:
+        with using_up(self.batch.pending, lambda job: job.id in flagged) as jobs:
             if jobs:
                 release(self._store, [job.id for job in jobs], self.batch.lease)
                 jobs.clear()
@@ -112,7 +128,7 @@ class Settler:
 
     def abandon(self) -> None:
         """The slot is closed: what was finished and not settled is a rescuer's business."""
-        with taken(self.batch.completed) as completed, taken(self.batch.others) as others:
+        with using_up(self.batch.completed) as completed, using_up(self.batch.others) as others:
             self._report([], {}, [outcome.id for outcome in [*completed, *others]])
             completed.clear()
             others.clear()
@@ -139,38 +155,29 @@ class Settler:
         self._keep_for_later(refused, due_in_s=_REFUSED_AGAIN_S)
 
     def _keep_for_later(self, outcomes: Sequence[Outcome], due_in_s: float) -> None:
-        lease = self.batch.lease or ""
-        self._later += [(lease, outcome) for outcome in outcomes]
-        del self._later[:-_MOST_FOR_LATER]
+        batch = self.batch
+        self._later += [
+            _Unsettled(batch.queue, batch.lease or "", batch.jobs.get(outcome.id), outcome) for outcome in outcomes
+        ]
         self._later_due_s = clock.monotonic_s() + due_in_s
 
     def _try_again(self) -> None:
-        if self._later and clock.monotonic_s() >= self._later_due_s:
-            self._later_due_s = clock.monotonic_s() + _REFUSED_AGAIN_S
-            self._later = [(lease, o) for lease, o in self._later if settle(self._store, lease, [o]).refused]
+        if not self._later or clock.monotonic_s() < self._later_due_s:
+            return
+        self._later_due_s = clock.monotonic_s() + _REFUSED_AGAIN_S
+        for _ in range(len(self._later)):
+            late = self._later[0]
+            result = settle(self._store, late.lease, [late.outcome])
+            self._later.popleft()
+            if result.refused:
+                self._later.append(late)
+            else:
+                self._tell(settled_events(late.queue, late.known, [late.outcome], result.statuses, result.stale))
 
     def _report(self, outcomes: Sequence[Outcome], statuses: dict[str, str], stale: list[str]) -> None:
-        for event in _settled_events(self.batch, outcomes, statuses, stale):
+        self._tell(settled_events(self.batch.queue, self.batch.jobs, outcomes, statuses, stale))
+
+    def _tell(self, events: Iterable[JobEvent]) -> None:
+        for event in events:
             self.teller.tell(event)
         self.teller.flush()
-
-
-def _settled_events(
-    batch: Batch, outcomes: Sequence[Outcome], statuses: dict[str, str], stale: list[str]
-) -> Iterator[JobEvent]:
-    """Events of settled outcomes: `statuses` tells what became of failed ones, `stale` which were lost to others."""
-    lost, jobs = set(stale), batch.jobs
-    completed: dict[tuple[str, int], list[tuple[str, float]]] = defaultdict(list)
-    for outcome in outcomes:
-        job_id = outcome.id
-        job = jobs.get(job_id)
-        if job is None or job_id in lost:
-            continue
-        if not isinstance(outcome, Failed) or statuses.get(job_id) == COMPLETED:  # by an unknown commit
-            completed[job.type, job.attempt].append((job_id, outcome.finished_s - outcome.started_s))
-        else:
-            yield ExecutionFailed(batch.queue, job, outcome, statuses.get(job_id, ""))
-    for (job_type, attempt), took in completed.items():
-        yield JobsCompleted(batch.queue, job_type, attempt, took)
-    if stale:
-        yield LeaseLost(stale)

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from taskhub import ids
-from taskhub.child.batch import Batch, raw_id, taken
+from taskhub.child.batch import Batch, raw_id, using_up
 from taskhub.domain.job import ClaimedJob
 from taskhub.domain.outcome import Completed, Failed
 
@@ -29,7 +29,7 @@ def test_outcomes_whose_settlement_fails_come_before_newer_ones_in_their_old_ord
     batch.completed.extend([completed("a"), completed("b")])
 
     def fail() -> None:
-        with taken(batch.completed) as outcomes:
+        with using_up(batch.completed) as outcomes:
             outcomes.clear()
             batch.keep(completed("c"))
             raise MemoryError
@@ -37,7 +37,7 @@ def test_outcomes_whose_settlement_fails_come_before_newer_ones_in_their_old_ord
     with pytest.raises(MemoryError):
         fail()
     assert names(batch) == ["a", "b", "c"]
-    with taken(batch.completed) as outcomes:
+    with using_up(batch.completed) as outcomes:
         assert [outcome.id for outcome in outcomes] == ["a", "b", "c"]
         del outcomes[1:]  # those are settled
     assert names(batch) == ["a"]
@@ -48,14 +48,14 @@ def test_jobs_that_cannot_be_given_back_are_still_held_in_their_order() -> None:
     batch.take_over("q", ids.new_token(), jobs)
 
     def fail() -> None:
-        with taken(batch.pending) as given_back:
+        with using_up(batch.pending) as given_back:
             assert {found.id for found in given_back} == {found.id for found in jobs}
             raise OSError("no")
 
     with pytest.raises(OSError, match="no"):
         fail()
     assert list(batch.pending) == jobs
-    with taken(batch.pending, lambda found: found is jobs[2]) as given_back:
+    with using_up(batch.pending, lambda found: found is jobs[2]) as given_back:
         assert given_back == [jobs[2]]
         given_back.clear()
     assert list(batch.pending) == [jobs[0], jobs[1], jobs[3]]
@@ -74,7 +74,7 @@ def test_two_threads_never_get_the_same_job() -> None:
     given_back: list[ClaimedJob] = []
 
     def give_back() -> None:
-        with taken(batch.pending) as unbegun:
+        with using_up(batch.pending) as unbegun:
             given_back.extend(unbegun)
             unbegun.clear()
 

@@ -27,7 +27,7 @@ class RedisTake:
         self.broker = broker
         self._slot = slot
         self._outage = outage
-        self._bank: dict[str, int] = {}
+        self._filled: dict[str, int] = {}  # which of a queue's two lists the next take fills
         self._claimed_lists: dict[str, str] = {}
         self._has_room_until = 0.0
 
@@ -44,8 +44,8 @@ class RedisTake:
         try:
             if self._outage.is_on:
                 self._require_room(queue)
-            taken = self.broker.take(queue, claimed, target, want, peers)
-            if not taken:
+            job_ids = self.broker.take(queue, claimed, target, want, peers)
+            if not job_ids:
                 self._require_room(queue)
         except BrokerUnavailableError as error:
             self._claimed_lists.pop(queue, None)
@@ -53,12 +53,12 @@ class RedisTake:
             return None
         self._outage.back()
         self._claimed_lists.pop(queue, None)
-        return taken
+        return job_ids
 
     def confirm(self, queue: str) -> None:
         """The slot's row holds what was taken: the next take of this queue deletes the list and fills the other."""
         self._claimed_lists[queue] = self._inflight(queue)
-        self._bank[queue] = 1 - self._bank.get(queue, 0)
+        self._filled[queue] = 1 - self._filled.get(queue, 0)
 
     def acknowledge(self) -> None:
         """Forget the lists of batches that the slot's row holds; for when no next take does it."""
@@ -77,8 +77,8 @@ class RedisTake:
             self._has_room_until = clock.monotonic_s() + _ROOM_LASTS_S
 
     def _inflight(self, queue: str) -> str:
-        bank = self._bank.get(queue, 0)
-        return key_names.inflight(queue, self._slot.worker, self._slot.number, self._slot.generation, bank)
+        filled = self._filled.get(queue, 0)
+        return key_names.inflight(queue, self._slot.worker, self._slot.number, self._slot.generation, filled)
 
     def _failed(self, error: BrokerUnavailableError) -> None:
         self._has_room_until = 0.0

@@ -42,11 +42,11 @@ class Settled(NamedTuple):
 def settle(store: Store, lease: str, outcomes: Sequence[Outcome]) -> Settled:
     """Settle any outcomes of one lease. Raises StoreUnavailableError: then repeat the very same call."""
     settled = Settled({o.id: COMPLETED for o in outcomes if isinstance(o, Committed)}, [])
-    settled = settled.beside(settle_failed(store, lease, [o for o in outcomes if isinstance(o, Failed)]))
-    return settled.beside(settle_completed(store, lease, [o for o in outcomes if isinstance(o, Completed)]))
+    settled = settled.beside(_retry_or_fail(store, lease, [o for o in outcomes if isinstance(o, Failed)]))
+    return settled.beside(_complete(store, lease, [o for o in outcomes if isinstance(o, Completed)]))
 
 
-def settle_completed(store: Store, lease: str, outcomes: list[Completed]) -> Settled:
+def _complete(store: Store, lease: str, outcomes: list[Completed]) -> Settled:
     """Complete jobs; a result that PostgreSQL refuses is found by halving the batch."""
     if not outcomes:
         return Settled({}, [])
@@ -55,12 +55,12 @@ def settle_completed(store: Store, lease: str, outcomes: list[Completed]) -> Set
     except StatementError as error:
         if len(outcomes) == 1:
             [outcome] = outcomes
-            return settle_failed(store, lease, [Failed.unstorable(outcome.id, error, *outcome[2:])])
-        return _by_halves(settle_completed, store, lease, outcomes)
+            return _retry_or_fail(store, lease, [Failed.unstorable(outcome.id, error, *outcome[2:])])
+        return _by_halves(_complete, store, lease, outcomes)
     return Settled({}, []) if count == len(outcomes) else _found(store, lease, [o.id for o in outcomes])
 
 
-def settle_failed(store: Store, lease: str, outcomes: list[Failed]) -> Settled:
+def _retry_or_fail(store: Store, lease: str, outcomes: list[Failed]) -> Settled:
     """Retry, fail or cancel jobs whose execution failed, with a row of history each; halved as above."""
     if not outcomes:
         return Settled({}, [])
@@ -68,11 +68,11 @@ def settle_failed(store: Store, lease: str, outcomes: list[Failed]) -> Settled:
         statuses = settlements.settle_failures(store, failed_arrays(outcomes), lease)
     except StatementError as error:
         if len(outcomes) > 1:
-            return _by_halves(settle_failed, store, lease, outcomes)
+            return _by_halves(_retry_or_fail, store, lease, outcomes)
         [outcome] = outcomes
         if outcome.type == ERROR_UNSTORABLE:
             return Settled({}, [], [outcome])  # it is not the words
-        return settle_failed(store, lease, [outcome.without_its_words(str(error))])
+        return _retry_or_fail(store, lease, [outcome.without_its_words(str(error))])
     missing = [o.id for o in outcomes if o.id not in statuses]
     found = _found(store, lease, missing) if missing else Settled({}, [])
     return Settled(statuses, []).beside(found)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from taskhub import clock, ids
 from taskhub.domain.errors import SlotClosedError, StoreUnavailableError
 from taskhub.domain.job import DEFAULT_PRIORITY, MAX_BATCH_BYTES, WorkerSlot
-from taskhub.services.execution.claimed import Jobs, NothingWaits, Paused
+from taskhub.services.execution.claim_result import Jobs, NothingClaimed, Paused
 from taskhub.store.claims import claim_from_store, waiting_places
 from taskhub.store.connection import Connection
 
@@ -29,7 +29,7 @@ class StoreClaim:
         self._priorities_at = -_PRIORITIES_LAST_S
         self.is_in_doubt = False  # it may hold what it has not heard of
 
-    def claim(self, queue: str, want: int, lease: str | None) -> tuple[Jobs | Paused | NothingWaits, str | None]:
+    def claim(self, queue: str, want: int, lease: str | None) -> tuple[Jobs | Paused | NothingClaimed, str | None]:
         """A batch of the highest priority that waits, and the lease that the slot bears since.
 
         Raises as `Claimer.claim`.
@@ -52,7 +52,7 @@ class StoreClaim:
                 return Jobs(queue, mine, sorted(answer.jobs), withheld=answer.withheld), lease
             if answer.paused:
                 return Paused(0), lease
-        return NothingWaits(), lease
+        return NothingClaimed(), lease
 
     def _known_priorities(self, queue: str) -> list[int]:
         if clock.monotonic_s() - self._priorities_at >= _PRIORITIES_LAST_S:

@@ -29,13 +29,13 @@ class Paused(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """PostgreSQL refuses it, perhaps for what is finished. Nothing happened; what was taken is still to be claimed."""
+    """PostgreSQL refuses it, perhaps for what is finished. Nothing happened; the ids are still to be claimed."""
 
     text: str
 
 
-class NothingWaits(NamedTuple):
-    """Nothing was claimed, and nothing settled."""
+class NothingClaimed(NamedTuple):
+    """Nothing was claimed, and nothing settled: nothing waits, its queue pauses, or what is finished comes first."""
 
 
-Claim = Jobs | Paused | Refused | NothingWaits
+ClaimResult = Jobs | Paused | Refused | NothingClaimed

@@ -6,7 +6,7 @@ from operator import attrgetter
 
 from taskhub import clock
 from taskhub.broker.broker import Broker
-from taskhub.child.batch import taken
+from taskhub.child.batch import using_up
 from taskhub.child.batch_size import BatchSize
 from taskhub.child.link import SupervisorLink
 from taskhub.child.served_queues import ServedQueues
@@ -15,7 +15,7 @@ from taskhub.domain.errors import BrokerUnavailableError
 from taskhub.domain.job import ClaimedJob
 from taskhub.logs import get_logger
 from taskhub.services.execution.claim import Claimer
-from taskhub.services.execution.claimed import Claim, Jobs, NothingWaits, Paused, Refused
+from taskhub.services.execution.claim_result import ClaimResult, Jobs, NothingClaimed, Paused, Refused
 
 log = get_logger(__name__)
 
@@ -23,7 +23,7 @@ _PAYLOAD, _CRASHES = attrgetter("payload"), attrgetter("crashes")
 _POLL_S = 0.1  # between two looks into PostgreSQL while Redis is away
 
 
-class Claiming:
+class NextBatch:
     """In the main thread; what it claims becomes the settler's batch."""
 
     def __init__(
@@ -43,7 +43,7 @@ class Claiming:
         self._queues = queues
         self._batch_size = batch_size
 
-    def next(self, at_most: int | None) -> Jobs | NothingWaits:
+    def claim(self, at_most: int | None) -> Jobs | NothingClaimed:
         """Settle what is finished, and claim a batch of at most so many jobs of the queue whose turn it is."""
         with self._settler.lock:
             self._queues.refresh()
@@ -54,14 +54,14 @@ class Claiming:
                 self._settler.settle_others()
             peers = self._link.peers()
             for queue in self._queues.order():
-                claim = self._claim_from(queue, self._wanted(queue, at_most), peers)
+                claim = self._claim_or_settle_apart(queue, self._wanted(queue, at_most), peers)
                 if isinstance(claim, Jobs):
                     self._queues.served(queue)
                     return claim
                 self._queues.seen_empty(queue)
                 self._batch_size.seen_empty(queue)
             self._settler.settle_all()
-        return NothingWaits()
+        return NothingClaimed()
 
     def learn(self, count: int, seconds: float) -> None:
         """So many jobs of the last batch took so long: it tells how many to claim."""
@@ -87,17 +87,17 @@ class Claiming:
         wanted = self._batch_size.wanted(queue)
         return wanted if at_most is None else min(wanted, at_most)
 
-    def _claim_from(self, queue: str, want: int, peers: int) -> Claim:
-        claim = self._claim(queue, want, peers)
+    def _claim_or_settle_apart(self, queue: str, want: int, peers: int) -> ClaimResult:
+        claim = self._settle_and_claim(queue, want, peers)
         if isinstance(claim, Refused):  # perhaps a result that cannot be stored: settle them apart, then claim
             log.warning("claim.refused", extra={"queue": queue, "text": claim.text})
             self._settler.settle_all()
-            claim = self._claim(queue, want, peers)  # what was taken for it lies in the in-flight list already
+            claim = self._settle_and_claim(queue, want, peers)  # its ids lie in the in-flight list already
         return claim
 
-    def _claim(self, queue: str, want: int, peers: int) -> Claim:
+    def _settle_and_claim(self, queue: str, want: int, peers: int) -> ClaimResult:
         """Settle what is finished, and hold what the claim brings."""
-        with taken(self._batch.completed) as finished:
+        with using_up(self._batch.completed) as finished:
             claim = self._claimer.claim(queue, want, peers, finished)
             if isinstance(claim, Jobs | Paused):
                 self._settler.settled_by(claim.settled, finished)
