@@ -1,4 +1,7 @@
-"""One look at every request, around the whole application: its id, its log line, its metrics."""
+"""One look at every request, around the whole application: its id, its log line, its metrics.
+
+A request that has submitted a job has one line, the job's, which tells of both.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 from flask import request
 
 from taskhub import clock, ids
+from taskhub.domain.new_job import NewJob
+from taskhub.events.jobs import JobsSubmitted
+from taskhub.events.teller import Teller
 from taskhub.logs import get_logger
 from taskhub.metrics import definitions as metrics
 
@@ -22,6 +28,7 @@ PROBES = frozenset(("/livez", "/readyz", "/health", "/metrics"))
 
 _REQUEST_ID = "taskhub.request_id"
 _ROUTE = "taskhub.route"
+_SUBMITTED = "taskhub.submitted"
 _NO_ROUTE = "none"
 _SANE_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
@@ -40,8 +47,15 @@ def note_route() -> None:
     request.environ[_ROUTE] = request.url_rule.rule if request.url_rule is not None else _NO_ROUTE
 
 
+def note_submitted(environ: WSGIEnvironment, new_job: NewJob) -> None:
+    """By a view: the request's job is committed; it is told when the answer is known."""
+    environ[_SUBMITTED] = new_job
+
+
 class Process(Protocol):
     """What is known of the process."""
+
+    teller: Teller
 
     def is_draining(self) -> bool: ...
 
@@ -79,17 +93,22 @@ class RequestLog:
         self._count(method if method in _METHODS else "other", route, status, duration_s)
         is_quiet = route in _QUIET and status < ("500" if route in PROBES else "400")
         level = logging.DEBUG if is_quiet else logging.INFO
-        if log.isEnabledFor(level):
-            method, path = method[:20], environ.get("PATH_INFO", "")[:_LONGEST_PATH]
-            fields = {
-                "request_id": environ[_REQUEST_ID],
-                "method": method,
-                "path": path,
-                "status": int(status),
-                "duration_ms": round(duration_s * 1000, 3),
-                "text": f"{method} {path} {status} {duration_s * 1000:.0f} ms",
-            }
-            log.log(level, "request", extra=fields)
+        new_job: NewJob | None = environ.get(_SUBMITTED)
+        if new_job is None and not log.isEnabledFor(level):
+            return
+        method, path = method[:20], environ.get("PATH_INFO", "")[:_LONGEST_PATH]
+        fields = {
+            "request_id": environ[_REQUEST_ID],
+            "method": method,
+            "path": path,
+            "status": int(status),
+            "duration_ms": round(duration_s * 1000, 3),
+        }
+        if new_job is not None:
+            self._process.teller.tell(JobsSubmitted([new_job], fields))
+        else:
+            text = f"{method} {path} {status} {duration_s * 1000:.0f} ms"
+            log.log(level, "request", extra={**fields, "text": text})
 
     def _count(self, method: str, route: str, status: str, duration_s: float) -> None:
         # Labels are looked up once: the library's own look-up costs as much as counting does.

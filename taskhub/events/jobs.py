@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from taskhub.domain.job import ClaimedJob
@@ -11,10 +11,10 @@ from taskhub.domain.outcome import Failed
 
 
 class JobsSubmitted(NamedTuple):
-    """They are committed. request_id: of the HTTP request that asked for them."""
+    """They are committed. request: what is told of the HTTP request that asked for them."""
 
     jobs: Sequence[NewJob]
-    request_id: str
+    request: Mapping[str, object]
 
 
 class JobStarted(NamedTuple):

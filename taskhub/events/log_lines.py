@@ -42,13 +42,10 @@ def write(event: JobEvent, where: Where) -> None:
             log.debug(
                 "job.started", extra={**_job(job.id, queue, job.type, "started"), "attempt": job.attempt, **where}
             )
-        case JobsSubmitted(jobs, request_id):
+        case JobsSubmitted(jobs, request):
             if log.isEnabledFor(logging.INFO):
                 for new in jobs:
-                    log.info(
-                        "job.submitted",
-                        extra={**_job(new.id, new.queue, new.type, "submitted"), "request_id": request_id},
-                    )
+                    log.info("job.submitted", extra={**_job(new.id, new.queue, new.type, "submitted"), **request})
         case SettledForTheDead(job_id, queue, job_type, ended):
             level = logging.INFO if ended in ("completed", CANCELLED) else logging.WARNING
             why = "settled for its child, which had died"

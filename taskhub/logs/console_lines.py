@@ -71,7 +71,9 @@ def _told(level: str, event: str, message: str, fields: Fields) -> _Told:
     outcome = event.partition(".")[2]
     said = f"{outcome} {fields.get('type')}"
     if fields.get("job_id") and event.startswith("job.") and message.startswith(said):
-        left = _left(fields, _OF_A_JOB | {"slot"} | ({"cause"} if fields.get("cause") == "exception" else set()))
+        left = _left(
+            fields, _OF_A_JOB | _OF_A_REQUEST | {"slot"} | ({"cause"} if fields.get("cause") == "exception" else set())
+        )
         return _Told(outcome, _OUTCOMES.get(outcome, _DIM), f" {_job(fields)}{message[len(said) :]}", left)
     head = event if level == "info" else f"{level} {event}"
     rest = f" {message}" if message != event else ""

@@ -192,7 +192,8 @@ def test_logs_hold_no_payloads_and_every_line_is_json(running: Api) -> None:
     requests = running.events("request")
     assert {"request_id", "method", "path", "status", "duration_ms", "timestamp", "level"} <= set(requests[0])
     [submitted] = [told for told in running.events("job.submitted") if told["job_id"] == job_id]
-    assert {"job_id", "type", "queue"} <= set(submitted)
+    assert {"job_id", "type", "queue", "request_id", "method", "path", "status", "duration_ms"} <= set(submitted)
+    assert submitted["request_id"] not in [told["request_id"] for told in requests], "one line tells of both"
 
 
 def test_every_answer_has_a_request_id_and_problems_are_problems(running: Api) -> None:

@@ -47,8 +47,8 @@ def rescued(*, is_charged: bool, status: str = "queued") -> JobRescued:
 # The event; its line's level, name and some fields; what it counts.
 CASES: list[tuple[JobEvent, tuple[str, str, dict[str, Any]] | None, dict[str, float]]] = [
     (
-        JobsSubmitted([NewJob("id-1", "q", "mail", 4, "{}", 5)], "r-1"),
-        ("info", "job.submitted", {"job_id": "id-1", "type": "mail", "queue": "q", "request_id": "r-1"}),
+        JobsSubmitted([NewJob("id-1", "q", "mail", 4, "{}", 5)], {"request_id": "r-1", "status": 202}),
+        ("info", "job.submitted", {"job_id": "id-1", "type": "mail", "queue": "q", "request_id": "r-1", "status": 202}),
         {"taskhub_jobs_submitted_total": 1},
     ),
     (JobStarted("q", JOB), ("debug", "job.started", {"job_id": "id-1", "attempt": 2, "slot": 3}), {}),

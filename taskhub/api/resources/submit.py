@@ -9,7 +9,7 @@ from flask import Blueprint, Response, request
 from taskhub.api.body import RequestError, read_json
 from taskhub.api.context import ApiContext
 from taskhub.api.problems import problem
-from taskhub.api.request_log import request_id
+from taskhub.api.request_log import note_submitted, request_id
 from taskhub.api.responses import job_answer, json_answer
 from taskhub.domain import strict_json
 from taskhub.domain.errors import FieldProblem, InvalidRequestError
@@ -45,7 +45,7 @@ def blueprint(context: ApiContext) -> Blueprint:
             new_job = new_job._replace(idempotency_key=key, fingerprint=fingerprint)
         [submitted] = context.submitter.submit([new_job])
         if submitted.kind == CREATED:
-            tell(JobsSubmitted([new_job], request_id(request.environ)))
+            note_submitted(request.environ, new_job)
         return _answer(new_job, submitted)
 
     @routes.post("/jobs/bulk")
@@ -59,7 +59,7 @@ def blueprint(context: ApiContext) -> Blueprint:
         results = context.submitter.submit(new_jobs)
         pairs = zip(new_jobs, results, strict=True)
         created = [new_job for new_job, submitted in pairs if submitted.kind == CREATED]
-        tell(JobsSubmitted(created, request_id(request.environ)))
+        tell(JobsSubmitted(created, {"request_id": request_id(request.environ)}))
         for refused in (submitted for submitted in results if submitted.kind in REFUSED):
             return problem(refused.kind, refused.text)
         return json_answer({"ids": [submitted.id for submitted in results]}, 202)
