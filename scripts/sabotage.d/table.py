@@ -55,6 +55,11 @@ FAILURES = (
 
 SABOTAGES = [
     Sabotage(
+        "a walk that somebody has deleted never begins again",
+        "tests/fault/test_lost_pushes.py::test_a_lost_push_is_found_after_somebody_has_emptied_the_walks_table",
+        [("taskhub/maintenance/walk.py", "            begin_walk(self._store)\n", "")],
+    ),
+    Sabotage(
         "the bell of a queue rings on for what is taken already",
         "tests/contract/test_broker.py::test_a_take_that_leaves_nothing_silences_the_bell",
         [("taskhub/broker/scripts/take.lua", "if seen == lists and remain == 0 then", "if #taken == 0 then")],

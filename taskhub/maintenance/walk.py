@@ -12,12 +12,14 @@ from dataclasses import dataclass
 
 from taskhub import clock
 from taskhub.broker.broker import Place
+from taskhub.logs import get_logger
 from taskhub.settings.timers import Timers
 from taskhub.store.connection import Store
 from taskhub.store.queues import raise_epochs
 from taskhub.store.walk import (
     FreshRow,
     Turn,
+    begin_walk,
     move_lagging,
     note_walk,
     take_walk,
@@ -25,6 +27,8 @@ from taskhub.store.walk import (
     walk_jobs,
     walked_places,
 )
+
+log = get_logger(__name__)
 
 ROWS = 5_000  # of one reading
 
@@ -64,6 +68,10 @@ class Walk:
         if turn is not None:
             return turn
         last = walk_age(self._store)
+        if last is None:
+            log.warning("walk.restarted", extra={"text": "somebody has emptied the table walk; all rows are walked"})
+            begin_walk(self._store)
+            return None
         if 0 <= last.age_s < _STUCK_S:
             return None
         return Turn(None, last.mark, last.seen, last.late_from, was_set_back=False)

@@ -77,10 +77,15 @@ def take_walk(store: Store, every_s: float, lag_s: float) -> Turn | None:
     return Turn._make(rows[0]) if rows else None
 
 
-def walk_age(store: Store) -> LastTurn:
-    """When the last turn was taken: for a turn that somebody keeps locked."""
-    [row] = store.run("walk_age")
-    return LastTurn._make(row)
+def walk_age(store: Store) -> LastTurn | None:
+    """When the last turn was taken: for a turn that somebody keeps locked. None: the walk is gone."""
+    rows = store.run("walk_age")
+    return LastTurn._make(rows[0]) if rows else None
+
+
+def begin_walk(store: Store) -> None:
+    """Begin the walk again, if it is gone."""
+    store.run("begin_walk")
 
 
 def walked_places(store: Store, active_s: float, newest: int, amount: int) -> list[WalkedPlace]:

@@ -67,3 +67,21 @@ def test_a_thousand_queues_are_told_within_five_passes_of_a_flush(
     for _ in range(PASSES):
         reconciler.step()
     assert [queue for queue in range(1_000) if redis.zcard(key_names.again(f"q{queue}", 4)) != 1] == []
+
+
+def test_a_lost_push_is_found_after_somebody_has_emptied_the_walks_table(
+    store: Connection,
+    broker: Broker,
+    settings: Callable[..., Settings],
+    rows: Rows,
+    redis: Redis,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("taskhub.maintenance.walk._STUCK_S", 0.0)
+    reconciler = Reconciler(store, broker, settings(internal_reconcile_s=0).timers)
+    rows.sql("UPDATE walk SET seen = mark")
+    rows.sql(FILL % {"count": 100, "queues": 1, "waiting": 1})
+    rows.sql("DELETE FROM walk")
+    for _ in range(PASSES):
+        reconciler.step()
+    assert redis.zcard(key_names.again("q0", 4)) == 1

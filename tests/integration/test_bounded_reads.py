@@ -181,6 +181,7 @@ def arguments(reader: Connection, child: Child) -> dict[str, dict[str, Any]]:
         "take_walk": {"every_s": 0.0, "lag_s": 15.0},
         "filter_unfinished": {"ids": some},
         "waiting_places": {"places": 30, "newest": 50},
+        "begin_walk": {},
         "walk_age": {},
         "walk_jobs": {"since": middle, "slack_s": 5.0, "amount": ASKED},
         "walked_places": {"active_s": 15.0, "newest": 50, "amount": 50},
