@@ -922,6 +922,11 @@ SABOTAGES = [
         ],
     ),
     Sabotage(
+        "the plan of a claim caches rows each of which is read once",
+        "tests/integration/test_hot_updates.py::test_a_hot_sessions_plans_stay_key_look_ups_however_the_table_grew",
+        [("taskhub/store/connection.py", ', "enable_memoize")', ")")],
+    ),
+    Sabotage(
         "an unknown outcome is forgotten, not sent again",
         CLAIMS + "test_w2_claim_committed_every_answer_lost_until_the_next_turn",
         [

@@ -42,8 +42,9 @@ _SCHEMA_IS_OLD = ("42", "3F000")
 _NO_RIGHT = "42501"
 _BAD_TEXT = "22021"
 _TUPLE = re.compile(r"while \w+ tuple \([0-9,]+\) in relation \"[^\"\n]{1,63}\"")
-# Key look-ups only: a plan made while the table was tiny must not outlive that.
-_INDEX_ONLY = dict.fromkeys(("enable_seqscan", "enable_hashjoin", "enable_mergejoin"), "off") | {
+# Key look-ups only: a plan made while the table was tiny must not outlive that. And no cache of what was looked up:
+# each row is met once.
+_INDEX_ONLY = dict.fromkeys(("enable_seqscan", "enable_hashjoin", "enable_mergejoin", "enable_memoize"), "off") | {
     "plan_cache_mode": "force_generic_plan"
 }
 

@@ -46,6 +46,7 @@ _OURS = {
 }
 _SINCE = {  # the settings that not every supported server knows
     "client_connection_check_interval": 140000,
+    "enable_memoize": 140000,
     "idle_session_timeout": 140000,
     "transaction_timeout": 170000,
 }

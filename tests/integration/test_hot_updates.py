@@ -59,3 +59,4 @@ def test_a_hot_sessions_plans_stay_key_look_ups_however_the_table_grew(pg_url: s
     text = "\n".join(line for (line,) in plan)
     assert "Seq Scan on jobs" not in text
     assert "jobs_pkey" in text
+    assert "Memoize" not in text  # a cache of rows each of which is read once
