@@ -11,7 +11,7 @@ from taskhub.domain.outcome import Failed
 
 
 class JobsSubmitted(NamedTuple):
-    """They are committed. request: what is told of the HTTP request that asked for them."""
+    """They are committed. request: what is told of the HTTP request that asked for them, short and of JSON's types."""
 
     jobs: Sequence[NewJob]
     request: Mapping[str, object]

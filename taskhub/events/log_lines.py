@@ -42,10 +42,8 @@ def write(event: JobEvent, where: Where) -> None:
             log.debug(
                 "job.started", extra={**_job(job.id, queue, job.type, "started"), "attempt": job.attempt, **where}
             )
-        case JobsSubmitted(jobs, request):
-            if log.isEnabledFor(logging.INFO):
-                for new in jobs:
-                    log.info("job.submitted", extra={**_job(new.id, new.queue, new.type, "submitted"), **request})
+        case JobsSubmitted():
+            _submitted(event)
         case SettledForTheDead(job_id, queue, job_type, ended):
             level = logging.INFO if ended in ("completed", CANCELLED) else logging.WARNING
             why = "settled for its child, which had died"
@@ -67,6 +65,16 @@ def _job(job_id: str, queue: str, job_type: str, became: str, why: str = "") -> 
     """Whose line it is, and its sentence: first what became of the job, then why."""
     text = f"{became} {job_type}: {why}" if why else f"{became} {job_type}"
     return {"job_id": job_id, "type": job_type, "queue": queue, "text": text}
+
+
+def _submitted(event: JobsSubmitted) -> None:
+    if log.isEnabledFor(logging.INFO):
+        alike: dict[tuple[str, str], list[dict[str, object]]] = {}
+        for job in event.jobs:
+            alike.setdefault((job.type, job.queue), []).append({"job_id": job.id})
+        for (job_type, queue), rows in alike.items():
+            common = {"text": f"submitted {job_type}", "type": job_type, "queue": queue, **event.request}
+            log_all(log, logging.INFO, "job.submitted", common, rows)
 
 
 def _completed(event: JobsCompleted, where: Where) -> None:
