@@ -416,6 +416,11 @@ SABOTAGES = [
         [("taskhub/handlers/running.py", "return function if schema is None else", "return function if True else")],
     ),
     Sabotage(
+        "a submission by arguments is sent whatever they are",
+        "tests/integration/test_job_types.py::test_what_is_wrong_with_a_submission_is_said_at_once",
+        [("taskhub/job_types.py", "if self._takes is not None:", "if False:")],
+    ),
+    Sabotage(
         "the cause of a lost transaction is asked of its class",
         "tests/unit/test_run_job.py::test_a_lost_transaction_whose_class_hides_its_cause_is_an_interruption",
         [("taskhub/child/failure_policy.py", "_CAUSE_OF(error)", "error.__cause__")],

@@ -19,6 +19,7 @@ from taskhub.domain.job import DEFAULT_PRIORITY, DEFAULT_QUEUE, NAME, PRIORITIES
 from taskhub.handlers.job import Job
 from taskhub.handlers.running import running
 from taskhub.handlers.schemas import PayloadSchema, schema_of
+from taskhub.handlers.schemas.of_signature import schema_of_signature
 
 HandlerFunction = Callable[..., Any]
 F = TypeVar("F", bound=HandlerFunction)
@@ -152,18 +153,21 @@ def _checked(declared: Handler) -> Handler:
         raise HandlerError(f"{name}: it is async, or a generator: until async handlers exist, write a plain function")
     return replace(
         declared,
-        schema=_schema(name, declared.schema),
+        schema=_schema(name, declared),
         priority=_number(name, "priority", storable.whole, declared.priority, min(PRIORITIES), max(PRIORITIES)),
         max_attempts=_number(name, "max_attempts", storable.whole, declared.max_attempts, 1, 100, may_lack=True),
         timeout_s=_number(name, "timeout_s", storable.seconds, declared.timeout_s, 0.001, 7 * 86_400, may_lack=True),
     )
 
 
-def _schema(name: str, declared: Any) -> PayloadSchema | None:
+def _schema(name: str, declared: Handler) -> PayloadSchema | None:
+    """The one that is given; without one, what the function's own parameters say."""
+    given = declared.schema
     try:
-        return schema_of(declared)
+        return schema_of_signature(declared.function) if given is None else schema_of(given)
     except Exception as error:
-        raise HandlerError(f"{name}: schema {storable.shown(declared)}: {storable.text(error, 300)}") from error
+        what = "its parameters" if given is None else f"schema {storable.shown(given)}"
+        raise HandlerError(f"{name}: {what}: {storable.text(error, 300)}") from error
 
 
 def _is_deferred(function: Any) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 from taskhub.handlers.job import Job
 from taskhub.handlers.raises import InvalidPayload
 from taskhub.handlers.schemas import PayloadSchema
+from taskhub.handlers.schemas.of_signature import SignatureSchema
 from taskhub.handlers.schemas.payload_schema import PayloadMismatch, flat
 
 _MAX_PROBLEMS = 20
@@ -21,8 +22,9 @@ def running(function: Callable[..., Any], schema: PayloadSchema | None) -> Run:
     return function if schema is None else _checking(function, schema)
 
 
-def _checking(function: Run, schema: PayloadSchema) -> Run:
+def _checking(function: Callable[..., Any], schema: PayloadSchema) -> Run:
     """A payload that came past the other checks (from SQL, from a program without the handler, before a new schema)."""
+    is_spread = isinstance(schema, SignatureSchema)
 
     def run(job: Job) -> Any:
         try:
@@ -32,6 +34,6 @@ def _checking(function: Run, schema: PayloadSchema) -> Run:
                 f"{each.path}: {each.message}" for each in islice(flat(mismatch.messages, "payload"), _MAX_PROBLEMS)
             ]
             raise InvalidPayload(f"the payload does not fit type {job.type}: {'; '.join(problems)}") from None
-        return function(job)
+        return function(job, **job.data) if is_spread else function(job)
 
     return run

@@ -75,7 +75,10 @@ CALLED_BY_LIBRARIES = {
     "taskhub/metrics/counts_file.py": {"read_value", "write_value"},
 }
 READ_BY_LIBRARIES = {"taskhub/api/gunicorn_conf.py"}
-CALLED_BY_USERS = {"taskhub/producer.py": {"submit_many"}}
+CALLED_BY_USERS = {
+    "taskhub/producer.py": {"submit_many"},
+    "taskhub/job_types.py": {"submit_at", "submit_in"},
+}
 
 
 def test_nothing_lives_for_tests_only() -> None:

@@ -50,6 +50,7 @@ FLOORS: list[dict[str, tuple[str, ...]]] = [
             "taskhub.cli",
             "taskhub.wsgi",
             "taskhub.installation",
+            "taskhub.job_types",  # handlers, and the way in that they are submitted by
             "taskhub.testing",  # a whole taskhub for users' tests
             "taskhub.contrib",  # the faces wired into others' frameworks
             "supervisor.__main__",

@@ -179,7 +179,7 @@ def test_a_payload_that_does_not_fit_fails_once_and_for_good(bench: Bench) -> No
     handler = registry.get("sleep")
     assert handler is not None
     job = ClaimedJob(ids.new_token(), "sleep", 1, 5, 0, 0, None, '{"type":"sleep","seconds":"long","x":1}')
-    failed = bench.runner.run(handler, job, "q", ids.new_token())
+    failed = bench.runner.run(handler, job, "q", ids.new_token(), bench.link.begin(raw_id(job.id), 60))
     assert isinstance(failed, Failed)
     assert (failed.type, failed.reason, failed.retry_in_s) == ("InvalidPayload", NON_RETRYABLE, None)
     assert failed.message == (
