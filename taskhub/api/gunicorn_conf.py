@@ -80,6 +80,8 @@ def when_ready(server: Any) -> None:
         if listener.sock.family in (socket.AF_INET, socket.AF_INET6):
             # The kernel keeps a connection on which nothing was sent yet.
             listener.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, _DEFER_S)
+    text = f"listening on http://{bind[0]}"
+    logs.get_logger("taskhub.api").info("api.listening", extra={"text": text, "port": _settings.http_port})
 
 
 def pre_fork(server: Any, worker: Any) -> None:
@@ -95,9 +97,12 @@ def post_fork(server: Any, worker: Any) -> None:
 
 def post_worker_init(worker: Any) -> None:
     """In the worker, when the application is there: it shall know when it is told to stop."""
+    from taskhub.api import first_look
     from taskhub.api.app import context_of
 
     context_of(worker.wsgi).is_draining = lambda: not worker.alive
+    if worker.taskhub_slot == 0 and worker.age <= workers:  # one of those that begin with the program
+        first_look.look(context_of(worker.wsgi))
 
 
 def _log_like_the_application() -> None:

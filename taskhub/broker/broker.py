@@ -132,6 +132,11 @@ class Broker:
         with self._asking("ping"):
             self._redis.ping()
 
+    def version(self) -> str:
+        """What the server calls its version; what replaces Redis says which one it is like."""
+        with self._asking("info"):
+            return str(self._redis.info("server").get("redis_version", ""))
+
     def eviction_policy(self) -> str:
         """What the server does when it is full; anything but `noeviction` may forget ids."""
         with self._asking("info"):

@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 refused or failed, 2 usage or settings, 3 a dependency is 
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import sys
 
@@ -26,7 +27,8 @@ class Commands(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
-            return None
+            near = difflib.get_close_matches(cmd_name, COMMANDS, 1)
+            ctx.fail(f"{cmd_name!r} is not a command" + (f"; did you mean {near[0]}?" if near else ""))
         command: click.Command = importlib.import_module(f"taskhub.cli.programs.{cmd_name}").command
         return command
 

@@ -5,6 +5,7 @@ A field that is null counts as not given. All problems of a request are told at 
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
 from collections.abc import Callable
@@ -56,7 +57,7 @@ def read_job_request(value: Any, path: str = "") -> JobRequest:
     for name, item in value.items():
         read = FIELDS.get(name)
         if read is None:
-            problems.append(FieldProblem(_join(path, shown(name)), "is not a field"))
+            problems.append(FieldProblem(_join(path, shown(name)), _unknown(name)))
         elif item is not None:
             try:
                 given[name] = read(item)
@@ -72,6 +73,12 @@ def read_job_request(value: Any, path: str = "") -> JobRequest:
     if problems:
         raise InvalidRequestError("the request has bad fields", problems[:MAX_PROBLEMS])
     return JobRequest(type=given["payload"]["type"], **given)
+
+
+def _unknown(name: str) -> str:
+    """What is said of a field that does not exist."""
+    near = difflib.get_close_matches(name[:64], FIELDS, 1)
+    return f"is not a field; did you mean {near[0]}?" if near else "is not a field"
 
 
 def is_key(text: str) -> bool:

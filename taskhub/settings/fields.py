@@ -133,7 +133,7 @@ class Settings:
         settings = cls(**values, timers=timers, warnings=warnings)
         problems += settings._contradictions()
         if problems:
-            raise SettingsError(problems)
+            raise SettingsError([*warnings, *problems])
         for secret in SECRETS:
             masking.learn(values[secret])
         return settings
@@ -147,7 +147,7 @@ class Settings:
         """The values of settings that have no default but are needed now."""
         missing = [PREFIX + name.upper() for name in names if not getattr(self, name)]
         if missing:
-            raise SettingsError([f"{name} is not set, nor is {name}_FILE" for name in missing])
+            raise SettingsError([*self.warnings, *(f"{name} is not set, nor is {name}_FILE" for name in missing)])
         return [getattr(self, name) for name in names]
 
     def require_meant_exposure(self) -> None:

@@ -62,14 +62,17 @@ class Health:
 
         Redis never makes it unready.
         """
+        newer: list[str | None] = []
         checks: dict[str, Any] = {
-            "postgres": _outcome(lambda: require_current(self._store, timeout_s=1.0)),
+            "postgres": _outcome(lambda: newer.append(require_current(self._store, timeout_s=1.0))),
             "redis": _outcome(self._broker.ping),
             "registered": self._link.is_registered,
             "draining": self._link.is_draining,
             "quiet": self._link.is_quiet,
             **self._of_roles(),
         }
+        if any(newer):
+            checks["schema"] = newer[0]
         is_known = checks["postgres"] == "ok" and checks["registered"]
         return checked(is_known and not checks["draining"], checks)
 

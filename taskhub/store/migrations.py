@@ -100,13 +100,23 @@ def migrate(database_url: str, patience_s: float = _PATIENCE_S) -> list[str]:
         connection.close()
 
 
-def require_current(store: Store, *, timeout_s: float | None = None) -> None:
-    """Raise SchemaOutdatedError unless this code may run on the schema; it is read each time."""
+def require_current(store: Store, *, timeout_s: float | None = None) -> str | None:
+    """Raise SchemaOutdatedError unless this code may run on the schema, which is read each time.
+
+    Returns in words that it is newer than this code, which it allows; None if it is not.
+    """
     try:
         applied = schema_versions(store, timeout_s=timeout_s)
     except SchemaOutdatedError:
         applied = {}
     _require_fit(applied)
+    newest, at = max(step.version for step in available()), max(applied)
+    return f"schema is at {at}, newer than this version's {newest}, and allows it" if at > newest else None
+
+
+def require_unchanged(connection: Connection) -> None:
+    """Raise MigrationError if an applied migration is not what its file says."""
+    _missing(connection)
 
 
 def _require_fit(applied: dict[int, int]) -> None:

@@ -49,7 +49,10 @@ PROGRAMS = {
     "taskhub migrate": Program(_COMMAND.format("migrate"), {"click", "psycopg2"}, 32),
     "taskhub dev": Program(_COMMAND.format("dev"), {"click", "orjson", "psycopg2"}, 70),
     "taskhub check": Program(
-        _COMMAND.format("check"), {"click", "psycopg2", "redis", "hiredis", "opentelemetry"}, 42, may_have_asyncio=True
+        _COMMAND.format("check"),
+        {"click", "psycopg2", "redis", "hiredis", "opentelemetry", "orjson"},
+        66,
+        may_have_asyncio=True,
     ),
     "a worker": Program(
         _WORKER,

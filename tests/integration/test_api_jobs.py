@@ -288,3 +288,10 @@ def test_depth_is_counted_in_postgres_while_redis_is_away(make_client: MakeClien
     rows.add(1, queue="b", run_at="=clock_timestamp() + interval '1 h'")
     page = Samples(make_client(redis_url="redis://127.0.0.1:1/0").get("/metrics").text)
     assert (page.get("queue_depth", queue="a"), page.get("queue_depth", queue="b")) == (3, 2)
+
+
+def test_a_newer_schema_that_allows_this_version_is_ready_and_says_so(client: FlaskClient, rows: Rows) -> None:
+    assert "schema" not in client.get("/readyz").json["checks"]
+    rows.sql("INSERT INTO schema_migrations VALUES (9998, 'later', 'c', now(), 1)")
+    answer = client.get("/readyz")
+    assert (answer.status_code, "newer than this version's" in answer.json["checks"]["schema"]) == (200, True)

@@ -126,6 +126,11 @@ def test_a_type_gives_defaults(client: FlaskClient) -> None:
     assert (job["queue"], job["priority"], job["max_attempts"]) == ("x", 0, 9)
 
 
+def test_a_misspelt_field_is_told_with_the_one_that_was_meant(client: FlaskClient) -> None:
+    problems = refused(post(client, {"payload": {"type": "demo"}, "prioritty": 1, "zzz": 1}), 422, "invalid_request")
+    assert problems == {"prioritty": "is not a field; did you mean priority?", "zzz": "is not a field"}
+
+
 def test_fields_that_are_null_count_as_not_given(client: FlaskClient) -> None:
     body = {"payload": {"type": "demo"}, "queue": None, "priority": None, "tags": None, "run_at": None}
     assert post(client, body).json["queue"] == "default"

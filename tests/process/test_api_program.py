@@ -113,3 +113,16 @@ def _counted(program: Api) -> float | None:
         return program.metrics().total("taskhub_jobs_submitted_total")
     except (OSError, AssertionError):
         return None
+
+
+def test_it_says_where_it_listens_and_at_once_that_postgresql_is_away(api: MakeApi) -> None:
+    running = api(TASKHUB_DATABASE_URL="postgresql://127.0.0.1:1/db")
+    running.start()
+    try:
+        told = wait_until(lambda: running.events("api.waits"), 20, f"it says so\n{running.tail()}")
+        [listening] = running.events("api.listening")
+        assert listening["message"] == f"listening on http://127.0.0.1:{running.port}"
+        assert len(told) == 1
+        assert "requests get 503 until it is there" in told[0]["message"]
+    finally:
+        running.stop()

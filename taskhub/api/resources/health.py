@@ -23,19 +23,20 @@ class _Readiness:
     def __init__(self, context: ApiContext) -> None:
         self._context = context
         self._said = ""
+        self.newer_schema: str | None = None  # in words, at the last look
 
     def postgres(self) -> str:
         try:
             with self._context.store.connection() as connection:
                 was_open = connection.is_open
                 try:
-                    require_current(connection, timeout_s=_CHECK_S)
+                    self.newer_schema = require_current(connection, timeout_s=_CHECK_S)
                 except SchemaOutdatedError:
                     raise
                 except StoreUnavailableError:  # it may have died since its last use
                     if not was_open:
                         raise
-                    require_current(connection, timeout_s=_CHECK_S)
+                    self.newer_schema = require_current(connection, timeout_s=_CHECK_S)
         except SchemaOutdatedError as error:
             self._say(str(error))
             return str(error)
@@ -68,6 +69,8 @@ def blueprint(context: ApiContext) -> Blueprint:
         redis = "ok" if context.doorbell.ask() else "away"
         is_ready = postgres == "ok" and not is_draining
         checks = {"postgres": postgres, "redis": redis, "draining": is_draining}
+        if readiness.newer_schema:
+            checks["schema"] = readiness.newer_schema
         return json_answer({"status": "ok" if is_ready else "unready", "checks": checks}, 200 if is_ready else 503)
 
     @routes.get("/metrics")

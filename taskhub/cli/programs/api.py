@@ -7,6 +7,7 @@ import sys
 
 import click
 
+from taskhub.cli.handler_syntax import require_syntax
 from taskhub.settings.fields import Settings
 
 ARGV = [sys.executable, "-m", "gunicorn", "--config", "python:taskhub.api.gunicorn_conf", "taskhub.wsgi:app"]
@@ -18,4 +19,5 @@ def command() -> None:
     settings = Settings.load()
     settings.server_urls()
     settings.require_meant_exposure()
+    require_syntax(settings.handlers)
     os.execv(ARGV[0], ARGV)  # noqa: S606

@@ -1,71 +1,80 @@
-"""`taskhub check`: are the settings good, and do the servers that they name answer?"""
+"""`taskhub check`: would `taskhub api` and `taskhub worker` start here, and what is to be run next?"""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 
 import click
 
-from taskhub import addresses
-from taskhub.broker.opening import open_broker
+from taskhub.cli import server_checks
+from taskhub.cli.dev import tcp_ports
+from taskhub.cli.handler_check import imported
+from taskhub.cli.handler_syntax import HandlersError
 from taskhub.cli.package_check import ShadowedError, require_own_supervisor
-from taskhub.domain.errors import SchemaOutdatedError, UnavailableError
-from taskhub.settings.fields import Settings
-from taskhub.store.migrations import require_current
-from taskhub.store.opening import open_store
+from taskhub.cli.server_checks import OK, REFUSED, Finding
+from taskhub.settings.fields import Settings, SettingsError
 
-OK, REFUSED, AWAY = 0, 1, 3
+_NEXT = "taskhub api, and taskhub worker"
 
 
 @click.command()
 def command() -> None:
-    """Check the settings, then try PostgreSQL and Redis; exit 2 for bad settings, 3 if one is away."""
+    """Try each thing that `api` and `worker` will do; exit 1 if one would fail, 2: settings, 3: a server is away."""
     settings = Settings.load()
     database_url, redis_url = settings.server_urls()
     for warning in settings.warnings:
         click.echo(f"warning: {warning}", err=True)
     click.echo("settings: good")
-    sys.exit(max(_try_packages(), _try_postgres(database_url, settings), _try_redis(redis_url, settings)))
+    worst, after = OK, ""
+    for findings in (
+        _packages(),
+        _handlers(settings),
+        server_checks.postgres(database_url, settings),
+        server_checks.redis(redis_url, settings),
+        _ports(settings),
+    ):
+        for code, text, then in findings:
+            click.echo(text, err=text.startswith("warning"))
+            worst, after = max(worst, code), after or then
+    click.echo(f"next: {after or (_NEXT if worst == OK else 'mend what is told above, then taskhub check')}")
+    sys.exit(worst)
 
 
-def _try_packages() -> int:
+def _packages() -> Iterator[Finding]:
     try:
         require_own_supervisor()
     except ShadowedError as error:
-        click.echo(f"packages: {error}")
-        return REFUSED
-    return OK
+        yield REFUSED, f"packages: {error}", ""
 
 
-def _try_postgres(url: str, settings: Settings) -> int:
-    connection = open_store(settings, "taskhub check")
-    where = f"PostgreSQL at {addresses.masked(url)}"
+def _handlers(settings: Settings) -> Iterator[Finding]:
     try:
-        require_current(connection)
-        [(encoding,)] = connection.execute("SHOW server_encoding")
-    except SchemaOutdatedError as error:
-        click.echo(f"{where}: answers, but {error}")
-        return REFUSED
-    except UnavailableError as error:
-        click.echo(f"{where}: {error}; is it running, and is TASKHUB_DATABASE_URL right?")
-        return AWAY
-    finally:
-        connection.close()
-    if encoding != "UTF8":
-        click.echo(f"{where}: answers, but its encoding is {encoding}: make the database with ENCODING 'UTF8'")
-        return REFUSED
-    click.echo(f"{where}: answers, schema current")
-    return OK
+        report = imported(settings.handlers, settings.timers.import_s)
+    except HandlersError as error:
+        yield REFUSED, f"handlers: {error}", ""
+        return
+    types: dict[str, list[str]] = {}
+    for queue, job_type in report.types:
+        types.setdefault(queue, []).append(job_type)
+    for queue, names in sorted(types.items()):
+        yield OK, f"handlers: queue {queue}: {', '.join(sorted(names))}", ""
+    unserved = [queue for queue in types if settings.queues and queue not in dict(settings.queues)]
+    if unserved:
+        queues = ", ".join(sorted(unserved))
+        yield OK, f"warning: TASKHUB_QUEUES leaves out {queues}: this worker runs no jobs from there", ""
+    for module, left in report.left_behind:
+        yield OK, f"warning: {module} {', '.join(left)} when it is imported; do that in the handler", ""
 
 
-def _try_redis(url: str, settings: Settings) -> int:
-    where = f"Redis at {addresses.masked(url)}"
+def _ports(settings: Settings) -> Iterator[Finding]:
     try:
-        policy = open_broker(settings).eviction_policy()
-    except UnavailableError as error:
-        click.echo(f"{where}: {error}; is it running, and is TASKHUB_REDIS_URL right?")
-        return AWAY
-    click.echo(f"{where}: answers")
-    if policy != "noeviction":
-        click.echo(f"warning: Redis evicts keys ({policy}); set maxmemory-policy noeviction", err=True)
-    return OK
+        settings.require_meant_exposure()
+    except SettingsError as error:
+        yield REFUSED, f"ports: {error}", ""
+    wanted = (settings.http_port, "TASKHUB_HTTP_PORT"), (settings.metrics_port, "TASKHUB_METRICS_PORT")
+    for port, setting in wanted:
+        if port == 0:
+            continue  # a free one
+        trouble = tcp_ports.trouble(settings.http_host, port, setting)
+        yield (REFUSED, f"ports: {trouble}", "") if trouble else (OK, f"ports: {port} is free ({setting})", "")

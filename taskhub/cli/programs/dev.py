@@ -10,6 +10,7 @@ import click
 from taskhub import logs
 from taskhub.cli.dev.stack import DevStack
 from taskhub.cli.dev.stop_signals import StopSignals
+from taskhub.cli.handler_syntax import require_syntax
 from taskhub.cli.package_check import require_own_supervisor
 from taskhub.settings.fields import Settings
 
@@ -28,4 +29,5 @@ def command() -> None:
     settings = Settings.load(defaults=defaults)
     logs.configure(settings)
     require_own_supervisor()
+    require_syntax(settings.handlers)
     DevStack(settings, os.environ, signals).run()
