@@ -82,9 +82,7 @@ def import_handlers(settings: Settings, signals: Signals, report: Report, *, is_
     if report.left_behind:
         return Handlers(report.types, limit_s)
     if is_continued and report.seconds > _QUICK_S:
-        text = f"they take {report.seconds:.0f} s to import: each child imports them for itself, one after the other"
-        log.warning("handlers.imported_by_children", extra={"text": text})
-        return Handlers(report.types, limit_s)
+        return _left_to_children(f"they take {report.seconds:.0f} s to import", report, limit_s)
     within_s = min(limit_s, _LONG_S) if is_continued else limit_s  # nobody looks after the children meanwhile
     try:
         with discarding_output(), signals.interrupting(within_s):
@@ -92,15 +90,18 @@ def import_handlers(settings: Settings, signals: Signals, report: Report, *, is_
     except Interrupted:
         if signals.is_stop_wanted() and not is_continued:
             return None
-        text = f"their import took longer than {within_s:.0f} s here: each child imports them for itself"
-        log.warning("handlers.imported_by_children", extra={"text": text})
-        return Handlers(report.types, limit_s)
+        return _left_to_children(f"their import took longer than {within_s:.0f} s here", report, limit_s)
     except registry.HandlerError as error:
         log.error("handlers.failed", extra={"text": str(error)})
         return Handlers(report.types, limit_s) if is_continued else None
     gc.collect()
     gc.freeze()  # what is here now is shared with the children; no collection may write to it
     return Handlers(tuple((handler.queue, handler.type) for handler in known.handlers()), 0.0)
+
+
+def _left_to_children(why: str, report: Report, limit_s: float) -> Handlers:
+    log.warning("handlers.imported_by_children", extra={"text": f"{why}: each child imports them for itself"})
+    return Handlers(report.types, limit_s)
 
 
 def fits_memory_limits(settings: Settings, *, is_continued: bool) -> bool:

@@ -15,7 +15,7 @@ from taskhub.settings.fields import Settings
 from taskhub.store.connection import Connection
 from taskhub.store.migrations import migrate
 from tests.harness.rows import Rows
-from tests.harness.servers import Postgres, Redis, new_database
+from tests.harness.servers import Postgres, Redis, new_database, started
 from tests.sweep import drawing
 
 _TEMPLATE = "taskhub_template"
@@ -52,23 +52,15 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
     """The test process's own PostgreSQL."""
-    server = Postgres()
-    try:
-        server.start()
+    with started(Postgres()) as server:
         yield server
-    finally:
-        server.remove()
 
 
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[Redis]:
     """The test process's own Redis 6.2."""
-    server = Redis()
-    try:
-        server.start()
+    with started(Redis()) as server:
         yield server
-    finally:
-        server.remove()
 
 
 @pytest.fixture(scope="session")

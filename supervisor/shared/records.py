@@ -169,3 +169,10 @@ class RecordView:
     def revoke(self, token: str) -> None:
         """Tell the child that what it has not begun under this token is taken away."""
         self._bank.set_id(m.B_REVOKED, token)
+
+
+def look_for_leftovers(leftovers: Leftovers, dead: list[RecordView]) -> None:
+    """One look around is enough for all that are dead by now."""
+    for record in dead:
+        if record.may_have_leftovers:
+            leftovers.add(record.slot, record.generation)

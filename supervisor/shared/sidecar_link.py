@@ -13,50 +13,12 @@ from supervisor.leftovers import Leftovers
 from supervisor.shared import layout as m
 from supervisor.shared.file import Memory
 from supervisor.shared.layout import now_ns
+from supervisor.shared.predecessor_records import PredecessorRecords
 from supervisor.shared.predecessors import Predecessor, keep_bytes, names_a_worker, older_files, remove_unfinished
-from supervisor.shared.records import RecordView
+from supervisor.shared.records import RecordView, look_for_leftovers
 from taskhub.logs import get_logger
 
 log = get_logger(__name__)
-
-
-class PredecessorRecords:
-    """What a dead worker of this state folder has left, as far as it can be read."""
-
-    def __init__(self, predecessor: Predecessor, leftovers: Leftovers) -> None:
-        self._predecessor = predecessor
-        self.worker = predecessor.worker
-        self.is_stuck = False  # seen to, and still there
-        self._records = [
-            RecordView(bank, leftovers, predecessor.is_of_this_boot, predecessor.was_stopping)
-            for bank in predecessor.banks()
-        ]
-        _look_for_leftovers(leftovers, self._records)
-
-    def all(self) -> Iterator[RecordView]:
-        """The records that can be relied upon; what the others held, PostgreSQL must tell."""
-        for record in self._records:
-            if record.flaw is None:
-                yield record
-
-    def set_aside(self, slot: int, content: bytes, reason: str) -> None:
-        """Keep the bytes of a record that cannot be accounted for."""
-        keep_bytes(self._predecessor.path, f"slot-{slot}", content, reason)
-
-    def remove(self) -> None:
-        """All is accounted for, or known to PostgreSQL alone: delete the file, or keep it if it is damaged."""
-        name = None if names_a_worker(self._predecessor.path) else "no worker has this name"
-        flaws = [name, self._predecessor.flaw, *(record.flaw for record in self._records)]
-        reason = next((flaw for flaw in flaws if flaw), None)
-        try:
-            if reason is None:
-                self._predecessor.remove()
-            else:
-                set_aside(self._predecessor, reason)
-        except OSError as error:
-            self.is_stuck = True
-            text = f"it cannot be removed from TASKHUB_STATE_DIR: {error.strerror}"
-            log.warning("worker.state_stuck", extra={"worker": self.worker, "text": text})
 
 
 class SidecarLink:
@@ -75,7 +37,7 @@ class SidecarLink:
     def all(self) -> Iterator[RecordView]:
         leftovers = self._leftovers_of(self.worker)
         records = [RecordView(bank, leftovers) for bank in self._memory.banks()]
-        _look_for_leftovers(leftovers, [record for record in records if record.is_dead])
+        look_for_leftovers(leftovers, [record for record in records if record.is_dead])
         yield from records
 
     def latest_task(self, slot: int) -> str | None:
@@ -197,17 +159,3 @@ class SidecarLink:
                 predecessor.release()
             if records.is_stuck:
                 self._stuck.add(path)
-
-
-def _look_for_leftovers(leftovers: Leftovers, dead: list[RecordView]) -> None:
-    """One look around is enough for all that are dead by now."""
-    for record in dead:
-        if record.may_have_leftovers:
-            leftovers.add(record.slot, record.generation)
-
-
-def set_aside(predecessor: Predecessor, reason: str) -> None:
-    """Put a damaged file out of the way; what PostgreSQL knows of its worker does not need it."""
-    kept = predecessor.set_aside(reason)
-    text = f"kept as {kept.name}, its jobs are taken back as PostgreSQL knows them: {reason}"
-    log.warning("worker.state_damaged", extra={"worker": predecessor.worker, "text": text})

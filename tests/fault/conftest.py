@@ -11,7 +11,6 @@ import pytest
 from taskhub.broker.broker import Broker
 from taskhub.settings.fields import Settings
 from taskhub.store.connection import Connection
-from taskhub.store.migrations import migrate
 from tests.harness.audit import keep_history
 from tests.harness.fixtures import *  # noqa: F403 (fixtures are found by their names here)
 from tests.harness.ledger import VARIABLE, Ledger
@@ -19,29 +18,6 @@ from tests.harness.played_worker import PlayedWorker
 from tests.harness.proxy import Proxy
 from tests.harness.rows import Rows
 from tests.harness.servers import Postgres, Redis
-
-
-@pytest.fixture
-def frail_postgres() -> Iterator[Postgres]:
-    """A migrated server of this test's own."""
-    server = Postgres()
-    try:
-        server.start()
-        migrate(server.url("postgres"))
-        yield server
-    finally:
-        server.remove()
-
-
-@pytest.fixture
-def frail_redis() -> Iterator[Redis]:
-    """A server of this test's own."""
-    server = Redis()
-    try:
-        server.start()
-        yield server
-    finally:
-        server.remove()
 
 
 @pytest.fixture

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from taskhub.store.migrations import migrate
 from tests.harness.ledger import VARIABLE, Ledger
 from tests.harness.programs import Api, Worker
+from tests.harness.servers import Postgres, Redis, started
 
-__all__ = ["MakeApi", "MakeWorker", "api", "environment", "ledger", "worker"]
+__all__ = ["MakeApi", "MakeWorker", "api", "environment", "frail_postgres", "frail_redis", "ledger", "worker"]
 
 MakeApi = Callable[..., Api]
 MakeWorker = Callable[..., Worker]
@@ -20,6 +22,21 @@ MakeWorker = Callable[..., Worker]
 def ledger(tmp_path: Path) -> Ledger:
     """Where the handlers of this test write what they do."""
     return Ledger(tmp_path / "ledger")
+
+
+@pytest.fixture
+def frail_postgres() -> Iterator[Postgres]:
+    """A migrated server of this test's own."""
+    with started(Postgres()) as server:
+        migrate(server.url("postgres"))
+        yield server
+
+
+@pytest.fixture
+def frail_redis() -> Iterator[Redis]:
+    """A server of this test's own."""
+    with started(Redis()) as server:
+        yield server
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import quote
 
 import psycopg2
@@ -186,6 +187,19 @@ class Postgres(_Server):
         self.version = connection.server_version
         connection.close()
         return True
+
+
+_S = TypeVar("_S", "Postgres", "Redis")
+
+
+@contextlib.contextmanager
+def started(server: _S) -> Iterator[_S]:
+    """A server that runs for as long as this does, and of which nothing stays behind."""
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
 
 
 @contextlib.contextmanager

@@ -18,19 +18,15 @@ from taskhub.store.connection import Connection
 from taskhub.store.places import Place, places
 from tests.harness.programs import free_port
 from tests.harness.proxy import Proxy
-from tests.harness.servers import Postgres, Redis
+from tests.harness.servers import Postgres, Redis, started
 from tests.waiting import stretched, wait_until
 
 
 @pytest.fixture(scope="module")
 def network() -> Iterator[Postgres]:
     """A PostgreSQL that is reached over TCP."""
-    server = Postgres(free_port())
-    try:
-        server.start()
+    with started(Postgres(free_port())) as server:
         yield server
-    finally:
-        server.remove()
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from taskhub.store.transaction import HandlerSession
 from tests.harness.forks import end, fork
 from tests.harness.programs import free_port
 from tests.harness.rows import Rows, claim, open_child
-from tests.harness.servers import Postgres
+from tests.harness.servers import Postgres, started
 from tests.waiting import wait_until
 
 TEXT = "grün, 日本, 🙂"
@@ -30,13 +30,9 @@ SHOW = "SELECT current_setting(%s)"
 @pytest.fixture(scope="module")
 def network() -> Iterator[Postgres]:
     """A PostgreSQL that is reached over TCP."""
-    server = Postgres(free_port())
-    try:
-        server.start()
+    with started(Postgres(free_port())) as server:
         migrate(server.url("postgres"))
         yield server
-    finally:
-        server.remove()
 
 
 @pytest.fixture

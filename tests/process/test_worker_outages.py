@@ -6,13 +6,11 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from taskhub.broker.broker import Broker
-from taskhub.store.migrations import migrate
 from tests.harness.fixtures import MakeWorker
 from tests.harness.ledger import Ledger
 from tests.harness.processes import family_of
@@ -31,25 +29,6 @@ IMPATIENT = {
     "TASKHUB_INTERNAL_PG_CONNECT_S": "1.7",
     "TASKHUB_INTERNAL_STALL_S": "8",
 }
-
-
-@pytest.fixture
-def frail_redis() -> Iterator[Redis]:
-    """A Redis of this test's own."""
-    server = Redis()
-    server.start()
-    yield server
-    server.remove()
-
-
-@pytest.fixture
-def frail_postgres() -> Iterator[Postgres]:
-    """A PostgreSQL of this test's own."""
-    server = Postgres()
-    server.start()
-    migrate(server.url("postgres"))
-    yield server
-    server.remove()
 
 
 def ticks(pid: int) -> float:
