@@ -42,7 +42,7 @@ def main(worker: str, slot: int, children: int) -> None:
         jobs = [job_id for _, _, _, job_id, *_ in rows[1:]]
         done, lease, settled, bank = uuid_array(jobs), claim_lease, target, 1 - bank
         began = time.monotonic()
-        spans = [time.monotonic() - began for _ in jobs]  # each of its own, as they are in earnest
+        spans = [round((time.monotonic() - began) * 1e6) for _ in jobs]  # each of its own, as they are in earnest
         arrays = (text_array([None] * len(jobs)), number_array(spans), number_array(spans))
 
 

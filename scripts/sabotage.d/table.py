@@ -932,6 +932,18 @@ SABOTAGES = [
         [("taskhub/store/connection.py", ', "enable_memoize")', ")")],
     ),
     Sabotage(
+        "what is settled after its batch is never told",
+        "tests/integration/test_settled_later.py"
+        "::test_what_a_lock_kept_from_being_settled_is_settled_and_told_once_after_its_batch",
+        [
+            (
+                "taskhub/child/settling.py",
+                "self._tell(settled_events(late.",
+                "list(settled_events(late.",
+            )
+        ],
+    ),
+    Sabotage(
         "an unknown outcome is forgotten, not sent again",
         CLAIMS + "test_w2_claim_committed_every_answer_lost_until_the_next_turn",
         [
