@@ -311,9 +311,10 @@ def test_while_there_is_work_a_batch_costs_one_message_to_postgresql(
     stage.child(database_url=proxied_pg_url, internal_batch_budget_s=0.02)
     rows.wait_counts({"completed": 60}, 20)
     claims = pg_proxy.statements.pop("settle_and_claim")
+    pg_proxy.statements.pop("served_queues")  # asked once a second, however long this takes
     others = sum(pg_proxy.statements.values())
     assert claims >= 20
-    assert others <= 8, pg_proxy.statements  # at its beginning, at its end, and what is asked once a second
+    assert others <= 8, pg_proxy.statements  # at its beginning and at its end
 
 
 def _is_idle(rows: Rows) -> bool:
