@@ -1,14 +1,18 @@
 """The floor of the drain: the same two round trips per batch of 500, and nothing else.
 
 No handler, no journal, no log, no metric, no supervisor, but true times.
-Run as `python bare_loop.py WORKER SLOT CHILDREN`.
+Run as `python bare_loop.py WORKER SLOT CHILDREN BYTES`: with BYTES, each job has a result of so many, and as many jobs
+are taken at once as may be by the bytes of their payloads.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
+
+from sample_text import sample_text
 
 from taskhub import ids
 from taskhub.broker import key_names
@@ -21,7 +25,9 @@ from taskhub.store.statements import number_array, text_array, uuid_array
 BATCH = 500
 
 
-def main(worker: str, slot: int, children: int) -> None:
+def main(worker: str, slot: int, children: int, result_bytes: int) -> None:
+    result = json.dumps(sample_text(result_bytes)) if result_bytes else None
+    most = max(1, min(BATCH, MAX_BATCH_BYTES // max(1, result_bytes)))
     store = Connection(os.environ["TASKHUB_DATABASE_URL"], application="bare loop", index_only=True)
     broker = Broker(os.environ["TASKHUB_REDIS_URL"], timeout_s=5)
     open_slot(store, WorkerSlot(worker, slot, 1), os.getpid())
@@ -30,7 +36,7 @@ def main(worker: str, slot: int, children: int) -> None:
     began = 0.0
     while True:
         target = key_names.inflight("default", worker, slot, 1, bank)
-        taken = broker.take("default", settled, target, BATCH, children)
+        taken = broker.take("default", settled, target, most, children)
         if not taken and done == "{}":
             if began and time.monotonic() - began > 0.5:
                 break
@@ -43,8 +49,8 @@ def main(worker: str, slot: int, children: int) -> None:
         done, lease, settled, bank = uuid_array(jobs), claim_lease, target, 1 - bank
         began = time.monotonic()
         spans = [round((time.monotonic() - began) * 1e6) for _ in jobs]  # each of its own, as they are in earnest
-        arrays = (text_array([None] * len(jobs)), number_array(spans), number_array(spans))
+        arrays = (text_array([result] * len(jobs)), number_array(spans), number_array(spans))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    main(sys.argv[1], *map(int, sys.argv[2:]))

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import cpu
 import harness
 import redis
+from sample_text import sample_text
 
 from taskhub import ids
 from taskhub.broker.broker import Broker
@@ -27,10 +28,10 @@ _OURS = "bench"
 
 
 class Drain:
-    """Drains of one side."""
+    """Drains of one side: of jobs that do nothing or, with `text_bytes`, return the text of that size in them."""
 
-    def __init__(self, place: harness.Servers, side: harness.Side, children: int) -> None:
-        self._place, self._side, self._children = place, side, children
+    def __init__(self, place: harness.Servers, side: harness.Side, children: int, text_bytes: int = 0) -> None:
+        self._place, self._side, self._children, self._text_bytes = place, side, children, text_bytes
         self._store = Connection(side.database_url, application=_OURS, statement_s=60)
         self._broker = Broker(side.redis_url, timeout_s=10)
         self._redis = redis.Redis.from_url(side.redis_url)
@@ -53,8 +54,9 @@ class Drain:
         worker = ids.new_token()
         self._store.run("register_worker", worker, "bare", 1, "0", "{default}")
         command = [sys.executable, str(harness.HERE / "bare_loop.py"), worker]
+        size = str(self._text_bytes)
         loops = [
-            subprocess.Popen([*command, str(n), str(self._children)], env=os.environ | self._side.environment())
+            subprocess.Popen([*command, str(n), str(self._children), size], env=os.environ | self._side.environment())
             for n in range(self._children)
         ]
         mine = "SELECT FROM slots WHERE worker = %s"
@@ -74,7 +76,7 @@ class Drain:
     def _measure(self, jobs: int, find: Callable[[], dict[int, str]]) -> Figures:
         # Pages that come into being after a checkpoint are not written whole at their first change: WAL is comparable.
         self._store.execute("CHECKPOINT", timeout_s=60)
-        job_ids = harness.preload(self._store, jobs, "bench.noop")
+        job_ids = self._preload(jobs)
         meter = cpu.Meter(lambda: find() | {self._place.redis_pid: "redis"} | self._backends())
         arguments = self._now()
         wal, commands = self._wal(), self._commands()
@@ -89,6 +91,11 @@ class Drain:
         figures["Redis commands"] = (self._commands() - commands) / jobs
         [(_, seconds)] = self._store.execute(_RATE, *span)
         return figures | {"jobs/s": jobs / seconds}
+
+    def _preload(self, jobs: int) -> list[str]:
+        if self._text_bytes:
+            return harness.preload(self._store, jobs, "bench.echo", sample_text(self._text_bytes))
+        return harness.preload(self._store, jobs, "bench.noop")
 
     def _look(self, meter: cpu.Meter) -> bool:
         meter.look()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -131,18 +132,19 @@ def api(side: Side) -> Iterator[int]:
 
 _PRELOAD = """
 INSERT INTO jobs (id, created_at, updated_at, max_attempts, priority, status, queue, type, payload)
-SELECT id, clock_timestamp(), clock_timestamp(), 5, 4, 'queued', 'default', %s, json_build_object('type', %s::text)
+SELECT id, clock_timestamp(), clock_timestamp(), 5, 4, 'queued', 'default', %s, %s::json
 FROM unnest(%s::uuid[]) AS id
 """
 
 
-def preload(store: Connection, count: int, job_type: str) -> list[str]:
-    """Insert jobs without pushing them; returns their ids in order."""
+def preload(store: Connection, count: int, job_type: str, text: str = "") -> list[str]:
+    """Insert jobs without pushing them, each with `text` in its payload; returns their ids in order."""
+    payload = json.dumps({"type": job_type, **({"text": text} if text else {})})
     store.execute("SELECT taskhub_know_queue('default', 4)")
     made: list[str] = []
     while len(made) < count:
         batch = ids.new_ids(min(5000, count - len(made)))
-        store.execute(_PRELOAD, job_type, job_type, uuid_array(batch))
+        store.execute(_PRELOAD, job_type, payload, uuid_array(batch), timeout_s=300)
         made += batch
     return made
 

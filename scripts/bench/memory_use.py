@@ -44,3 +44,13 @@ def _rollup(pid: int) -> dict[str, float]:
         if name in found:
             found[name] = int(value.split()[0]) / _KIB
     return found
+
+
+def now_and_most(pid: int) -> tuple[float, float]:
+    """What is resident of a process, and the most that ever was, in MiB; zeros for one that is gone."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0.0, 0.0
+    found = {name: value for name, _, value in (line.partition(":") for line in lines)}
+    return int(found["VmRSS"].split()[0]) / _KIB, int(found["VmHWM"].split()[0]) / _KIB

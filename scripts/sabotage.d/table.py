@@ -1207,6 +1207,11 @@ SABOTAGES = [
         [("taskhub/installation.py", "    for name in late:\n", "    for name in ():\n")],
     ),
     Sabotage(
+        "a journal that was full once stays full: each further result is settled alone",
+        "tests/integration/test_work_per_job.py::test_a_job_of_a_drain",
+        [("taskhub/child/batch_run.py", "                self._make_room()\n", "")],
+    ),
+    Sabotage(
         "each statement is a round trip more",
         "tests/integration/test_work_per_job.py::test_one_job_by_a_producer",
         [

@@ -154,12 +154,19 @@ class BatchRun:
             if not is_noted:  # no room: then it must be settled before anything else starts
                 self._link.finishing()
                 self._settle_until_done()
+                self._make_room()
         if duration_s > LONG_JOB_S:
             self._ground.clean()  # still this job's time: what its leftovers do now is its own
         if self._ground.is_weighed:
             self._ground.weigh()
         self._link.end()
         self._runner.clean()
+
+    def _make_room(self) -> None:
+        """The journal has been full: once everything in it is settled, the next outcomes need not be one by one."""
+        with self._settler.lock:
+            if not self._batch.is_unsettled:
+                self._link.clear_notes()
 
     def _run_alone(self) -> None:
         """A job that has crashed its child before runs with nothing else at stake."""

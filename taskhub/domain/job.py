@@ -22,7 +22,7 @@ UNKNOWN_TYPE: Final = "unknown_type"
 RESULT_UNSTORABLE: Final = "result_unstorable"
 INTERRUPTED: Final = "interrupted"  # a cause that charges nothing
 
-MAX_BATCH_BYTES: Final = 8 * 1024 * 1024  # of payloads; the last may reach beyond
+MAX_BATCH_BYTES: Final = 4 * 1024 * 1024  # of payloads; the last may reach beyond
 MAX_CRASHES: Final = 3
 FREE_INTERRUPTIONS: Final = 10
 DEFAULT_QUEUE: Final = "default"

@@ -29,6 +29,7 @@ Work = Counter[str]
 
 STATEMENTS, SENDS, COMMANDS, WAL = "statements", "sends to Redis", "commands of Redis", "bytes of WAL"
 PYTHON, C, SYSCALLS = "calls of Python", "calls of C", "system calls"
+_BY_THE_CLOCK = {"served_queues"}  # sent once in a while, however much is done meanwhile
 _SENDING = {"send", "sendall", "sendmsg"}
 _LINE = re.compile(r"^\s*[\d.]+\s+[\d.]+\s+\d+\s+(\d+)\s+(?:\d+\s+)?(\w+)$", re.MULTILINE)
 _WAITING = {"clock_nanosleep", "futex", "poll", "restart_syscall", "select", "total"}  # how often is the clock's affair
@@ -45,7 +46,7 @@ def counted_calls() -> Iterator[Work]:
         elif event == "c_call":
             work[C] += 1
             if argument.__name__ == "execute" and isinstance(argument.__self__, cursor):
-                work[STATEMENTS] += 1
+                work[STATEMENTS] += _named(frame) not in _BY_THE_CLOCK
             elif argument.__name__ in _SENDING and isinstance(argument.__self__, socket):
                 work[SENDS] += 1
 
@@ -91,6 +92,13 @@ def counted_system_calls(pid: int, told: Path) -> Iterator[Callable[[], int] | N
             tracer.kill()
         tracer.wait(10)
         tracer.stderr.close()
+
+
+def _named(frame: FrameType | None) -> str:
+    """The name of the statement that is being sent; of plain SQL, nothing."""
+    while frame is not None and frame.f_code.co_name != "run":
+        frame = frame.f_back
+    return str(frame.f_locals.get("name", "")) if frame is not None else ""
 
 
 def _wal(rows: Rows) -> int:
