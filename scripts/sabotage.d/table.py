@@ -421,6 +421,11 @@ SABOTAGES = [
         [("taskhub/job_types.py", "if self._takes is not None:", "if False:")],
     ),
     Sabotage(
+        "a handler is not told that its worker drains",
+        "tests/unit/test_run_job.py::test_a_handler_is_told_to_stop_when_its_worker_drains_or_its_time_is_over",
+        [("taskhub/child/run_job.py", "return not self._link.is_wanted() or self.are_due()", "return self.are_due()")],
+    ),
+    Sabotage(
         "the cause of a lost transaction is asked of its class",
         "tests/unit/test_run_job.py::test_a_lost_transaction_whose_class_hides_its_cause_is_an_interruption",
         [("taskhub/child/failure_policy.py", "_CAUSE_OF(error)", "error.__cause__")],

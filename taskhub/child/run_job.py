@@ -116,7 +116,11 @@ class JobRunner:
             self._may_interrupt = False
             raise JobCancelled("the job was cancelled while it ran")
 
-    # What a job's transaction asks of the execution that it is part of
+    def is_to_stop(self) -> bool:
+        """True if a handler does well to come to an end."""
+        return not self._link.is_wanted() or self.are_due()
+
+    # What a job's transaction, and the job, ask of the execution that they are part of
 
     @contextmanager
     def held_off(self) -> Iterator[None]:
@@ -139,7 +143,7 @@ class JobRunner:
         """The job's time that is left."""
         return self._link.left_s()
 
-    def _transaction_of(self, job: Job) -> CompletingTransaction:
+    def transaction_of(self, job: Job) -> CompletingTransaction:
         if job.id != self._running:
             raise TransactionStateError("this job is not running any more")
         if self._transaction is None:
@@ -176,7 +180,7 @@ class JobRunner:
             attempt=claimed.attempt,
             max_attempts=claimed.max_attempts,
             lease=lease,
-            transaction=self._transaction_of,
+            execution=self,
         )
 
 

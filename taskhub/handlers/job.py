@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, Protocol
@@ -20,6 +19,14 @@ class JobTransaction(Protocol):
     def complete(self, cursor: Any) -> None: ...
 
 
+class Execution(Protocol):
+    """What a job asks of the process that runs it."""
+
+    def transaction_of(self, job: Job) -> JobTransaction: ...
+    def left_s(self) -> float: ...
+    def is_to_stop(self) -> bool: ...
+
+
 class Job:
     """The job that a handler runs.
 
@@ -30,7 +37,7 @@ class Job:
     log: a logger whose lines carry the job's id, type, queue and attempt beside what `extra` gives.
     """
 
-    __slots__ = ("_transaction", "attempt", "data", "id", "lease", "max_attempts", "payload", "queue", "type")
+    __slots__ = ("_execution", "attempt", "data", "id", "lease", "max_attempts", "payload", "queue", "type")
 
     def __init__(
         self,
@@ -42,7 +49,7 @@ class Job:
         attempt: int,
         max_attempts: int,
         lease: str,
-        transaction: Callable[[Job], JobTransaction],
+        execution: Execution,
     ) -> None:
         self.id = id
         self.type = type
@@ -52,7 +59,7 @@ class Job:
         self.attempt = attempt
         self.max_attempts = max_attempts
         self.lease = lease
-        self._transaction = transaction
+        self._execution = execution
 
     @property
     def idempotency_key(self) -> str:
@@ -61,6 +68,18 @@ class Job:
     @property
     def log(self) -> JobLogger:
         return JobLogger({"job_id": self.id, "type": self.type, "queue": self.queue, "attempt": self.attempt})
+
+    def remaining_s(self) -> float:
+        """Seconds until the job's time is over and `JobTimeout` is raised; 0 when it is. A drain may end before."""
+        return max(0.0, self._execution.left_s())
+
+    def should_stop(self) -> bool:
+        """True once the worker drains or wants this process gone, the job is cancelled, or its time is over.
+
+        A long handler asks now and then: it saves what it has and raises `Retry(after_s=0)`, which spends an attempt;
+        one that goes on has until the drain's end (TASKHUB_DRAIN_S), and is interrupted then, which spends none.
+        """
+        return self._execution.is_to_stop()
 
     def transaction(self) -> AbstractContextManager[Any]:
         """`with job.transaction() as cursor:` runs the handler's SQL in the transaction that completes the job.
@@ -74,7 +93,7 @@ class Job:
         Raises LeaseLostError if the job is no longer this worker's, TransactionStateError if it is used
         twice, nested, or outside of the handler's thread.
         """
-        return self._transaction(self)
+        return self._execution.transaction_of(self)
 
     def complete(self, cursor: Any) -> None:
         """Complete the job in a transaction of the handler's own: `cursor` is one of psycopg2 or psycopg 3, on the
@@ -83,4 +102,4 @@ class Job:
         If that commit succeeds, the job is completed with a null result; if not, the job ends as the
         handler does. Raises LeaseLostError, TransactionStateError.
         """
-        self._transaction(self).complete(cursor)
+        self._execution.transaction_of(self).complete(cursor)

@@ -78,6 +78,7 @@ READ_BY_LIBRARIES = {"taskhub/api/gunicorn_conf.py"}
 CALLED_BY_USERS = {
     "taskhub/producer.py": {"submit_many"},
     "taskhub/job_types.py": {"submit_at", "submit_in"},
+    "taskhub/handlers/job.py": {"remaining_s", "should_stop"},
 }
 
 

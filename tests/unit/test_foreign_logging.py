@@ -30,7 +30,7 @@ OURS = logs.get_logger("taskhub.child")
 
 def job() -> Job:
     return Job(
-        id="a", type="demo", queue="default", payload={}, attempt=1, max_attempts=2, lease="l", transaction=None  # type: ignore[arg-type]
+        id="a", type="demo", queue="default", payload={}, attempt=1, max_attempts=2, lease="l", execution=None  # type: ignore[arg-type]
     )  # fmt: skip
 
 

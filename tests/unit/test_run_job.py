@@ -174,6 +174,21 @@ def test_retry_and_fail_say_how_it_goes_on(bench: Bench) -> None:
     assert (given_up.retry_in_s, given_up.reason, given_up.message) == (None, NON_RETRYABLE, "no such account")
 
 
+def test_a_handler_is_told_to_stop_when_its_worker_drains_or_its_time_is_over(bench: Bench) -> None:
+    def run(job: Any) -> list[Any]:
+        told = [job.should_stop(), 55 < job.remaining_s() <= 60]
+        bench.memory.header.raw[m.H_MODE] = m.MODE_DRAIN
+        return [*told, job.should_stop()]
+
+    drained = bench.run(run)
+    bench.memory.header.raw[m.H_MODE] = 0
+    assert isinstance(drained, Completed)
+    assert drained.result == "[false,true,true]"
+    late = bench.run(lambda job: [job.should_stop(), job.remaining_s()], timeout_s=0)
+    assert isinstance(late, Completed)
+    assert late.result == "[true,0.0]"
+
+
 def test_a_payload_that_does_not_fit_fails_once_and_for_good(bench: Bench) -> None:
     """However it came past the ways in: the worker checks it before the handler."""
     handler = registry.get("sleep")

@@ -60,7 +60,14 @@ def known(kind: Any, function: Callable[..., Any] = lambda job: job.data) -> Han
 
 def job_of(payload: dict[str, Any]) -> Job:
     return Job(
-        id="1", type="t", queue="q", payload=payload, attempt=1, max_attempts=1, lease="", transaction=lambda job: Any
+        id="1",
+        type="t",
+        queue="q",
+        payload=payload,
+        attempt=1,
+        max_attempts=1,
+        lease="",
+        execution=None,  # type: ignore[arg-type]
     )
 
 
