@@ -23,10 +23,9 @@ from taskhub.domain.errors import StoreUnavailableError
 from taskhub.masking import first_line
 from taskhub.store.places import Place, places
 
-# For so long the server waits for the client's machine to take in an answer. Without it a client that is frozen or
-# cut off while it receives a large one keeps its locks for ever: the server sits in its write, where none of its
-# time-outs fires and nothing asks whether the client is still there. On a Unix socket it has no effect; there the
-# supervisor's kill of a silent child ends the session.
+# For so long the server waits for the client's machine to take in an answer. Without it a client that is frozen while
+# it receives a large one keeps its locks for ever: the server sits in its write, where none of its time-outs fires.
+# On a Unix socket it has no effect; there the supervisor's kill of a silent child ends the session.
 UNREAD_MS = 10_000
 
 _SAFE = {

@@ -79,7 +79,7 @@ def test_after_a_refused_result_the_batch_that_was_taken_is_claimed_at_once(
 ) -> None:
     """It lies in the in-flight list by then, so no bell would tell of it."""
     rows.sql(REFUSE_TO_COMPLETE.format(type="ledger.until"))
-    stage.child(internal_block_s=60, internal_redis_worker_s=90)
+    stage.child(internal_block_s=60, internal_redis_worker_s=90, internal_settle_within_s=60)  # by the claim alone
     go_on = tmp_path / "go-on"
     [refused] = submit(store, broker, "ledger.until", file=str(go_on))
     wait_until(ledger.starts, 10, "the first job runs")

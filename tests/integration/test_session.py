@@ -162,8 +162,8 @@ def test_a_child_frozen_while_it_receives_a_large_claim_loses_its_slot(
     url, rows = network.network_url("postgres"), Rows(network.url("postgres"))
     setting_up = Connection(url)
     child = open_child(setting_up)
-    payload = '{"type":"echo","x":"' + "x" * 2**20 + '"}'
-    jobs = rows.add(16, payload=payload)
+    payload = '{"type":"echo","x":"' + "x" * 2**24 + '"}'  # more than the buffers of both sides take in
+    jobs = rows.add(2, payload=payload)
 
     def freeze(raw: Any, deadline: float) -> bool:
         os.kill(os.getpid(), signal.SIGSTOP)
@@ -184,7 +184,7 @@ def test_a_child_frozen_while_it_receives_a_large_claim_loses_its_slot(
         rescuer = Connection(url, statement_s=10, lock_s=9)
         held = Held(WorkerSlot(*child), record_is_lost=True)
         rescued = rescue(rescuer, held, Death("worker_lost", "the worker was lost"))
-        assert [row["status"] for row in rows.jobs(jobs)] == ["queued"] * 16
+        assert [row["status"] for row in rows.jobs(jobs)] == ["queued"] * 2
         assert rescued == []  # the claim was undone with its session
         rescuer.close()
     finally:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -38,6 +40,7 @@ Post = Callable[[str, bytes], None]
 
 PAGE = Path(__file__).parents[2] / "docs/performance.md"
 ROOM = 1.15  # what a count may be above the page's figure: interpreters and servers differ a little
+TRIES = 3
 MORE = 2  # and whatever else is done once in a while may come in between
 # How large a batch is, and whether its first jobs are settled while the others run, is not decided by how fast this
 # machine is now.
@@ -54,12 +57,17 @@ def budget(column: str) -> dict[str, float]:
     return {row[0]: float(row[names.index(column)].replace(",", "")) for row in table if row[names.index(column)]}
 
 
-def assert_within_budget(column: str, jobs: int, work: Work) -> None:
-    counted = {name: count / jobs for name, count in work.items()}
-    allowed = budget(column)
-    assert set(counted) - {SYSCALLS} == set(allowed) - {SYSCALLS}
-    told = {name: (round(count, 4), allowed[name]) for name, count in counted.items()}
-    assert {name: pair for name, pair in told.items() if pair[0] > pair[1] * ROOM + MORE / jobs} == {}, told
+def assert_within_budget(column: str, jobs: int, measure: Callable[[], Work]) -> None:
+    """The least of a few counts is the work: what the clock or a busy machine brings along only adds to it."""
+    allowed, least = budget(column), dict.fromkeys(budget(column), math.inf)
+    for _ in range(TRIES):
+        counted = {name: count / jobs for name, count in measure().items()}
+        assert set(counted) - {SYSCALLS} == set(allowed) - {SYSCALLS}
+        least = {name: min(count, least[name]) for name, count in counted.items()}
+        beyond = {name: count for name, count in least.items() if count > allowed[name] * ROOM + MORE / jobs}
+        if not beyond:
+            return
+    raise AssertionError(f"more than {allowed}: {beyond}; all: {least}")
 
 
 @pytest.fixture
@@ -126,17 +134,23 @@ def test_a_job_of_a_drain(
     tmp_path: Path,
 ) -> None:
     """The difference between a long drain and a short one: beginning and ending are in neither."""
-    drain, found = Drain(settings, store, tmp_path), []
-    for jobs in (few, many):
+    drain = Drain(settings, store, tmp_path)
+
+    def work(jobs: int) -> Work:
+        rows.sql("DELETE FROM jobs")
         rows.sql("CHECKPOINT")  # pages that come into being after it are not written whole at their first change
         place(rows, broker, "echo", {"text": "x" * size} if size else {}, count=jobs)
         with counted_servers(rows, redis) as servers:
             calls = drain.work(jobs)
-        found.append(calls + servers)
-    short, long = found
-    assert rows.counts() == {"completed": few + many}
-    long.subtract(short)
-    assert_within_budget(column, many - few, long)
+        assert rows.counts() == {"completed": jobs}
+        return calls + servers
+
+    def difference() -> Work:
+        short, long = work(few), work(many)
+        long.subtract(short)
+        return long
+
+    assert_within_budget(column, many - few, difference)
 
 
 @pytest.fixture
@@ -174,12 +188,15 @@ def repeated(
 
 def test_one_job_over_http(post: Post, rows: Rows, redis: redis_client.Redis) -> None:
     body = b'{"payload":{"type":"demo","value":1}}'
-    assert_within_budget("POST /jobs", TIMES, repeated(lambda: post("/jobs", body), rows, redis))
+    assert_within_budget("POST /jobs", TIMES, lambda: repeated(lambda: post("/jobs", body), rows, redis))
 
 
 def test_one_job_of_a_bulk_request(post: Post, rows: Rows, redis: redis_client.Redis) -> None:
     body = json.dumps({"jobs": [{"payload": {"type": "demo", "value": 1}}] * BULK}).encode()
-    work = repeated(lambda: post("/jobs/bulk", body), rows, redis, BULK_WARM, BULK_TIMES)
+
+    def work() -> Work:
+        return repeated(lambda: post("/jobs/bulk", body), rows, redis, BULK_WARM, BULK_TIMES)
+
     assert_within_budget("a job of a bulk of 500", BULK_TIMES * BULK, work)
 
 
@@ -188,5 +205,5 @@ def test_one_job_by_a_producer(
 ) -> None:
     made = settings()
     with Producer(*made.server_urls()) as producer:
-        work = repeated(lambda: producer.submit("demo", {"value": 1}), rows, redis)
-    assert_within_budget("Producer.submit", TIMES, work)
+        submit = partial(producer.submit, "demo", {"value": 1})
+        assert_within_budget("Producer.submit", TIMES, lambda: repeated(submit, rows, redis))
