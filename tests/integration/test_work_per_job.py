@@ -97,7 +97,7 @@ class Drain:
         start, begin = os.pipe()
 
         def live() -> None:
-            own = self._settings(handlers="", max_jobs_per_child=jobs, **UNHURRIED)
+            own = self._settings(handlers="", queues="default", max_jobs_per_child=jobs, **UNHURRIED)
             logs.configure(own, os.open(os.devnull, os.O_WRONLY))
             link.arrive()
             os.read(start, 1)
