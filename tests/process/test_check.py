@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from taskhub.store.migrations import migrate
+from tests.harness.fixtures import MakeApi
 from tests.harness.programs import free_port
 from tests.harness.rows import Rows
 from tests.harness.servers import Postgres
@@ -83,6 +84,14 @@ def test_what_api_and_worker_could_not_do_is_told_before_they_start(
     assert f"port {port} on 127.0.0.1 is in use by process {os.getpid()}" in told
     assert "schema is at 0, this version needs" in told
     assert lines[-1] == "next: taskhub migrate"
+
+
+def test_beside_a_taskhub_that_runs_its_port_is_no_trouble(api: MakeApi, pg_url: str, redis_url: str) -> None:
+    with api() as running:
+        port = str(running.port)
+        code, lines = check(TASKHUB_DATABASE_URL=pg_url, TASKHUB_REDIS_URL=redis_url, TASKHUB_HTTP_PORT=port)
+    assert code == 0
+    assert f"ports: a taskhub that runs here answers on {port} (TASKHUB_HTTP_PORT); another needs another" in lines
 
 
 def test_a_syntax_error_is_told_once_with_its_caret_before_anything_starts(tmp_path: Path) -> None:

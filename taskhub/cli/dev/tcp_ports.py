@@ -11,6 +11,7 @@ import socket
 from taskhub import addresses, listeners
 
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (to translate, not to bind)
+_MOST_BYTES = 4 * 1024 * 1024  # of an answer: whoever listens there may be a stranger
 _ACTIVE = re.compile(r"^worker_active_processes(?:\{[^}]*\})? (\S+)$", re.MULTILINE)
 
 
@@ -50,6 +51,12 @@ def is_ready(host: str, port: int) -> bool:
     return status == 200
 
 
+def is_taskhub(host: str, port: int) -> bool:
+    """True if an API or a worker of taskhub answers there."""
+    _, body = _get(host, port, "/metrics")
+    return "\ntaskhub_" in body
+
+
 def running_jobs(host: str, port: int) -> int | None:
     """How many children of the worker run a job, by its metrics; None if it does not tell."""
     _, body = _get(host, port, "/metrics")
@@ -77,5 +84,5 @@ def _get(host: str, port: int, path: str) -> tuple[int, str]:
     with contextlib.closing(connection), contextlib.suppress(OSError, http.client.HTTPException):
         connection.request("GET", path)
         answer = connection.getresponse()
-        return answer.status, answer.read().decode(errors="replace")
+        return answer.status, answer.read(_MOST_BYTES).decode(errors="replace")
     return 0, ""

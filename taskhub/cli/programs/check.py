@@ -77,4 +77,9 @@ def _ports(settings: Settings) -> Iterator[Finding]:
         if port == 0:
             continue  # a free one
         trouble = tcp_ports.trouble(settings.http_host, port, setting)
-        yield (REFUSED, f"ports: {trouble}", "") if trouble else (OK, f"ports: {port} is free ({setting})", "")
+        if trouble is None:
+            yield OK, f"ports: {port} is free ({setting})", ""
+        elif tcp_ports.is_taskhub(settings.http_host, port):
+            yield OK, f"ports: a taskhub that runs here answers on {port} ({setting}); another needs another", ""
+        else:
+            yield REFUSED, f"ports: {trouble}", ""
