@@ -266,14 +266,6 @@ def test_a_fresh_row_that_anybody_inserts_is_found_by_run_at(rows: Rows, ago: fl
     assert rows.job(rows.one(status="completed"))["run_at"] is None
 
 
-def test_an_id_below_the_mark_gets_a_run_at(store: Connection, rows: Rows) -> None:
-    """As after a clock that was set back by less than anybody notices."""
-    rows.sql("UPDATE walk SET mark = taskhub_id_floor(clock_timestamp() + interval '500 ms')")
-    [job] = ids_ago(rows, 0)
-    insert(store, [job])
-    assert rows.job(job)["run_at"] is not None
-
-
 # insert_jobs
 
 
@@ -287,6 +279,22 @@ def insert(store: Connection, job_ids: list[str], **columns: Any) -> list[str]:
     return [row[0] for row in run(store, "insert_jobs", ids=job_ids, **arrays)]
 
 
+def insert_one(store: Connection, job_ids: list[str]) -> list[str]:
+    """The same by the statement for one job alone."""
+    told = {"queue": "default", "type": "echo", "priority": 4, "payload": '{"type":"echo"}', "max_attempts": 5}
+    return [row[0] for job_id in job_ids for row in run(store, "insert_job", id=job_id, **told)]
+
+
+def insert_alike(store: Connection, job_ids: list[str]) -> int:
+    """The same by the statement for many that are alike; it tells how many there were."""
+    told: dict[str, Any] = {"queue": "default", "type": "echo", "priority": 4, "max_attempts": 5, "tags": []}
+    payloads = ['{"type":"echo"}'] * len(job_ids)
+    return int(run(store, "insert_alike_jobs", ids=job_ids, payloads=payloads, **told)[0][0])
+
+
+INSERTS = pytest.mark.parametrize("any_insert", [insert, insert_one, insert_alike])
+
+
 def test_a_new_job_is_queued_without_run_at(store: Connection, rows: Rows) -> None:
     job = ids.new_ids(1)[0]
     until = "2030-01-01T00:00:00+00:00"
@@ -297,16 +305,37 @@ def test_a_new_job_is_queued_without_run_at(store: Connection, rows: Rows) -> No
     assert row["expires_at"].isoformat() == until
 
 
+@INSERTS
 @pytest.mark.parametrize(("ago", "is_found_by_run_at"), [(600, True), (6, True), (3, False), (-3600, True)])
 def test_an_id_out_of_step_with_the_clock_gets_a_run_at(
-    store: Connection, rows: Rows, ago: float, is_found_by_run_at: bool
+    store: Connection, rows: Rows, any_insert: Callable[..., Any], ago: float, is_found_by_run_at: bool
 ) -> None:
     [job] = ids_ago(rows, ago)
-    insert(store, [job])
+    any_insert(store, [job])
     row = rows.job(job)
     assert (row["run_at"] is not None) == is_found_by_run_at
     if is_found_by_run_at:
         assert row["run_at"] == row["created_at"]
+
+
+@INSERTS
+def test_an_id_below_the_mark_gets_a_run_at(store: Connection, rows: Rows, any_insert: Callable[..., Any]) -> None:
+    """As after a clock that was set back by less than anybody notices."""
+    rows.sql("UPDATE walk SET mark = taskhub_id_floor(clock_timestamp() + interval '500 ms')")
+    [job] = ids_ago(rows, 0)
+    any_insert(store, [job])
+    assert rows.job(job)["run_at"] is not None
+
+
+@INSERTS
+def test_a_second_insert_of_the_same_id_adds_nothing(
+    store: Connection, rows: Rows, any_insert: Callable[..., Any]
+) -> None:
+    made = ids.new_ids(1)
+    assert any_insert(store, made) in (made, 1)
+    before = rows.job(made[0])
+    assert not any_insert(store, made)
+    assert rows.job(made[0]) == before
 
 
 def test_a_delayed_job_gets_its_run_at(store: Connection, rows: Rows) -> None:
